@@ -1,0 +1,40 @@
+"""Frozen encoders behind one protocol: bytes in, features out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.types import DeviceName, Modality
+
+Prepared: TypeAlias = NDArray[Any] | str
+Features: TypeAlias = NDArray[np.float32]
+
+
+class Backbone(Protocol):
+    """What turns media into features; it is never trained.
+
+    Attributes:
+        spec: what a person writes to get it (`builtin`, `open_clip:ViT-B-32/laion2b_s34b_b79k`).
+        id: what its features are stored under; another id means other features.
+        aligned: whether its modalities share one pretrained space.
+        widths: feature width D of each modality it reads.
+    """
+
+    @property
+    def spec(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def aligned(self) -> bool: ...
+    @property
+    def widths(self) -> Mapping[Modality, int]: ...
+
+    def prepare(self, modality: Modality, data: bytes) -> Prepared:
+        """Decode one item (a text: its UTF-8 bytes); runs in worker threads, raises Unreadable."""
+        ...
+
+    def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
+        """Return the features (N, D) of prepared items; finite, not normalised."""
+        ...

@@ -1,0 +1,122 @@
+"""The core types and the names they use; nothing heavy is imported here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Modality: TypeAlias = str
+"""image, text, audio, or any name a features file brings."""
+
+ItemId: TypeAlias = str
+"""32 hex digits: the digest of the modality and the item's bytes."""
+
+Split = Literal["train", "val", "test"]
+LossName = Literal["infonce", "triplet"]
+MethodName = Literal["finetune", "joint", "joint-intra", "experts"]
+HeadForm = Literal["linear", "mlp"]
+PolicyName = Literal["reindex", "no-reindex", "matched"]
+MergeName = Literal["raw"]
+Relevance = Literal["pair", "label"]
+Gallery = Literal["test", "train", "all"]
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image, sound or text; where it stands is known by its paths, what it is by its id."""
+
+    id: ItemId
+    modality: Modality
+    paths: tuple[str, ...] = ()
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The items of one instance; a modality may bring several items (five captions)."""
+
+    key: str
+    items: Mapping[Modality, tuple[ItemId, ...]]
+    task: str
+    split: Split
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One training of a task, and the head version that came of it."""
+
+    number: int
+    task: str
+    head: int
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A task that was indexed without training: after which lesson, embedded by which head."""
+
+    task: str
+    after: int
+    head: int
+
+
+@dataclass(frozen=True)
+class History:
+    """What was learned and what arrived, in order."""
+
+    lessons: tuple[Lesson, ...] = ()
+    arrivals: tuple[Arrival, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardKey:
+    """Which embeddings a shard holds: those of one task and modality by one head version."""
+
+    task: str
+    modality: Modality
+    head: int
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One line of an answer; score is the cosine, -1 to 1."""
+
+    rank: int
+    score: float
+    id: ItemId
+    modality: Modality
+    task: str
+    tasks: tuple[str, ...]
+    path: str | None
+    text: str | None
+    head: int
+    log_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or row that could not be used, and why; line counts from 1."""
+
+    path: str
+    reason: str
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a lesson was trained with, as recorded beside its head."""
+
+    task: str
+    method: MethodName = "finetune"
+    loss: LossName = "infonce"
+    form: HeadForm = "linear"
+    shared_top: bool = False
+    modalities: tuple[Modality, ...] = ()
+    epochs: int = 40
+    lr: float = 1e-3
+    batch_size: int = 128
+    temperature: float = 0.07
+    weight_decay: float = 1e-2
+    patience: int = 0
+    seed: int = 0
+    options: Mapping[str, float | str] = field(default_factory=dict)
