@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import DeviceName, Modality
+from engine.types import Modality
 
 Prepared: TypeAlias = NDArray[Any] | str
 Features: TypeAlias = NDArray[np.float32]

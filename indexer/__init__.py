@@ -1,0 +1,1 @@
+"""Which shards exist, and what is in them."""
