@@ -117,7 +117,7 @@ def sound(data: bytes) -> NDArray[np.float32]:
             samples = file.read(MAX_SECONDS * rate, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise Unreadable(f"broken sound: {error.error_string}") from None
-    mono = samples.mean(axis=1)  # (n,)
+    mono: NDArray[np.float32] = samples.mean(axis=1)  # (n,)
     if not mono.size:
         raise Unreadable("a sound without samples")
     if not np.isfinite(mono).all():
@@ -130,7 +130,7 @@ def _resampled(mono: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
         return mono
     import soxr
 
-    resampled = soxr.resample(mono, rate, SAMPLE_RATE).astype(np.float32)
+    resampled: NDArray[np.float32] = soxr.resample(mono, rate, SAMPLE_RATE).astype(np.float32)
     if not resampled.size:
         raise Unreadable("nothing is left of it at 16 kHz")
     return resampled

@@ -104,13 +104,21 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a lesson was trained with, as recorded beside its head."""
+    """How a lesson is to be trained, as recorded beside its head.
+
+    Attributes:
+        form, shared_top: None takes the parent's, or for a first head what suits the backbones.
+        modalities: those to train; none named: all that the task's pairs hold.
+        lr: the step size. temperature: what a loss divides cosines by.
+        patience: epochs without a better validation loss before training stops; 0: never.
+        options: hyper-parameters of the loss and of the links, by name (`triplet.margin`).
+    """
 
     task: str
     method: MethodName = "finetune"
     loss: LossName = "infonce"
-    form: HeadForm = "linear"
-    shared_top: bool = False
+    form: HeadForm | None = None
+    shared_top: bool | None = None
     modalities: tuple[Modality, ...] = ()
     epochs: int = 40
     lr: float = 1e-3
@@ -119,4 +127,4 @@ class Settings:
     weight_decay: float = 1e-2
     patience: int = 0
     seed: int = 0
-    options: Mapping[str, float | str] = field(default_factory=dict)
+    options: Mapping[str, int | float | str] = field(default_factory=dict)

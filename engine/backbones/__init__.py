@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import UserError
 from engine.types import Modality
 
 Prepared: TypeAlias = NDArray[Any] | str
@@ -38,3 +39,29 @@ class Backbone(Protocol):
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
         """Return the features (N, D) of prepared items; finite, not normalised."""
         ...
+
+
+def load(spec: str, device: str = "cpu") -> Backbone:
+    """Load the backbone that a spec names: `builtin`, `open_clip:ARCH/TAG`, `open_clip:ARCH/FILE.safetensors`."""
+    name, _, rest = spec.partition(":")
+    if name == "builtin" and not rest:
+        from engine.backbones import builtin
+
+        return builtin.load()
+    if name == "open_clip" and rest:
+        from engine.backbones import open_clip
+
+        return open_clip.load(spec, device)
+    raise UserError(
+        f"no backbone {spec!r}; there are: builtin, open_clip:ARCH/TAG, open_clip:ARCH/FILE.safetensors"
+    )
+
+
+def default(*, needs_images: bool) -> str:
+    """Return the spec of a workspace that was given none: open_clip where its weights are at hand."""
+    if needs_images:
+        from engine.backbones import open_clip
+
+        if open_clip.available("ViT-B-32", "laion2b_s34b_b79k"):
+            return "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    return "builtin"

@@ -1,0 +1,250 @@
+"""Pictures and sentences through a pretrained CLIP; the only module that imports open_clip.
+
+`open_clip:ARCH/TAG` takes weights of open_clip's own list, `open_clip:ARCH/PATH.safetensors` those of a file;
+a file's pictures are prepared as for the first tag of its ARCH. An architecture of one's own is an ARCH once
+`open_clip.add_model_config` was told of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import blake2b
+from http.client import HTTPException
+from importlib.util import find_spec
+from pathlib import Path
+from ssl import SSLError
+from textwrap import shorten
+from threading import Thread
+from types import ModuleType
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+from safetensors import SafetensorError
+
+from engine import media
+from engine.backbones import Backbone, Features, Prepared
+from engine.errors import UserError
+from engine.types import Modality
+
+DEFAULT = ("ViT-B-32", "laion2b_s34b_b79k")
+DEFAULT_HOME = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K/"
+"""Where the Hub keeps them: known here too, for open_clip takes seconds to import and ask."""
+
+AT_ONCE = 64
+SECONDS = 2.0
+"""How long the network may take to show that it is there."""
+
+MAX_CHARACTERS = 4_096
+"""A text is read up to here; contexts end long before, and the tokenizer is quadratic in a word's length."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenClip:
+    """A CLIP with its own transforms and tokenizer, behind the Backbone protocol."""
+
+    spec: str
+    id: str
+    widths: Mapping[Modality, int]
+    network: Any
+    transform: Callable[[Any], Any]
+    tokenize: Callable[[list[str]], Any]
+    device: str
+    aligned: bool = True
+
+    def prepare(self, modality: Modality, data: bytes) -> Prepared:
+        """Decode a picture to what the network takes (3, H, W), a text to its characters."""
+        if modality == "text":
+            return data.decode()[:MAX_CHARACTERS]
+        side = int(np.max(self.network.visual.preprocess_cfg["size"]))
+        pixels: Prepared = self.transform(media.image(data, side=side)).numpy()
+        return pixels
+
+    def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
+        """Return the features (N, D) of prepared items, as the towers give them."""
+        parts = [self._encode(modality, batch[i : i + AT_ONCE]) for i in range(0, len(batch), AT_ONCE)]
+        features: Features = np.concatenate([np.empty((0, self.widths[modality]), np.float32), *parts])
+        if not np.isfinite(features).all():
+            raise UserError(f"{self.spec} gives features that are no numbers; its weights are damaged")
+        return features
+
+    def _encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
+        import torch
+
+        # On CPUs bfloat16 was no faster, even with AMX: docs/decisions/0003.
+        half = self.device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.inference_mode(), torch.autocast(self.device, dtype=torch.bfloat16, enabled=half):
+            if modality == "text":
+                tokens = self.tokenize([str(text) for text in batch])
+                z = self.network.encode_text(tokens.to(self.device), normalize=False)
+            else:
+                pixels = torch.from_numpy(np.stack([np.asarray(x) for x in batch]))
+                z = self.network.encode_image(pixels.to(self.device), normalize=False)
+        features: Features = z.float().cpu().numpy()
+        return features
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """A file of weights, its part of the id, and the settings it was trained with."""
+
+    path: Path
+    name: str
+    trained: Mapping[str, Any]
+
+
+def load(spec: str, device: str) -> Backbone:
+    """Load the backbone that a spec names, on cpu or cuda."""
+    arch, _, source = spec.removeprefix("open_clip:").partition("/")
+    library = _library()
+    if arch not in library.list_models():
+        raise UserError(f"no architecture '{arch}' in open_clip{_close(arch, library.list_models())}")
+    weights = (_from_file if Path(source).suffix else _from_tag)(library, arch, source)
+    width = library.get_model_config(arch)["embed_dim"]
+    tokenize = _tokenizer(library, arch)
+    network, transform = _network(library, arch, weights)
+    return OpenClip(
+        spec=spec,
+        id=f"open_clip:{arch}/{weights.name}",
+        widths={"image": width, "text": width},
+        network=network.to(device).eval().requires_grad_(False),
+        transform=transform,
+        tokenize=tokenize,
+        device=device,
+    )
+
+
+def available(arch: str, tag: str) -> bool:
+    """Tell whether open_clip is installed and these weights are here or can be had."""
+    if find_spec("open_clip") is None:
+        return False
+    home = DEFAULT_HOME if (arch, tag) == DEFAULT else _library().get_pretrained_cfg(arch, tag).get("hf_hub")
+    return bool(home) and (_cached(home) is not None or obstacle() is None)
+
+
+def obstacle() -> str | None:
+    """Return what stands between here and the Hugging Face Hub; None where it answers within SECONDS."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    answers: list[str] = []
+    # In a thread because looking up a name knows no time-out.
+    asking = Thread(target=_ask, args=(constants.ENDPOINT, answers), daemon=True)
+    asking.start()
+    asking.join(SECONDS)
+    return None if answers else f"no network ({constants.ENDPOINT} does not answer)"
+
+
+def _ask(url: str, answers: list[str]) -> None:
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=SECONDS).close()
+    except (OSError, ValueError, HTTPException) as error:
+        # A refusal is an answer, and which certificates to trust is for the library that downloads to say.
+        if not isinstance(error, HTTPError) and not isinstance(getattr(error, "reason", None), SSLError):
+            return
+    answers.append(url)
+
+
+def heal_torchvision() -> None:
+    """Make torchvision importable where its compiled half does not suit torch; a healthy one is left alone.
+
+    A CPU build of torch cannot load PyPI's torchvision, built for CUDA, which then describes operators that
+    nobody has declared. They are declared without a body: open_clip never calls them.
+    """
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:
+        shape = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        for name in ("nms", "qnms"):
+            if not hasattr(torch.ops.torchvision, name):
+                torch.library.define(f"torchvision::{name}", shape)
+        import torchvision  # noqa: F401
+
+
+def _library() -> ModuleType:
+    if find_spec("open_clip") is None:
+        raise UserError("open_clip is not installed; run: pip install open_clip_torch")
+    heal_torchvision()
+    import open_clip
+
+    library: ModuleType = open_clip
+    return library
+
+
+def _from_tag(library: ModuleType, arch: str, tag: str) -> _Weights:
+    trained = library.get_pretrained_cfg(arch, tag)
+    if not trained:
+        close = _close(tag, library.list_pretrained_tags_by_model(arch))
+        raise UserError(f"no pretrained weights '{tag}' for open_clip {arch}{close}")
+    path, what = _cached(trained["hf_hub"]), f"cannot download open_clip {arch}/{tag}"
+    if path is None:
+        if reason := obstacle():
+            file = f"give a file: --backbone open_clip:{arch}/weights.safetensors"
+            raise UserError(f"{what}: {reason}; put the weights in the Hugging Face cache, or {file}")
+        try:
+            path = library.download_pretrained(trained)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(f"{what}: {_reason(error)}") from None
+    return _Weights(Path(path), tag.lower().replace("-", "_"), trained)
+
+
+def _from_file(library: ModuleType, arch: str, source: str) -> _Weights:
+    path = Path(source).expanduser()
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path} is not read, for it may hold a program; give a .safetensors file")
+    try:
+        name = blake2b(np.memmap(path, np.uint8, "r").data, digest_size=8).hexdigest()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    tags = library.list_pretrained_tags_by_model(arch)
+    first = library.get_pretrained_cfg(arch, tags[0]) if tags else {}
+    return _Weights(path, name, {**first, "quick_gelu": False})
+
+
+def _tokenizer(library: ModuleType, arch: str) -> Callable[[list[str]], Any]:
+    """Return the tokenizer; those that the Hub keeps are asked for only where it answers."""
+    text = library.get_model_config(arch)["text_cfg"]
+    homes = [text[key] for key in ("hf_tokenizer_name", "hf_model_name") if text.get(key)]
+    if homes and find_spec("transformers") is None:
+        raise UserError(f"open_clip {arch} reads text with transformers; run: pip install transformers")
+    if not all(_cached(f"{home}/tokenizer_config.json") for home in homes) and (reason := obstacle()):
+        raise UserError(f"cannot download the tokenizer of open_clip {arch}: {reason}")
+    tokenize: Callable[[list[str]], Any] = library.get_tokenizer(arch)
+    return tokenize
+
+
+def _network(library: ModuleType, arch: str, weights: _Weights) -> tuple[Any, Callable[[Any], Any]]:
+    settings = {f"image_{k}": weights.trained.get(k) for k in ("mean", "std", "interpolation", "resize_mode")}
+    settings["force_quick_gelu"] = weights.trained.get("quick_gelu", False)
+    # What open_clip meets in weights of another form, besides the two errors that say so.
+    misfits = (AssertionError, AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError)
+    try:
+        network, transform = library.create_model_from_pretrained(arch, str(weights.path), **settings)
+    except (OSError, RuntimeError, SafetensorError, *misfits) as error:
+        raise UserError(f"{weights.path} does not fit open_clip {arch}: {_reason(error)}") from None
+    return network, transform
+
+
+def _cached(home: str) -> str | None:
+    """Return the file of a `repository/name` in the local cache; without a name, its weights."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, _, name = home.rpartition("/")
+    name = name or "open_clip_pytorch_model.bin"
+    safe = name.replace("open_clip_pytorch_model", "open_clip_model").replace(".bin", ".safetensors")
+    found = (try_to_load_from_cache(repository, file) for file in (safe, name))
+    return next((path for path in found if isinstance(path, str)), None)
+
+
+def _close(name: str, choices: Sequence[str]) -> str:
+    close = get_close_matches(name, choices, n=4, cutoff=0.4) or choices[:4]
+    return f"; there are: {', '.join(close)}" if close else ""
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return shorten(lines[min(1, len(lines) - 1)], 160, placeholder=" ...")

@@ -1,0 +1,86 @@
+"""Files that survive a crash: written beside, flushed, renamed; and the checksums that prove them."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+
+def checksum(data: bytes) -> str:
+    """Return 32 hex digits that change when the bytes do."""
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    """Return the checksum of a file's bytes, read in pieces."""
+    digest = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put these bytes in the place of a file in one step; a crash leaves the old file."""
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    _write(draft, data)
+    draft.replace(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a draft folder that takes the name `path` when the block ends without an error.
+
+    What stood under that name is an orphan of a crash and is dropped.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    draft.mkdir()
+    try:
+        yield draft
+        for file in draft.iterdir():
+            _sync(file)
+        shutil.rmtree(path, ignore_errors=True)
+        draft.rename(path)
+        _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def drop_drafts(folder: Path) -> None:
+    """Delete what a crash left half-written anywhere below a folder."""
+    for draft in list(folder.rglob(".*.????????????????????????????????")):
+        shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+
+
+def to_json(value: Any) -> bytes:
+    """Return JSON for a file: indented, keys in the order given."""
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder, and its renames are ordered by the journal
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,175 @@
+"""Heads: small trained maps from frozen features to the shared space, and their files."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from engine import disk
+from engine.errors import UserError
+from engine.types import HeadForm, Modality, Settings
+
+FORMAT = 1
+HIDDEN = 1024
+DROPOUT = 0.5
+
+
+class Head(nn.Module):
+    """One branch per modality into a space of width E; with a shared top, one last layer for all.
+
+    linear: one bias-free matrix (D, E). mlp: D, 1024, ReLU, dropout .5, E.
+    """
+
+    def __init__(self, form: HeadForm, width: int, *, shared_top: bool = False, seed: int = 0) -> None:
+        super().__init__()
+        self.form, self.width, self.seed = form, width, seed
+        self.layers = nn.ModuleDict()
+        self.top: nn.Linear | None = None
+        if shared_top:
+            self.top = _dense(HIDDEN, width, f"{seed} top") if form == "mlp" else _matrix(width, width, "top")
+
+    def add_branch(self, modality: Modality, features: int) -> None:
+        """Add the untrained branch of a modality of D features."""
+        if hasattr(self.layers, modality):
+            raise UserError(
+                f"no modality can be called {modality!r}: it is a name that torch keeps for itself"
+            )
+        layer: nn.Module
+        if self.form == "linear":
+            layer = _matrix(features, self.width, modality)
+        else:
+            layer = nn.Sequential(_dense(features, HIDDEN, f"{self.seed} {modality}"))
+            if self.top is None:
+                layer.append(_dense(HIDDEN, self.width, f"{self.seed} {modality} out"))
+        self.layers[modality] = layer
+
+    def project(self, features: Mapping[Modality, Tensor], seed: int = 0) -> dict[Modality, Tensor]:
+        """Map features {m: (B, D)} to {m: (B, E)}, before normalisation.
+
+        Args:
+            seed: of the dropout masks, which are drawn in training mode only; the same seed, the same masks.
+        """
+        return {m: self._branch(m, x, f"{seed} {m}") for m, x in features.items()}
+
+    def forward(self, features: Mapping[Modality, Tensor], seed: int = 0) -> dict[Modality, Tensor]:
+        """Return embeddings {m: (B, E)}: unit rows, or a zero row for zero features."""
+        return {m: nn.functional.normalize(y, dim=1) for m, y in self.project(features, seed).items()}
+
+    def _branch(self, modality: Modality, x: Tensor, seed: str) -> Tensor:
+        layer = self.layers[modality]
+        if isinstance(layer, nn.Sequential):
+            x = torch.relu(layer[0](x))
+            x = x * _mask(x, seed) if self.training else x
+            layers = [layer[1] if self.top is None else self.top]
+        else:
+            layers = [layer] if self.top is None else [layer, self.top]
+        for last in layers:
+            x = last(x)
+        return x
+
+
+def orthonormal(features: int, width: int, name: str) -> Tensor:
+    """Return the fixed matrix (E, D) of head 0: the identity where D = E, else orthonormal, by name."""
+    if features == width:
+        return torch.eye(width)
+    noise = torch.randn(max(features, width), min(features, width), generator=_generator(f"head 0 {name}"))
+    q = torch.linalg.qr(noise.double()).Q.float()  # (larger, smaller), orthonormal columns
+    return q.T.contiguous() if features > width else q
+
+
+def _matrix(features: int, width: int, name: str) -> nn.Linear:
+    layer = nn.Linear(features, width, bias=False)
+    layer.weight.data = orthonormal(features, width, name)
+    return layer
+
+
+def _dense(features: int, width: int, seed: str) -> nn.Linear:
+    """Return a layer initialised as torch does, but from a seed of its own."""
+    layer, generator = nn.Linear(features, width), _generator(seed)
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    nn.init.uniform_(layer.bias, -1 / math.sqrt(features), 1 / math.sqrt(features), generator=generator)
+    return layer
+
+
+def _mask(x: Tensor, seed: str) -> Tensor:
+    """Return a dropout mask like x, drawn on the CPU so that every device sees the same one."""
+    kept = torch.rand(x.shape, generator=_generator(seed)) >= DROPOUT
+    return (kept / (1 - DROPOUT)).to(x)
+
+
+def _generator(seed: str) -> torch.Generator:
+    number = int.from_bytes(blake2b(seed.encode(), digest_size=7).digest(), "big")
+    return torch.Generator().manual_seed(number)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What stands beside a head's tensors in `head.json`."""
+
+    version: int
+    parent: int
+    widths: Mapping[Modality, int]
+    width: int
+    form: HeadForm
+    shared_top: bool
+    settings: Settings
+    backbones: Mapping[Modality, str]
+
+
+def write(folder: Path, head: Head, record: Record, state: Mapping[str, Tensor], log: bytes) -> None:
+    """Write a head version in one step: its tensors, its record, its strategies' state, its log."""
+    with disk.new_folder(folder) as draft:
+        tensors = safetensors.torch.save(
+            {n: t.detach().cpu().contiguous() for n, t in head.state_dict().items()}
+        )
+        memory = safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in state.items()})
+        sums = {"head.safetensors": disk.checksum(tensors), "memory.safetensors": disk.checksum(memory)}
+        facts = {"format": FORMAT, **asdict(record), "checksums": sums}
+        (draft / "head.safetensors").write_bytes(tensors)
+        (draft / "memory.safetensors").write_bytes(memory)
+        (draft / "log.jsonl").write_bytes(log)
+        (draft / "head.json").write_bytes(disk.to_json(facts))
+
+
+def read(folder: Path) -> tuple[Head, Record]:
+    """Read a head version; a changed or newer file is an error."""
+    record, sums = _record(folder)
+    data = (folder / "head.safetensors").read_bytes()
+    if disk.checksum(data) != sums["head.safetensors"]:
+        raise UserError(f"{folder / 'head.safetensors'} is damaged: its checksum does not hold")
+    head = Head(record.form, record.width, shared_top=record.shared_top, seed=record.settings.seed)
+    for modality, features in record.widths.items():
+        head.add_branch(modality, features)
+    head.load_state_dict(safetensors.torch.load(data))
+    return head.eval(), record
+
+
+def read_record(folder: Path) -> Record:
+    """Read what a head version is, without its tensors."""
+    return _record(folder)[0]
+
+
+def _record(folder: Path) -> tuple[Record, Mapping[str, str]]:
+    path = folder / "head.json"
+    try:
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    if facts.pop("format") > FORMAT:
+        raise UserError(f"{path} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
+    sums = facts.pop("checksums")
+    settings = facts.pop("settings")
+    settings["modalities"] = tuple(settings["modalities"])
+    return Record(**facts, settings=Settings(**settings)), sums
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """Read what the strategies of a head version remember."""
+    return safetensors.torch.load((folder / "memory.safetensors").read_bytes())

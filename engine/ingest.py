@@ -1,0 +1,215 @@
+"""Bring the store up to date with a source: what is new, changed or gone, in transactions."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeAlias
+
+from engine import media
+from engine.errors import Unreadable, UserError
+from engine.loading import Loader, Ready, encode, look
+from engine.sources import open_source
+from engine.sources.row import Collection, Row
+from engine.store import Store, StoredRow, row_key
+from engine.types import ItemId, Modality, Skipped, Split
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the rows done and the rows expected."""
+
+SPARED = 10
+"""So many rows may vanish from a source without a question."""
+
+
+@dataclass
+class Report:
+    """What a run did to the store, counted in rows."""
+
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    tasks: set[str] = field(default_factory=set)
+
+    @property
+    def read(self) -> int:
+        """How many rows were usable."""
+        return self.added + self.updated + self.unchanged
+
+
+def silent(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def ingest(
+    loader: Loader,
+    source: Path,
+    *,
+    task: str | None = None,
+    allow_mass_delete: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Store what is new or changed in a source and drop what is gone.
+
+    Args:
+        loader: the store to bring up to date, and what reads its media.
+        task: for rows that name no task; where rows name theirs, only the rows of this one are taken.
+        allow_mass_delete: drop rows even where more than half of them are gone.
+    """
+    run = _begin(loader.store, source, task)
+    for rows, loaded in loader.chunks(run.changed(progress)):
+        run.land(rows, loaded)
+    run.refuse_empty()
+    gone = run.gone()
+    if len(gone) > max(SPARED, len(run.known) // 2) and not allow_mass_delete:
+        raise UserError(
+            f"{len(gone)} of {len(run.known)} rows of {run.collection.source} are gone; nothing was removed: "
+            "is a disk not mounted? To drop them run again with --allow-mass-delete"
+        )
+    with loader.store.writing() as txn:
+        for key in gone:
+            txn.remove_row(key)
+    run.report.removed = len(gone)
+    return run.report
+
+
+def preview(store: Store, source: Path, *, task: str | None = None) -> Report:
+    """Count what `ingest` would do, judged by names, sizes and times; nothing is decoded or stored."""
+    run = _begin(store, source, task)
+    for row in run.changed(silent):
+        key = run.key(row)
+        run.seen.add(key)
+        run.report.updated += key in run.known
+        run.report.added += key not in run.known
+    run.refuse_empty()
+    run.report.removed = len(run.gone())
+    return run.report
+
+
+@dataclass
+class _Run:
+    """One pass over a source, and what it has met so far."""
+
+    store: Store
+    collection: Collection
+    task: str | None
+    known: Mapping[bytes, StoredRow]
+    seen: set[bytes] = field(default_factory=set)
+    report: Report = field(default_factory=Report)
+
+    def changed(self, progress: Progress) -> Iterator[Row]:
+        """Yield the rows that must be read; count the others."""
+        for done, row in enumerate(self.collection.rows()):
+            progress(done, self.collection.total)
+            if isinstance(row, Skipped):
+                self.report.skipped.append(row)
+            elif self.task is None or row.task in (None, self.task):
+                self.report.tasks.add(self.task_of(row))
+                key = self.key(row)
+                if key in self.known and _is_current(self.store, row, self.known[key]):
+                    self.seen.add(key)
+                    self.report.unchanged += 1
+                else:
+                    yield row
+        progress(self.collection.total, self.collection.total)
+
+    def task_of(self, row: Row) -> str:
+        return row.task or self.task or self.collection.default_task
+
+    def key(self, row: Row) -> bytes:
+        return row_key(str(self.collection.source), self.task_of(row), row.name)
+
+    def gone(self) -> list[bytes]:
+        return [key for key in self.known if key not in self.seen]
+
+    def land(self, rows: Sequence[Row], loaded: Sequence[list[Ready] | Unreadable]) -> None:
+        """Encode a chunk and store it in one transaction."""
+        good = [(row, ready) for row, ready in zip(rows, loaded, strict=True) if isinstance(ready, list)]
+        for row, ready in zip(rows, loaded, strict=True):
+            if isinstance(ready, Unreadable):
+                path = next(iter(row.media.values()), self.collection.source)
+                self.report.skipped.append(Skipped(str(path), str(ready), row.line))
+        features = encode([item for _, ready in good for item in ready])
+        with self.store.writing() as txn:
+            for (id, backbone), array in features.items():
+                txn.put_features(id, backbone, array)
+            for row, ready in good:
+                stored = self.stored(row, ready)
+                for one in ready:
+                    txn.put_item(one.item)
+                    if one.stamp:
+                        txn.put_stamp(one.item.paths[0], one.stamp)
+                before = self.known.get(stored.key)
+                if stored != before:
+                    txn.put_row(stored)
+                self.seen.add(stored.key)
+                self.report.added += before is None
+                self.report.updated += before is not None and stored != before
+                self.report.unchanged += stored == before
+
+    def stored(self, row: Row, ready: Sequence[Ready]) -> StoredRow:
+        items: dict[Modality, tuple[ItemId, ...]] = {}
+        for one in ready:
+            items[one.item.modality] = (*items.get(one.item.modality, ()), one.item.id)
+        media_ids = " ".join(id for m, ids in items.items() if m in row.media or not row.media for id in ids)
+        return StoredRow(
+            str(self.collection.source),
+            row.name,
+            self.task_of(row),
+            row.task is not None,
+            row.split or _hashed_split(row.id or media_ids),
+            row.labels,
+            items,
+            {modality: str(path) for modality, path in row.media.items()},
+        )
+
+    def refuse_empty(self) -> None:
+        if self.report.read:
+            return
+        if self.report.skipped:
+            first = self.report.skipped[0]
+            where = f"{first.path} line {first.line}" if first.line else first.path
+            raise UserError(
+                f"nothing in {self.collection.source} could be read: {where}: {first.reason} "
+                f"({len(self.report.skipped)} skipped)"
+            )
+        wanted = f" of task {self.task!r}" if self.task else ""
+        raise UserError(f"nothing to read{wanted} in {self.collection.source}")
+
+
+def _begin(store: Store, source: Path, task: str | None) -> _Run:
+    """Open a source and look up the stored rows that this run could meet again."""
+    collection = open_source(source)
+    default = task or collection.default_task
+    known = {
+        row.key: row
+        for row in store.rows()
+        if row.source == str(collection.source)
+        and (row.task == task if task else row.named or row.task == default)
+    }
+    return _Run(store, collection, task, known)
+
+
+def _is_current(store: Store, row: Row, stored: StoredRow) -> bool:
+    """Say whether a row and its files look as they did when the row was stored."""
+    files = {modality: str(path) for modality, path in row.media.items()}
+    if files != dict(stored.files) or (row.split or stored.split) != stored.split:
+        return False
+    items: dict[Modality, tuple[ItemId, ...]] = {}
+    for modality, path in files.items():
+        stamp = store.stamp(path)
+        if stamp is None or look(Path(path)) != (stamp.size, stamp.mtime):
+            return False
+        items[modality] = (stamp.item,)
+    for modality, array in row.features.items():
+        items[modality] = (media.item_id(modality, array.tobytes()),)
+    if row.texts:
+        items["text"] = tuple(media.item_id("text", text.encode()) for text in row.texts)
+    return items == dict(stored.items) and row.labels == stored.labels
+
+
+def _hashed_split(key: str) -> Split:
+    """Put a row into train, val or test, 80/10/10, by nothing but its id."""
+    place = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
+    return "train" if place < 0.8 else "val" if place < 0.9 else "test"

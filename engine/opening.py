@@ -1,0 +1,127 @@
+"""Make a workspace or open one, and hand out the backbones it records."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from engine import backbones
+from engine.backbones import Backbone
+from engine.backbones.features import FeatureFile
+from engine.errors import Unreadable, UserError
+from engine.sources import open_source
+from engine.types import Modality
+from engine.workspace import Encoder, Manifest, Workspace, open_at
+
+Chosen = Mapping[Modality, Backbone]
+
+
+@dataclass
+class Encoders:
+    """The backbones that a workspace records, each loaded when it is first needed."""
+
+    records: Mapping[Modality, Encoder]
+    device: str = "cpu"
+    _loaded: dict[str, Backbone] = field(default_factory=dict)
+    _loading: threading.Lock = field(default_factory=threading.Lock)
+
+    def backbone(self, modality: Modality) -> Backbone:
+        """Return the backbone of a modality."""
+        if modality not in self.records:
+            raise Unreadable(f"no backbone reads {modality}: name one with --backbone {modality}=SPEC")
+        record = self.records[modality]
+        if record.spec == "features":
+            return FeatureFile(modality, record.width)
+        with self._loading:
+            if record.spec not in self._loaded:
+                self._loaded[record.spec] = backbones.load(record.spec, self.device)
+            found = self._loaded[record.spec]
+        if found.id != record.id:
+            raise UserError(
+                f"{record.spec} is no longer the {modality} backbone of this workspace: it is {found.id} now, "
+                f"the features are by {record.id}"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks of a workspace: backbones (`SPEC` or `MODALITY=SPEC`) and the shared width E."""
+
+    specs: Sequence[str] = ()
+    width: int | None = None
+
+
+def enter(root: Path, sources: Sequence[Path], wish: Wish, device: str) -> tuple[Workspace, Encoders]:
+    """Open the workspace, or make it; either way it has a backbone for what the sources bring."""
+    brought = _brought(sources)
+    exists = (root / "workspace.json").is_file()
+    known = dict(open_at(root).manifest.backbones) if exists else {}
+    encoders = Encoders(known, device)
+    chosen = _chosen(wish, brought, encoders)
+    records = {m: Encoder(b.spec, b.id, b.widths[m]) for m, b in chosen.items()} | known
+    if exists:
+        workspace = open_at(root)
+        if wish.width not in (None, workspace.manifest.width):
+            raise UserError(
+                f"this workspace has width {workspace.manifest.width}, not {wish.width}: it is fixed when made"
+            )
+        if records != known:
+            workspace = workspace.with_manifest(replace(workspace.manifest, backbones=records))
+    else:
+        if wish.width is not None and wish.width < 1:
+            raise UserError(f"--dim must be at least 1, not {wish.width}")
+        width = wish.width or min(record.width for record in records.values())
+        manifest = Manifest(width, _aligned(chosen), records)
+        workspace = Workspace(root, manifest).with_manifest(manifest)
+    loaded = {b.spec: b for b in chosen.values() if b.spec != "features"}
+    return workspace, Encoders(records, device, loaded)
+
+
+def _brought(sources: Sequence[Path]) -> dict[Modality, int]:
+    """Return the widths of the modalities whose features the sources bring themselves."""
+    widths: dict[Modality, int] = {}
+    for source in sources:
+        widths |= open_source(source).widths
+    return widths
+
+
+def _chosen(wish: Wish, brought: Mapping[Modality, int], encoders: Encoders) -> dict[Modality, Backbone]:
+    """Return the backbones of the modalities that the workspace does not know yet."""
+    known = encoders.records
+    chosen: dict[Modality, Backbone] = {
+        m: FeatureFile(m, width) for m, width in brought.items() if m not in known
+    }
+    for spec in wish.specs or ([] if known else [backbones.default(needs_images=not brought)]):
+        modality, _, name = spec.rpartition("=") if "=" in spec.split(":")[0] else ("", "", spec)
+        if name == "features":
+            continue
+        found = _same(encoders, name) or backbones.load(name, encoders.device)
+        for one in [modality] if modality else sorted(found.widths):
+            if one not in found.widths:
+                raise UserError(f"{name} does not read {one}; it reads: {', '.join(sorted(found.widths))}")
+            if one in known and known[one].id != found.id:
+                raise UserError(
+                    f"this workspace's {one} backbone is {known[one].spec}, not {name}: features of two backbones "
+                    "do not mix; make another workspace with --workspace DIR"
+                )
+            if one not in known:
+                chosen.setdefault(one, found)
+    return chosen
+
+
+def _same(encoders: Encoders, spec: str) -> Backbone | None:
+    """Return the backbone that the workspace records under this very spec."""
+    held = [modality for modality, record in encoders.records.items() if record.spec == spec]
+    return encoders.backbone(held[0]) if held else None
+
+
+def _aligned(chosen: Chosen) -> bool:
+    """Say whether all modalities share one pretrained space, as far as can be known.
+
+    Features from files do where they have one width: that is how joint encoders hand them out.
+    """
+    ids = {backbone.id for backbone in chosen.values()}
+    if ids == {"features"}:
+        return len({backbone.widths[m] for m, backbone in chosen.items()}) == 1
+    return len(ids) == 1 and all(backbone.aligned for backbone in chosen.values())

@@ -1,0 +1,85 @@
+"""A query in, hits out: composition, ranking, and what a hit is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.embed import Embedder
+from engine.errors import UserError
+from engine.merge import NO_SCORE, Candidates, Merge, Ranking
+from engine.store import Store
+from engine.types import Hit, Modality, ShardKey
+
+
+class Searchable(Protocol):
+    """What can be asked for the nearest of its embeddings."""
+
+    @property
+    def key(self) -> ShardKey: ...
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
+        """Return the k best items for each query (Q, E), ties ordered by item id."""
+        ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A shard, and the queries (Q, E) embedded by the head it is to be asked with."""
+
+    shard: Searchable
+    queries: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One input of a query: features (D,) of one modality, and its weight."""
+
+    modality: Modality
+    features: NDArray[np.float32]
+    weight: float = 1.0
+
+
+def compose(embedder: Embedder, version: int, parts: Sequence[Part]) -> NDArray[np.float32]:
+    """Embed a query of several inputs (1, E): the weighted sum of their embeddings, of unit length."""
+    embedded = [
+        part.weight * embedder.embed(version, part.modality, part.features[None]).astype(np.float64)
+        for part in parts
+    ]
+    total = np.sum(embedded, axis=0)
+    length = np.linalg.norm(total)
+    if len(parts) > 1 and length < 1e-9:
+        raise UserError("the parts of the query cancel each other out: change their weights")
+    unit: NDArray[np.float32] = (total / max(length, 1e-12)).astype(np.float32)
+    return unit
+
+
+def rank(asked: Sequence[Asked], k: int, merge: Merge) -> Ranking:
+    """Return the K best items of all shards for each query; search and evaluation both come through here."""
+    return merge([one.shard.search(one.queries, k) for one in asked], k)
+
+
+def hits(ranking: Ranking, asked: Sequence[Asked], store: Store, *, min_score: float = -1.0) -> list[Hit]:
+    """Return the hits of the first query of a ranking, best first."""
+    found: list[Hit] = []
+    for score, id, part in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], strict=True):
+        if score == NO_SCORE or score < min_score:
+            continue
+        item, tasks = store.item(id.decode())
+        key = asked[part].shard.key
+        found.append(
+            Hit(
+                rank=len(found) + 1,
+                score=float(score),
+                id=item.id,
+                modality=item.modality,
+                task=key.task,
+                tasks=tasks,
+                path=item.paths[0] if item.paths else None,
+                text=item.text,
+                head=key.head,
+            )
+        )
+    return found

@@ -1,0 +1,56 @@
+"""A folder without metadata: every media file in it, with the texts of the `.txt` beside it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine import media
+from engine.errors import Unreadable
+from engine.sources.row import Collection, Row, inside
+from engine.types import Skipped
+
+
+def open_folder(folder: Path) -> Collection:
+    """Open a folder of media files."""
+    files = sorted(_walk(folder))
+    return Collection(folder, len(files), lambda: (_file_row(folder, path) for path in files))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the media and text files below a folder; hidden folders and links to folders are left out."""
+    sidecars: list[Path] = []
+    with_media: set[str] = set()
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(place, name)
+            if path.suffix.lower() == ".txt":
+                sidecars.append(path)
+            elif media.modality_of(path) or path.suffix.lower() in media.NOT_READ:
+                with_media.add(str(path.with_suffix("")))
+                yield path
+    yield from (path for path in sidecars if str(path.with_suffix("")) not in with_media)
+
+
+def _file_row(folder: Path, path: Path) -> Row | Skipped:
+    """Return the row of one file; a text file without a medium beside it is a row of texts."""
+    try:
+        modality = media.modality_of(path)
+        if path.suffix.lower() in media.NOT_READ:
+            raise Unreadable(f"{path.suffix.lower()} files cannot be read")
+        inside(folder, path)
+        sidecar = path.with_suffix(".txt")
+        texts = _lines(sidecar) if sidecar.exists() else ()
+        if not modality and not texts:
+            raise Unreadable("no text in it")
+    except Unreadable as error:
+        return Skipped(str(path), str(error))
+    return Row(str(path.relative_to(folder)), media={modality: path} if modality else {}, texts=texts)
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        text = media.read(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Unreadable(f"{path.name} is not UTF-8") from None
+    return tuple(dict.fromkeys(media.clean_text(line) for line in text.splitlines() if line.strip()))

@@ -1,0 +1,86 @@
+"""What a source is read into, and what every kind of source checks."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Unreadable, UserError
+from engine.types import Modality, Skipped, Split
+
+MAX_NAME = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One instance as a source names it; nothing of its media has been read yet.
+
+    Attributes:
+        name: what tells the row from the others of its source: its id, else its media's paths.
+        id: the id the row itself gave.
+        task: the task the row itself named.
+        features: arrays (D,) that a features file brought, by modality.
+    """
+
+    name: str
+    line: int | None = None
+    id: str | None = None
+    task: str | None = None
+    split: Split | None = None
+    labels: tuple[str, ...] = ()
+    media: Mapping[Modality, Path] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+    features: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A source opened.
+
+    Attributes:
+        total: how many rows to expect, for a progress bar.
+        widths: the width D of each modality whose features the source brings itself.
+    """
+
+    source: Path
+    total: int
+    rows: Callable[[], Iterator[Row | Skipped]]
+    widths: Mapping[Modality, int] = field(default_factory=dict)
+
+    @property
+    def default_task(self) -> str:
+        """The task of rows that name none: the source's name."""
+        return (
+            self.source.name.removesuffix(self.source.suffix) if self.source.is_file() else self.source.name
+        )
+
+
+def checked_task(task: object) -> str:
+    """Return a task's name, or raise where it could not name a folder or an option's value."""
+    if not isinstance(task, str):
+        raise Unreadable("task is not a string")
+    if not task.strip() or not task.isprintable() or len(task) > MAX_NAME:
+        raise Unreadable(f"task must be 1 to {MAX_NAME} printable characters")
+    if task in (".", "..", "all", "auto"):
+        raise Unreadable(f"a task cannot be called {task!r}")
+    return task
+
+
+def checked_modality(name: str) -> Modality:
+    """Return a modality's name, or raise where it could not name a folder and a layer."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name):
+        raise UserError(f"no modality can be called {name!r}: use a-z, 0-9, _ and -, at most 32")
+    return name
+
+
+def inside(folder: Path, path: Path) -> Path:
+    """Return the path, or raise where it leads out of its folder."""
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise Unreadable("leaves the source's folder")
+    except (OSError, RuntimeError):
+        raise Unreadable("its path cannot be followed (a loop of links?)") from None
+    return path

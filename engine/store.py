@@ -1,0 +1,218 @@
+"""LMDB: which rows were read, the items they name, and the items' features.
+
+Rows are the truth; what uses an item, and so its paths and tasks, is looked up from them. Five tables:
+rows (row key -> JSON), uses (item -> row keys), items (item -> JSON), files (path -> what it held when it
+was last read), features (item and backbone -> float32).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import UserError
+from engine.types import Item, ItemId, Modality, Pair, Split
+
+Features: TypeAlias = NDArray[np.float32]
+MAP_BYTES = 1 << 40
+"""Address space, not disk: the file grows as it is filled."""
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A row of a source as it was read.
+
+    Attributes:
+        source: absolute path of the source.
+        name: what tells the row from the others of its source and task.
+        named: whether the row itself named its task.
+        files: absolute path of each modality's file.
+    """
+
+    source: str
+    name: str
+    task: str
+    named: bool
+    split: Split
+    labels: tuple[str, ...]
+    items: Mapping[Modality, tuple[ItemId, ...]]
+    files: Mapping[Modality, str]
+
+    @property
+    def key(self) -> bytes:
+        """The digest under which the row is kept."""
+        return row_key(self.source, self.task, self.name)
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What a file looked like when its item was digested; size in bytes, mtime in nanoseconds."""
+
+    size: int
+    mtime: int
+    item: ItemId
+
+
+def row_key(source: str, task: str, name: str) -> bytes:
+    """Return the key of a row."""
+    return _digest(json.dumps([source, task, name]))
+
+
+class Store:
+    """An open LMDB environment; many readers, one writer."""
+
+    def __init__(self, folder: Path, *, readonly: bool = True) -> None:
+        if not readonly:
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._env = lmdb.open(
+                str(folder), map_size=MAP_BYTES, max_dbs=8, readonly=readonly, max_readers=512
+            )
+        except lmdb.Error as error:
+            raise UserError(f"cannot open {folder}: {error}") from None
+        self._rows = self._env.open_db(b"rows", create=not readonly)
+        self._uses = self._env.open_db(b"uses", create=not readonly, dupsort=True)
+        self._items = self._env.open_db(b"items", create=not readonly)
+        self._files = self._env.open_db(b"files", create=not readonly)
+        self._features = self._env.open_db(b"features", create=not readonly)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._env.close()
+
+    def rows(self) -> Iterator[StoredRow]:
+        """Yield every row, in the order of their keys."""
+        with self._env.begin(self._rows) as txn:
+            for _, value in txn.cursor():
+                yield _row(value)
+
+    def row(self, key: bytes) -> StoredRow | None:
+        """Return one row."""
+        with self._env.begin(self._rows) as txn:
+            value = txn.get(key)
+        return None if value is None else _row(value)
+
+    def pairs(self) -> list[Pair]:
+        """Return every pair, sorted by task and name, so that the order of arrival leaves no trace."""
+        rows = sorted(self.rows(), key=lambda row: (row.task, row.source, row.name))
+        return [Pair(row.key.hex(), row.items, row.task, row.split, row.labels) for row in rows]
+
+    def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]]:
+        """Return an item and the tasks it stands in."""
+        key = bytes.fromhex(id)
+        with self._env.begin() as txn:
+            content = json.loads(txn.get(key, b"", db=self._items))
+            uses = txn.cursor(self._uses)
+            keys = list(uses.iternext_dup()) if uses.set_key(key) else []
+            rows = [_row(txn.get(row, b"", db=self._rows)) for row in keys]
+        modality: Modality = content["modality"]
+        paths = {row.files[modality] for row in rows if row.items.get(modality, ()) and modality in row.files}
+        item = Item(id, modality, tuple(sorted(paths)), content["text"])
+        return item, tuple(sorted({row.task for row in rows}))
+
+    def stamp(self, path: str) -> FileStamp | None:
+        """Return what a file looked like when it was last read."""
+        with self._env.begin(self._files) as txn:
+            value = txn.get(_digest(path))
+        return None if value is None else FileStamp(*json.loads(value))
+
+    def has_features(self, id: ItemId, backbone: str) -> bool:
+        """Say whether an item's features by this backbone are stored."""
+        with self._env.begin(self._features) as txn:
+            return txn.get(_feature_key(id, backbone)) is not None
+
+    def features(self, ids: Sequence[ItemId], backbone: str) -> Features:
+        """Return the features (N, D) of these items by one backbone."""
+        with self._env.begin(self._features, buffers=True) as txn:
+            found = [txn.get(_feature_key(id, backbone), b"") for id in ids]
+            return np.stack([np.frombuffer(value, np.float32) for value in found])
+
+    @contextmanager
+    def writing(self) -> Iterator["Writer"]:
+        """Yield a writer whose changes all land when the block ends, or none."""
+        with self._env.begin(write=True) as txn:
+            yield Writer(txn, self._rows, self._uses, self._items, self._files, self._features)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One write transaction."""
+
+    _txn: Any
+    _rows: Any
+    _uses: Any
+    _items: Any
+    _files: Any
+    _features: Any
+
+    def put_item(self, item: Item) -> None:
+        """Store what an item is."""
+        value = json.dumps({"modality": item.modality, "text": item.text})
+        self._txn.put(bytes.fromhex(item.id), value.encode(), db=self._items)
+
+    def put_features(self, id: ItemId, backbone: str, features: Features) -> None:
+        """Store one item's features (D,)."""
+        self._txn.put(_feature_key(id, backbone), features.astype(np.float32).tobytes(), db=self._features)
+
+    def put_stamp(self, path: str, stamp: FileStamp) -> None:
+        """Remember what a file held."""
+        self._txn.put(
+            _digest(path), json.dumps([stamp.size, stamp.mtime, stamp.item]).encode(), db=self._files
+        )
+
+    def put_row(self, row: StoredRow) -> None:
+        """Store a row in place of the one of its key."""
+        before = self._forget(row.key)
+        self._txn.put(row.key, json.dumps(vars(row)).encode(), db=self._rows)
+        for id in _ids(row):
+            self._txn.put(bytes.fromhex(id), row.key, db=self._uses)
+        self._drop_unused(before)
+
+    def remove_row(self, key: bytes) -> None:
+        """Drop a row, and every item that no row names any more, with its features."""
+        before = self._forget(key)
+        self._txn.delete(key, db=self._rows)
+        self._drop_unused(before)
+
+    def _forget(self, key: bytes) -> list[ItemId]:
+        """Take a row's uses back and return the items it named."""
+        value = self._txn.get(key, db=self._rows)
+        named = [] if value is None else _ids(_row(value))
+        for id in named:
+            self._txn.delete(bytes.fromhex(id), key, db=self._uses)
+        return named
+
+    def _drop_unused(self, ids: Sequence[ItemId]) -> None:
+        features = self._txn.cursor(self._features)
+        for key in map(bytes.fromhex, ids):
+            if self._txn.get(key, db=self._uses) is None:
+                self._txn.delete(key, db=self._items)
+                found = features.set_range(key)
+                while found and bytes(features.key()).startswith(key):
+                    found = features.delete()
+
+
+def _ids(row: StoredRow) -> list[ItemId]:
+    return [id for ids in row.items.values() for id in ids]
+
+
+def _row(value: bytes) -> StoredRow:
+    fields = json.loads(value)
+    fields["labels"] = tuple(fields["labels"])
+    fields["items"] = {modality: tuple(ids) for modality, ids in fields["items"].items()}
+    return StoredRow(**fields)
+
+
+def _feature_key(id: ItemId, backbone: str) -> bytes:
+    return bytes.fromhex(id) + blake2b(backbone.encode(), digest_size=8).digest()
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()

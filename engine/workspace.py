@@ -1,0 +1,182 @@
+"""The workspace: its manifest, its folders, who may write."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from engine import disk
+from engine.errors import UserError
+from engine.types import Arrival, History, Lesson, Modality, PolicyName, ShardKey
+
+FORMAT = 1
+FOLDER = ".mneme"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Which backbone reads a modality: as a person wrote it, as features are keyed, its width D."""
+
+    spec: str
+    id: str
+    width: int
+
+
+@dataclass(frozen=True)
+class ServedShard:
+    """A shard that queries are answered from; path is relative to the workspace's `shards`."""
+
+    key: ShardKey
+    path: str
+
+
+@dataclass(frozen=True)
+class Served:
+    """What queries see: a policy, the first `lessons` lessons, and shards."""
+
+    policy: PolicyName = "no-reindex"
+    lessons: int = 0
+    shards: tuple[ServedShard, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything current; the content of `workspace.json`.
+
+    Attributes:
+        width: the shared width E of all embeddings.
+        aligned: whether the backbones share one pretrained space (heads are linear by default).
+    """
+
+    width: int
+    aligned: bool
+    backbones: Mapping[Modality, Encoder]
+    history: History = field(default_factory=History)
+    served: Served = field(default_factory=Served)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder `.mneme` on disk and the manifest read from it."""
+
+    root: Path
+    manifest: Manifest
+
+    @property
+    def store(self) -> Path:
+        """Where LMDB lives."""
+        return self.root / "store"
+
+    @property
+    def shards(self) -> Path:
+        """Where shards live."""
+        return self.root / "shards"
+
+    def head(self, version: int) -> Path:
+        """Return the folder of a head version."""
+        return self.root / "heads" / f"v{version:04d}"
+
+    def with_manifest(self, manifest: Manifest) -> "Workspace":
+        """Replace `workspace.json` in one step and return the workspace as it now stands."""
+        disk.replace(self.root / "workspace.json", disk.to_json(_to_json(manifest)))
+        return replace(self, manifest=manifest)
+
+
+def find(start: Path) -> Path | None:
+    """Return the `.mneme` of a folder or of the nearest one above it."""
+    for folder in (start, *start.parents):
+        if (folder / FOLDER / "workspace.json").is_file():
+            return folder / FOLDER
+    return None
+
+
+def locate(given: Path | None) -> Path | None:
+    """Return the `.mneme` that a command works on: the one given, MNEME_WORKSPACE's, or one above."""
+    named = given or (Path(os.environ["MNEME_WORKSPACE"]) if os.environ.get("MNEME_WORKSPACE") else None)
+    if named is None:
+        return find(Path.cwd())
+    root = named.absolute() / FOLDER
+    return root if (root / "workspace.json").is_file() else None
+
+
+def place(given: Path | None) -> Path:
+    """Return where a command that may create a workspace keeps it."""
+    found = locate(given)
+    if found is not None:
+        return found
+    folder = given or Path(os.environ.get("MNEME_WORKSPACE") or Path.cwd())
+    return folder.absolute() / FOLDER
+
+
+def open_at(root: Path | None) -> Workspace:
+    """Read a workspace; queries need nothing else."""
+    if root is None:
+        raise UserError(
+            "no workspace here or above; make one with `mneme index SOURCE`, or name one with --workspace DIR"
+        )
+    path = root / "workspace.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    if content.get("format", FORMAT + 1) > FORMAT:
+        raise UserError(
+            f"{path} has format {content.get('format')}; this mneme reads up to {FORMAT}: upgrade mneme"
+        )
+    return Workspace(root, _from_json(content))
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Hold the workspace's writer lock; the system frees it when its holder dies."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(root / "lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(
+            f"another mneme is writing to {root}; wait until it ends (searching goes on)"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot write to {root}: {error.strerror}") from None
+    try:
+        disk.drop_drafts(root)
+        yield
+    finally:
+        lock.release()
+
+
+def tasks(history: History) -> list[str]:
+    """Return the tasks in the order in which they were learned or arrived."""
+    events = [(float(lesson.number), lesson.task) for lesson in history.lessons]
+    events += [(arrival.after + 0.5, arrival.task) for arrival in history.arrivals]
+    return list(dict.fromkeys(task for _, task in sorted(events, key=lambda event: event[0])))
+
+
+def _to_json(manifest: Manifest) -> dict[str, Any]:
+    fields = asdict(manifest)
+    return {"format": FORMAT, **fields.pop("history"), **fields}
+
+
+def _from_json(content: Mapping[str, Any]) -> Manifest:
+    served = content["served"]
+    shards: Sequence[Mapping[str, Any]] = served["shards"]
+    return Manifest(
+        width=content["width"],
+        aligned=content["aligned"],
+        backbones={m: Encoder(**encoder) for m, encoder in content["backbones"].items()},
+        history=History(
+            tuple(Lesson(**lesson) for lesson in content["lessons"]),
+            tuple(Arrival(**arrival) for arrival in content["arrivals"]),
+        ),
+        served=Served(
+            served["policy"],
+            served["lessons"],
+            tuple(ServedShard(ShardKey(**s["key"]), s["path"]) for s in shards),
+        ),
+    )

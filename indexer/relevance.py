@@ -1,0 +1,67 @@
+"""Which items are right for which queries: those that share a pair with them, or a label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from engine.merge import Ids
+from engine.types import ItemId, Modality, Pair, Relevance
+
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The tags of every item, a tag being a pair or a label: what shares a tag is right.
+
+    Attributes:
+        ids: all items, sorted (N,).
+        tags: 0 or 1 (N, tags).
+    """
+
+    ids: Ids
+    tags: "sparse.csr_array[np.int32]"
+
+    def right(self, queries: Ids, found: Ids) -> NDArray[np.bool_]:
+        """Say for queries (Q,) and what was found for them (Q, K) which is right."""
+        asked = np.repeat(self._rows(queries), found.shape[1])
+        shared = self.tags[asked].multiply(self.tags[self._rows(found.reshape(-1))]).sum(axis=1)
+        return np.asarray(shared > 0).reshape(found.shape)
+
+    def count(self, queries: Ids, gallery: Ids) -> NDArray[np.int64]:
+        """Return how many items of the gallery (N,) are right for each query (Q,)."""
+        held = self.tags[self._rows(gallery)].T.tocsr()
+        asked = self.tags[self._rows(queries)]
+        counts = [
+            ((asked[start : start + BLOCK] @ held) > 0).sum(axis=1)
+            for start in range(0, asked.shape[0], BLOCK)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *counts]).astype(np.int64)
+
+    def _rows(self, ids: Ids) -> NDArray[np.intp]:
+        return np.searchsorted(self.ids, ids)
+
+
+def judge(pairs: Sequence[Pair], relevance: Relevance, modalities: Sequence[Modality]) -> Judge:
+    """Learn from all pairs, of whatever task and split, what is right for what.
+
+    Args:
+        relevance: pair: right where one pair holds both; label: where their pairs share a label.
+        modalities: only the items of these modalities.
+    """
+    named: dict[str, int] = {}
+    stood: list[tuple[ItemId, int]] = []
+    for pair in pairs:
+        tags = (pair.key,) if relevance == "pair" else pair.labels
+        numbers = [named.setdefault(tag, len(named)) for tag in tags]
+        items = [id for modality in modalities for id in pair.items.get(modality, ())]
+        stood += [(id, number) for id in items for number in numbers]
+    every = sorted({id for pair in pairs for m in modalities for id in pair.items.get(m, ())})
+    ids = np.array(every, "S32")
+    rows = np.searchsorted(ids, np.array([id for id, _ in stood], "S32"))
+    columns = np.array([number for _, number in stood], np.intp)
+    tags_of = sparse.csr_array((np.ones(len(stood), np.int32), (rows, columns)), (len(ids), len(named)))
+    return Judge(ids, tags_of)

@@ -1,0 +1,176 @@
+"""Shards: the embeddings of one task and modality by one head, in FAISS and on disk.
+
+FAISS proposes in float32, a product in float64 decides: so one query or many, BLAS or not, CPU or GPU
+give the same ids in the same order.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from engine import disk
+from engine.errors import UserError
+from engine.merge import DECIMALS, Candidates, Ids
+from engine.types import ItemId, ShardKey
+
+FORMAT = 1
+MARGIN = 8
+"""Candidates beyond k that FAISS is asked for."""
+
+SLACK = 4e-6
+"""How far a float32 score may stray from the exact one; measured below 1e-6 at E = 512."""
+
+GPU_MOST = 2048
+"""FAISS on the GPU returns no more per query."""
+
+BLOCK_NUMBERS = 1 << 23
+"""Numbers that the exact products may hold at a time (64 MiB)."""
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Unit rows (N, E) and the items they stand for, in the order of item ids.
+
+    Attributes:
+        ids: item ids (N,), 32 hex digits as bytes.
+        index: the FAISS index that proposes; on the GPU it is a copy.
+    """
+
+    key: ShardKey
+    ids: Ids
+    vectors: Vectors
+    index: Any
+    on_gpu: bool = False
+
+    def search(self, queries: Vectors, k: int) -> Candidates:
+        """Return the k best items for each query (Q, E), ties ordered by item id."""
+        n = len(self.ids)
+        width = min(n, k + MARGIN)
+        order = np.empty((len(queries), min(k, n)), np.int64)
+        scores = np.empty(order.shape, np.float64)
+        left = np.arange(len(queries))
+        while len(left):
+            near, rows = self._propose(queries[left], width)
+            settled = near[:, -1] < near[:, min(k, n) - 1] - SLACK if width < n else np.ones(len(left), bool)
+            done = left[settled]
+            scores[done], order[done] = self._decide(queries[done], rows[settled], min(k, n))
+            left, width = left[~settled], min(n, 4 * width)
+        return Candidates(scores, self.ids[order])
+
+    def _propose(self, queries: Vectors, width: int) -> tuple[Vectors, NDArray[np.int64]]:
+        if self.on_gpu and width > GPU_MOST:
+            return flat(self.vectors).search(queries, width)  # type: ignore[no-any-return]
+        return self.index.search(queries, width)  # type: ignore[no-any-return]
+
+    def _decide(
+        self, queries: Vectors, rows: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Score the proposed rows (Q, n) exactly and keep the k best."""
+        exact = np.empty(rows.shape, np.float64)
+        step = max(1, BLOCK_NUMBERS // (rows.shape[1] * self.vectors.shape[1]))
+        for start in range(0, len(rows), step):
+            block = slice(start, start + step)
+            candidates = self.vectors[rows[block]].astype(np.float64)  # (q, n, E)
+            exact[block] = np.einsum("qe,qne->qn", queries[block].astype(np.float64), candidates)
+        # rows stand in the order of item ids, so a smaller row is a smaller id
+        best = np.lexsort((rows, -exact.round(DECIMALS)), axis=1)[:, :k]
+        return np.take_along_axis(exact, best, 1), np.take_along_axis(rows, best, 1)
+
+
+def flat(vectors: Vectors) -> Any:
+    """Return a flat inner-product index of these rows."""
+    faiss = load_faiss()
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return index
+
+
+def load_faiss() -> Any:
+    """Import FAISS, set so that many queries at once take the fast path."""
+    try:
+        import faiss
+    except ImportError:
+        raise UserError("no FAISS installed: pip install 'mneme[cpu]' or 'mneme[gpu]'") from None
+    # 8 to 249 queries would take a path that is 16 times slower
+    faiss.cvar.distance_compute_blas_threshold = 1
+    return faiss
+
+
+def build(key: ShardKey, ids: Sequence[ItemId], vectors: Vectors) -> Shard:
+    """Make a shard of embeddings (N, E), given in the order of their ids."""
+    if not np.isfinite(vectors).all():
+        raise UserError(f"head v{key.head:04d} gives no finite embeddings for {key.task} {key.modality}")
+    return Shard(key, np.array(ids, "S32"), vectors, flat(vectors))
+
+
+def to_gpu(shard: Shard) -> Shard:
+    """Return a shard whose proposals come from a copy on the first GPU; the CPU's rows still decide."""
+    faiss = load_faiss()
+    resources = faiss.StandardGpuResources()
+    resources.setTempMemory(64 << 20)
+    return replace(shard, index=faiss.index_cpu_to_gpu(resources, 0, shard.index), on_gpu=True)
+
+
+def gpus() -> int:
+    """Return how many GPUs this FAISS can use."""
+    faiss = load_faiss()
+    return int(faiss.get_num_gpus())
+
+
+def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
+    """Write a shard in one step and return its bytes on disk."""
+    faiss = load_faiss()
+    vectors = faiss.serialize_index(shard.index).tobytes()
+    centred = shard.vectors - shard.vectors.mean(axis=0)
+    stats = safetensors.numpy.save(
+        {
+            "items": shard.ids.view(np.uint8).reshape(-1, 32),
+            "mean": shard.vectors.mean(axis=0),
+            "covariance": (centred.T @ centred / len(centred)).astype(np.float32),
+        }
+    )
+    facts = {
+        "format": FORMAT,
+        **vars(shard.key),
+        "backbone": backbone,
+        "digest": digest,
+        "rows": len(shard.ids),
+        "bytes": len(vectors) + len(stats),
+        "checksums": {"vectors.faiss": disk.checksum(vectors), "stats.safetensors": disk.checksum(stats)},
+    }
+    with disk.new_folder(folder) as draft:
+        (draft / "vectors.faiss").write_bytes(vectors)
+        (draft / "stats.safetensors").write_bytes(stats)
+        (draft / "shard.json").write_bytes(disk.to_json(facts))
+    return len(vectors) + len(stats)
+
+
+def read(folder: Path, key: ShardKey) -> Shard:
+    """Open a shard, its vectors mapped from the file; one that is not what the manifest says is an error."""
+    faiss = load_faiss()
+    facts = read_facts(folder)
+    if {name: facts[name] for name in vars(key)} != vars(key):
+        raise UserError(f"{folder} holds another shard than the manifest says: rebuild it with `mneme index`")
+    stats = safetensors.numpy.load((folder / "stats.safetensors").read_bytes())
+    index = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
+    ids: Ids = np.ascontiguousarray(stats["items"]).view("S32").reshape(-1)
+    if index.ntotal != len(ids):
+        raise UserError(f"{folder} is damaged: {index.ntotal} vectors for {len(ids)} items")
+    vectors = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
+    return Shard(key, ids, vectors, index)
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read what stands beside a shard's vectors."""
+    facts: dict[str, Any] = json.loads((folder / "shard.json").read_bytes())
+    if facts["format"] > FORMAT:
+        raise UserError(f"{folder} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
+    return facts

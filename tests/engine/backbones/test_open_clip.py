@@ -1,0 +1,302 @@
+import http.server
+import io
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from engine.backbones import Backbone, open_clip
+from engine.errors import UserError
+
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+CLIP = "mneme-tiny"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    open_clip.heal_torchvision()
+    import open_clip as library
+
+    folder = tmp_path_factory.mktemp("tiny")
+    config = folder / f"{CLIP}.json"
+    config.write_text(json.dumps(TINY))
+    library.add_model_config(config)
+    network = library.create_model(CLIP)
+    path = folder / "weights.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(weights: Path) -> Backbone:
+    return open_clip.load(f"open_clip:{CLIP}/{weights}", "cpu")
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a Hub at a port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    return _hub_at(port, tmp_path, monkeypatch)
+
+
+def _hub_at(port: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    return folder / "cache"
+
+
+@pytest.fixture
+def refusing_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Hub that answers every request with 404."""
+
+    class Refuse(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _hub_at(server.server_port, tmp_path, monkeypatch)
+        yield
+        server.shutdown()
+
+
+def _png(seed: int, size: tuple[int, int] = (50, 40)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _refusal(spec: str) -> str:
+    with pytest.raises(UserError) as caught:
+        open_clip.load(spec, "cpu")
+    return str(caught.value)
+
+
+def _cache_file(cache: Path, repository: str, name: str, content: bytes) -> Path:
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0123")
+    (snapshot / name).write_bytes(content)
+    return snapshot / name
+
+
+def test_a_picture_has_the_features_that_open_clip_itself_gives(tiny: Backbone, weights: Path) -> None:
+    import open_clip as library
+
+    network, transform = library.create_model_from_pretrained(CLIP, str(weights))
+    pixels = transform(Image.open(io.BytesIO(_png(0))))
+    with torch.inference_mode():
+        expected = network.eval().encode_image(pixels[None])
+    features = tiny.encode("image", [tiny.prepare("image", _png(0))])
+    torch.testing.assert_close(torch.from_numpy(features), expected)
+
+
+def test_a_text_has_the_features_that_open_clip_itself_gives(tiny: Backbone, weights: Path) -> None:
+    import open_clip as library
+
+    network = library.create_model_from_pretrained(CLIP, str(weights), return_transform=False)
+    with torch.inference_mode():
+        expected = network.eval().encode_text(library.get_tokenizer(CLIP)(["a grey heron"]))
+    features = tiny.encode("text", [tiny.prepare("text", b"a grey heron")])
+    torch.testing.assert_close(torch.from_numpy(features), expected)
+
+
+def test_a_picture_has_the_same_features_alone_and_in_a_batch(tiny: Backbone) -> None:
+    prepared = [tiny.prepare("image", _png(seed)) for seed in range(open_clip.AT_ONCE + 3)]
+    features = tiny.encode("image", prepared)
+    alone = np.concatenate([tiny.encode("image", [x]) for x in prepared])
+    np.testing.assert_allclose(features, alone, atol=1e-5)
+
+
+def test_a_text_has_the_same_features_alone_and_in_a_batch(tiny: Backbone) -> None:
+    prepared = [tiny.prepare("text", b"heron " * n) for n in range(1, open_clip.AT_ONCE + 4)]
+    features = tiny.encode("text", prepared)
+    alone = np.concatenate([tiny.encode("text", [x]) for x in prepared])
+    np.testing.assert_allclose(features, alone, atol=1e-5)
+
+
+def test_an_empty_batch_has_features_of_the_width_that_is_promised(tiny: Backbone) -> None:
+    assert tiny.encode("image", []).shape == (0, tiny.widths["image"])
+
+
+def test_a_word_without_end_is_read_up_to_a_limit(tiny: Backbone) -> None:
+    assert tiny.prepare("text", b"q" * 1_000_000) == "q" * open_clip.MAX_CHARACTERS
+
+
+def test_the_id_follows_the_bytes_of_the_weights_and_not_their_path(
+    tiny: Backbone, weights: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(weights.read_bytes())
+    assert open_clip.load(f"open_clip:{CLIP}/{moved}", "cpu").id == tiny.id
+
+
+def test_other_weights_have_another_id(tiny: Backbone, weights: Path, tmp_path: Path) -> None:
+    other = tmp_path / "weights.safetensors"
+    state = load_file(weights)
+    save_file({**state, "text_projection": -state["text_projection"]}, other)
+    assert open_clip.load(f"open_clip:{CLIP}/{other}", "cpu").id != tiny.id
+
+
+def test_weights_that_are_no_numbers_are_an_error_instead_of_features(weights: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    state = load_file(weights)
+    save_file({**state, "text_projection": state["text_projection"] * torch.nan}, broken)
+    backbone = open_clip.load(f"open_clip:{CLIP}/{broken}", "cpu")
+    with pytest.raises(UserError, match="gives features that are no numbers; its weights are damaged$"):
+        backbone.encode("text", ["a grey heron"])
+
+
+def test_weights_of_another_shape_are_one_line_that_names_the_file(weights: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    state = load_file(weights)
+    save_file({**state, "text_projection": torch.zeros(32, 8)}, other)
+    assert _refusal(f"open_clip:{CLIP}/{other}") == (
+        f"{other} does not fit open_clip {CLIP}: size mismatch for text_projection: copying a param with shape "
+        "torch.Size([32, 8]) from checkpoint, the shape in current model is torch.Size([32, 16])."
+    )
+
+
+def test_weights_of_something_else_are_one_line_that_names_the_file(weights: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"top": torch.zeros(3)}, other)
+    refusal = _refusal(f"open_clip:{CLIP}/{other}")
+    assert refusal.startswith(f"{other} does not fit open_clip {CLIP}: Missing key(s) in state_dict: ")
+    assert "\n" not in refusal
+
+
+def test_a_truncated_file_is_one_line_that_names_it(weights: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(weights.read_bytes()[:-100])
+    refusal = _refusal(f"open_clip:{CLIP}/{cut}")
+    assert refusal.startswith(f"{cut} does not fit open_clip {CLIP}: Error while deserializing header")
+    assert "\n" not in refusal
+
+
+def test_an_empty_file_is_one_line_that_names_it(weights: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.safetensors"
+    empty.touch()
+    assert _refusal(f"open_clip:{CLIP}/{empty}") == f"cannot read {empty}: cannot mmap an empty file"
+
+
+def test_a_missing_file_is_one_line_that_names_it(weights: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.safetensors"
+    assert _refusal(f"open_clip:{CLIP}/{missing}") == f"cannot read {missing}: No such file or directory"
+
+
+def test_a_pickle_is_refused_unread(weights: Path) -> None:
+    assert _refusal(f"open_clip:{CLIP}/model.pt") == (
+        "model.pt is not read, for it may hold a program; give a .safetensors file"
+    )
+
+
+def test_an_unknown_tag_is_answered_with_close_ones() -> None:
+    assert _refusal("open_clip:ViT-B-32/laion2b_s34b_b97k") == (
+        "no pretrained weights 'laion2b_s34b_b97k' for open_clip ViT-B-32; "
+        "there are: laion2b_s34b_b79k, laion2b_e16, laion400m_e32, laion400m_e31"
+    )
+
+
+def test_an_unknown_architecture_is_answered_with_close_ones() -> None:
+    assert _refusal("open_clip:ViT-B32/openai").startswith(
+        "no architecture 'ViT-B32' in open_clip; there are: ViT-B-32"
+    )
+
+
+def test_no_network_is_one_line_within_three_seconds(offline: Path) -> None:
+    start = time.monotonic()
+    refusal = _refusal("open_clip:ViT-B-32/laion2b_s34b_b79k")
+    assert time.monotonic() - start < 3
+    assert refusal == (
+        "cannot download open_clip ViT-B-32/laion2b_s34b_b79k: no network "
+        f"({huggingface_hub.constants.ENDPOINT} does not answer); put the weights in the Hugging Face cache, "
+        "or give a file: --backbone open_clip:ViT-B-32/weights.safetensors"
+    )
+
+
+def test_offline_mode_is_named_as_the_reason(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert _refusal("open_clip:ViT-B-32/laion2b_s34b_b79k").startswith(
+        "cannot download open_clip ViT-B-32/laion2b_s34b_b79k: HF_HUB_OFFLINE is set; "
+    )
+
+
+def test_a_hub_that_accepts_and_stays_silent_is_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_clip, "SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        _hub_at(silent.getsockname()[1], tmp_path, monkeypatch)
+        assert open_clip.obstacle() == f"no network ({huggingface_hub.constants.ENDPOINT} does not answer)"
+
+
+@pytest.mark.usefixtures("refusing_server")
+def test_a_hub_that_answers_with_a_refusal_is_a_network() -> None:
+    assert open_clip.obstacle() is None
+
+
+@pytest.mark.usefixtures("refusing_server")
+def test_a_download_that_fails_is_one_line() -> None:
+    refusal = _refusal("open_clip:ViT-B-32/laion2b_s34b_b79k")
+    assert refusal.startswith("cannot download open_clip ViT-B-32/laion2b_s34b_b79k: ")
+    assert "\n" not in refusal
+
+
+def test_weights_in_the_local_cache_are_taken_without_a_network(offline: Path) -> None:
+    file = _cache_file(offline, open_clip.DEFAULT_HOME[:-1], "open_clip_model.safetensors", b"cut off")
+    assert _refusal("open_clip:ViT-B-32/laion2b_s34b_b79k").startswith(
+        f"{file} does not fit open_clip ViT-B-32: Error while deserializing header"
+    )
+
+
+def test_the_default_is_available_from_the_local_cache_without_a_network(offline: Path) -> None:
+    _cache_file(offline, open_clip.DEFAULT_HOME[:-1], "open_clip_pytorch_model.bin", b"")
+    assert open_clip.available(*open_clip.DEFAULT)
+
+
+def test_the_default_is_not_available_without_cache_and_network(offline: Path) -> None:
+    assert not open_clip.available(*open_clip.DEFAULT)
+
+
+@pytest.mark.usefixtures("refusing_server")
+def test_an_unknown_tag_is_not_available() -> None:
+    assert not open_clip.available("ViT-B-32", "no-such-tag")
+
+
+def test_the_home_of_the_default_is_the_one_that_open_clip_names(weights: Path) -> None:
+    import open_clip as library
+
+    assert library.get_pretrained_cfg(*open_clip.DEFAULT)["hf_hub"] == open_clip.DEFAULT_HOME
+
+
+def test_importing_the_module_imports_neither_torch_nor_open_clip() -> None:
+    program = (
+        "import sys, engine.backbones.open_clip;"
+        "print(sorted({'torch', 'torchvision', 'open_clip', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

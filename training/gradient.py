@@ -1,0 +1,118 @@
+"""The one abstraction of training: a strategy wraps a gradient function.
+
+`compose([outermost, ..., innermost], head, loss_gradient(head, loss))` gives one step. A strategy may ask
+`inner` for the gradient of any batch, at any point, any number of times, and leaves the head as it found it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from engine.head import Head
+from engine.types import Modality
+
+Embeddings: TypeAlias = Mapping[Modality, Tensor]
+"""Unit rows (B, E) by modality."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B instances.
+
+    Attributes:
+        features: {m: (B, D_m)}; a row that lacks the modality holds zeros.
+        present: {m: (B,) bool}.
+        item: {m: (B,) int64}, -1 where absent; equal numbers are one item, never negatives of each other.
+        group: (B,) int64; rows of another group are no negatives.
+        weight: (B,); a row of weight 0 is a negative only.
+        seed: of the dropout masks, so that every call on one batch sees the same ones.
+    """
+
+    features: Mapping[Modality, Tensor]
+    present: Mapping[Modality, Tensor]
+    item: Mapping[Modality, Tensor]
+    group: Tensor
+    weight: Tensor
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def to(self, device: str) -> "Batch":
+        """Return the batch on a device."""
+        return Batch(
+            {m: t.to(device) for m, t in self.features.items()},
+            {m: t.to(device) for m, t in self.present.items()},
+            {m: t.to(device) for m, t in self.item.items()},
+            self.group.to(device),
+            self.weight.to(device),
+            self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A loss and its gradient; a parameter that the batch did not touch is absent, not zero."""
+
+    loss: Tensor
+    by_name: Mapping[str, Tensor]
+
+
+Loss: TypeAlias = Callable[[Embeddings, Batch], Tensor]
+"""A pure function of embeddings that returns one value per row (B,)."""
+
+GradientFn: TypeAlias = Callable[[Batch], Gradient]
+
+
+class Strategy(Protocol):
+    """One link of a training method.
+
+    Attributes:
+        state: what is remembered from step to step and from lesson to lesson; flat, stored with the head.
+    """
+
+    state: dict[str, Tensor]
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        """Return what to do with this batch, having asked `inner` as often as needed."""
+        ...
+
+    def end_task(self, head: Head, batches: Iterable[Batch], inner: GradientFn) -> None:
+        """Consolidate after a lesson; `inner` is the plain loss gradient."""
+        ...
+
+
+def loss_gradient(head: Head, loss: Loss) -> GradientFn:
+    """Return the innermost function: the gradient of the weighted mean of the loss over a batch's rows."""
+
+    def gradient(batch: Batch) -> Gradient:
+        named = [(name, p) for name, p in head.named_parameters() if p.requires_grad]
+        value = weighted_mean(loss(head(batch.features, batch.seed), batch), batch)
+        if not value.requires_grad:
+            return Gradient(value.detach(), {})
+        found = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
+        by_name = {name: g for (name, _), g in zip(named, found, strict=True) if g is not None}
+        return Gradient(value.detach(), by_name)
+
+    return gradient
+
+
+def weighted_mean(values: Tensor, batch: Batch) -> Tensor:
+    """Return the mean over rows (B,) by the batch's weights."""
+    return (values * batch.weight).sum() / batch.weight.sum().clamp_min(1e-12)
+
+
+def compose(strategies: Sequence[Strategy], head: Head, innermost: GradientFn) -> GradientFn:
+    """Wrap a gradient function in strategies, given outermost first."""
+    step = innermost
+    for strategy in reversed(strategies):
+        step = partial(_call, strategy, head, step)
+    return step
+
+
+def _call(strategy: Strategy, head: Head, inner: GradientFn, batch: Batch) -> Gradient:
+    return strategy.gradient(head, batch, inner)

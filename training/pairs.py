@@ -1,0 +1,93 @@
+"""Pairs as tensors: the features a lesson trains on, and the batches drawn from them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.types import ItemId, Modality, Pair
+from training.gradient import Batch
+
+ReadFeatures = Callable[[Modality, Sequence[ItemId]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """The items of one modality: features (N, D), and where the items of each of P pairs stand.
+
+    Pair p holds the rows `flat[start[p] : start[p] + count[p]]` of the features.
+
+    Attributes:
+        numbers: which item each row of the features is (N,), unlike any number of another modality.
+    """
+
+    features: Tensor
+    numbers: Tensor
+    flat: Tensor
+    start: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """P pairs, their items by modality, and their group (P,)."""
+
+    columns: Mapping[Modality, Column]
+    group: Tensor
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def batch(self, rows: Tensor, place: Tensor, seed: int = 0) -> Batch:
+        """Return the batch of these pairs (B,).
+
+        Args:
+            place: which item of each list is taken, as a share from 0 up to 1 (B,).
+        """
+        features, present, item = {}, {}, {}
+        for modality, column in self.columns.items():
+            count = column.count[rows]
+            present[modality] = count > 0
+            chosen = column.start[rows] + (place * count).long()
+            taken = column.flat[chosen.clamp_max(len(column.flat) - 1)]
+            features[modality] = column.features[taken] * present[modality][:, None]
+            item[modality] = torch.where(present[modality], column.numbers[taken], -1)
+        return Batch(features, present, item, self.group[rows], torch.ones(len(rows)), seed)
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> list[Batch]:
+        """Return the batches of one epoch: all pairs in a new order, one item of each list drawn."""
+        order = torch.randperm(len(self), generator=generator)
+        place = torch.rand(len(self), generator=generator)
+        seeds = torch.randint(2**62, (len(self),), generator=generator)
+        parts = order.tensor_split(max(1, -(-len(self) // batch_size)))
+        return [self.batch(rows, place[rows], int(seeds[n])) for n, rows in enumerate(parts)]
+
+    def in_order(self, batch_size: int) -> list[Batch]:
+        """Return the same batches every time: the first item of each list, in order."""
+        rows = torch.arange(len(self))
+        return [self.batch(part, torch.zeros(len(part))) for part in torch.split(rows, batch_size)]
+
+
+def collect(pairs: Sequence[Pair], modalities: Sequence[Modality], read: ReadFeatures) -> PairSet:
+    """Read the features of these pairs; a pair's group is its task."""
+    tasks = sorted({pair.task for pair in pairs})
+    columns, first = {}, 0
+    for modality in modalities:
+        lists = [pair.items.get(modality, ()) for pair in pairs]
+        ids = sorted({id for items in lists for id in items})
+        if not ids:
+            continue
+        row = {id: n for n, id in enumerate(ids)}
+        count = torch.tensor([len(items) for items in lists])
+        columns[modality] = Column(
+            features=torch.from_numpy(read(modality, ids)),
+            numbers=torch.arange(first, first + len(ids)),
+            flat=torch.tensor([row[id] for items in lists for id in items]),
+            start=count.cumsum(0) - count,
+            count=count,
+        )
+        first += len(ids)
+    return PairSet(columns, torch.tensor([tasks.index(pair.task) for pair in pairs]))
