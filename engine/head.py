@@ -63,15 +63,12 @@ class Head(nn.Module):
         return {m: nn.functional.normalize(y, dim=1) for m, y in self.project(features, seed).items()}
 
     def _branch(self, modality: Modality, x: Tensor, seed: str) -> Tensor:
-        layer = self.layers[modality]
-        if isinstance(layer, nn.Sequential):
-            x = torch.relu(layer[0](x))
+        layers = list(self.layers[modality].children()) or [self.layers[modality]]
+        if self.form == "mlp":
+            x = torch.relu(layers.pop(0)(x))
             x = x * _mask(x, seed) if self.training else x
-            layers = [layer[1] if self.top is None else self.top]
-        else:
-            layers = [layer] if self.top is None else [layer, self.top]
-        for last in layers:
-            x = last(x)
+        for layer in [*layers, self.top] if self.top is not None else layers:
+            x = layer(x)
         return x
 
 

@@ -62,6 +62,8 @@ class Loader:
         ready = [self._load_file(modality, path) for modality, path in row.media.items()]
         for modality, array in row.features.items():
             backbone, item = self.backbone(modality), _array_item(modality, array, row.name)
+            if backbone.spec != "features":
+                raise Unreadable(f"{modality} features here are by {backbone.spec}, not from files")
             if len(array) != backbone.widths[modality]:
                 raise Unreadable(
                     f"{modality} has {len(array)} numbers; this workspace holds {backbone.widths[modality]}"

@@ -1,14 +1,19 @@
 """A query in, hits out: composition, ranking, and what a hit is."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import media
+from engine.backbones import Backbone
 from engine.embed import Embedder
-from engine.errors import UserError
+from engine.errors import Unreadable, UserError
+from engine.media import clean_text
 from engine.merge import NO_SCORE, Candidates, Merge, Ranking
 from engine.store import Store
 from engine.types import Hit, Modality, ShardKey
@@ -40,6 +45,43 @@ class Part:
     modality: Modality
     features: NDArray[np.float32]
     weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a query as a person gave it: a file's bytes or a text's, and its weight."""
+
+    modality: Modality
+    data: bytes
+    weight: float = 1.0
+
+
+def text_input(text: str) -> Input:
+    """Return a text as an input, its weight parsed off: `2:beach`, `-1:people`."""
+    weighted = re.fullmatch(r"([-+]?\d+(?:\.\d+)?):(.+)", text, re.DOTALL)
+    weight, words = (float(weighted[1]), weighted[2]) if weighted else (1.0, text)
+    return Input("text", clean_text(words).encode(), weight)
+
+
+def file_input(modality: Modality, path: Path) -> Input:
+    """Return a file as an input."""
+    try:
+        return Input(modality, media.read(path))
+    except Unreadable as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+
+
+def encode(inputs: Sequence[Input], backbone: Callable[[Modality], Backbone]) -> list[Part]:
+    """Return the features of a query's inputs."""
+    parts = []
+    for one in inputs:
+        try:
+            encoder = backbone(one.modality)
+            prepared = encoder.prepare(one.modality, one.data)
+        except Unreadable as error:
+            raise UserError(f"the {one.modality} of the query cannot be used: {error}") from None
+        parts.append(Part(one.modality, encoder.encode(one.modality, [prepared])[0], one.weight))
+    return parts
 
 
 def compose(embedder: Embedder, version: int, parts: Sequence[Part]) -> NDArray[np.float32]:

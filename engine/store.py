@@ -6,6 +6,7 @@ was last read), features (item and backbone -> float32).
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,9 +84,16 @@ class Store:
         self._files = self._env.open_db(b"files", create=not readonly)
         self._features = self._env.open_db(b"features", create=not readonly)
 
-    def close(self) -> None:
-        """Let go of the files."""
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         self._env.close()
+
+    def counts(self) -> dict[Modality, int]:
+        """Return how many items there are of each modality."""
+        with self._env.begin(self._items) as txn:
+            return dict(Counter(json.loads(value)["modality"] for _, value in txn.cursor()))
 
     def rows(self) -> Iterator[StoredRow]:
         """Yield every row, in the order of their keys."""

@@ -1,8 +1,10 @@
 """What each policy would have answered after every lesson: the matrices, from features and heads alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from engine.merge import MERGES, Ids, Ranking
 from engine.query import Asked, rank
 from engine.store import Store
 from engine.types import Gallery, ItemId, MergeName, Modality, Pair, PolicyName, Relevance, ShardKey, Split
-from engine.workspace import Workspace, tasks
+from engine.workspace import Workspace, open_at, tasks
 from indexer import shard
 from indexer.policy import POLICIES, Plan, up_to
 from indexer.relevance import Judge, judge
@@ -215,3 +217,30 @@ def to_json(evaluation: Evaluation, results: Sequence[Result]) -> Mapping[str, o
         "lessons": evaluation.lessons,
         "results": [vars(result) for result in results],
     }
+
+
+@contextmanager
+def open_evaluation(root: Path | None, setting: Setting, *, device: str = "cpu") -> Iterator[Evaluation]:
+    """Open a workspace for evaluation."""
+    workspace = open_at(root)
+    with Store(workspace.store) as store:
+        yield Evaluation(workspace, store, setting, device)
+
+
+def parse_ks(ks: str) -> list[int]:
+    """Parse `1,5,10`."""
+    try:
+        found = sorted({int(k) for k in ks.split(",")})
+    except ValueError:
+        found = []
+    if not found or found[0] < 1:
+        raise UserError(f"--k takes numbers from 1, comma-separated, not {ks!r}")
+    return found
+
+
+def parse_policies(names: Sequence[str]) -> list[PolicyName]:
+    """Return the policies of these names, each once."""
+    unknown = [name for name in names if name not in POLICIES]
+    if unknown:
+        raise UserError(f"no policy {unknown[0]!r}; policies are: {', '.join(POLICIES)}")
+    return [policy for policy in POLICIES if policy in names]

@@ -1,18 +1,22 @@
 """Answer a query from what is served: the shards a plan names, each asked with the head the plan names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.embed import Embedder
 from engine.errors import UserError
+from engine.media import clean_text, modality_of
 from engine.merge import MERGES
-from engine.query import Asked, Part, compose, hits, rank
+from engine.opening import Encoders
+from engine.query import Asked, Input, Part, compose, encode, file_input, hits, rank, text_input
 from engine.store import Store
 from engine.types import Hit, MergeName, Modality, PolicyName, ShardKey
-from engine.workspace import ServedShard, Workspace, tasks
+from engine.workspace import ServedShard, Workspace, open_at, tasks
 from indexer import shard
 from indexer.policy import POLICIES, Plan, up_to
 from indexer.shard import Shard
@@ -99,3 +103,70 @@ class Index:
         ids = [id.decode() for id in shard.read(self.workspace.shards / other.path, other.key).ids]
         vectors = np.concatenate(list(self.embedder.blocks(self.store, key.head, key.modality, ids)))
         return shard.build(key, ids, vectors)
+
+
+@contextmanager
+def open_index(
+    root: Path | None, *, device: str = "cpu", policy: PolicyName | None = None
+) -> Iterator["Answers"]:
+    """Open what is served for any number of queries."""
+    workspace = open_at(root)
+    with Store(workspace.store) as store:
+        encoders = Encoders(workspace.manifest.backbones, device)
+        yield Answers(Index(workspace, store, device, policy), encoders)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """An open index, and the backbones that read queries."""
+
+    index: Index
+    encoders: Encoders
+
+    def ask(
+        self,
+        question: Sequence[Input],
+        to: Modality | None,
+        k: int,
+        *,
+        task: str = "all",
+        merge: MergeName = "raw",
+    ) -> list[Hit]:
+        """Return the K best hits for a question; text asks for images and anything else for texts by default."""
+        target = to or ("image" if all(one.modality == "text" for one in question) else "text")
+        return self.index.search(encode(question, self.encoders.backbone), target, k, task=task, merge=merge)
+
+
+def questions(
+    what: str | None,
+    files: Mapping[Modality, Sequence[Path]],
+    texts: Sequence[str],
+    lines: Iterable[str],
+) -> Iterator[list[Input]]:
+    """Yield what is asked: the lines of a stream for `-`, else one question of one or more inputs."""
+    if what == "-":
+        yield from ([_bare(line.rstrip("\n"))] for line in lines if line.strip())
+        return
+    inputs = [] if what is None else [_bare(what)]
+    inputs += [file_input(modality, path) for modality, paths in files.items() for path in paths]
+    inputs += [text_input(text) for text in texts]
+    if not inputs:
+        raise UserError("nothing to look for: give a text or a file, or --image, --audio, --text")
+    yield inputs
+
+
+def _bare(what: str) -> Input:
+    """Return what a bare argument means: a file where one of that name exists, else a text."""
+    path = Path(what)
+    modality = modality_of(path)
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # no file can be called so
+        is_file = False
+    if is_file and modality:
+        return file_input(modality, path)
+    if is_file:
+        raise UserError(f"{what} is a file, but no medium that can be read (to search for the words: --text)")
+    if modality:
+        raise UserError(f"no such file: {what} (to search for the words: --text)")
+    return Input("text", clean_text(what).encode())

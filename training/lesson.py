@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 from engine import head as heads
 from engine.errors import UserError
 from engine.head import Head, Record
+from engine.ingest import Progress, Report, ingest, silent
+from engine.loading import Loader
+from engine.opening import Wish, enter
 from engine.store import Store
 from engine.types import HeadForm, ItemId, Lesson, Modality, Pair, Settings
-from engine.workspace import Workspace
+from engine.workspace import Workspace, writing
 from training import methods
 from training.pairs import PairSet, collect
 from training.train import Course, Epoch, Material, Objective, train_task
@@ -43,7 +47,6 @@ def train(
 ) -> tuple[Workspace, Outcome]:
     """Train the next head on a task's train pairs and append the lesson; no shard is touched."""
     began = time.perf_counter()
-    _check(settings)
     pairs = _pairs(workspace, store, settings)
     modalities = _modalities(pairs, settings)
     joined = [pair for pair in pairs if sum(m in pair.items for m in modalities) > 1]
@@ -77,6 +80,33 @@ def train(
     longer = replace(history, lessons=(*history.lessons, lesson))
     workspace = workspace.with_manifest(replace(workspace.manifest, history=longer))
     return workspace, Outcome(lesson, parent, settings, epochs, time.perf_counter() - began)
+
+
+def learn(
+    root: Path,
+    sources: Sequence[Path],
+    wish: Wish,
+    settings: Settings,
+    *,
+    device: str = "cpu",
+    allow_mass_delete: bool = False,
+    progress: Progress = silent,
+    on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None,
+) -> tuple[Outcome, list[Report]]:
+    """Store what the sources hold of the task, then train it."""
+    _check(settings)
+    with writing(root):
+        workspace, encoders = enter(root, sources, wish, device)
+        with Store(workspace.store, readonly=False) as store:
+            loader = Loader(store, encoders.backbone)
+            reports = [
+                ingest(
+                    loader, source, task=settings.task, allow_mass_delete=allow_mass_delete, progress=progress
+                )
+                for source in sources
+            ]
+            _, outcome = train(workspace, store, settings, device=device, on_epoch=on_epoch)
+    return outcome, reports
 
 
 def _check(settings: Settings) -> None:

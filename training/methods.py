@@ -98,3 +98,37 @@ def _checked(
         return type(default)(value)
     except ValueError:
         raise UserError(f"{name} takes a {type(default).__name__}, not {value!r}") from None
+
+
+def describe(name: str | None = None) -> list[dict[str, object]]:
+    """Return what there is to know of every loss and method, or of one."""
+    known: list[dict[str, object]] = [
+        {
+            "name": loss_name,
+            "kind": "loss",
+            "summary": (function.__doc__ or "").partition("\n")[0],
+            "options": {f"{loss_name}.{option}": default for option, default in options(function).items()},
+        }
+        for loss_name, function in LOSSES.items()
+    ]
+    known += [
+        {"name": method, "kind": "method", "summary": f"{recipe.summary} ({recipe.source})", "options": {}}
+        for method, recipe in METHODS.items()
+    ]
+    found = [one for one in known if name in (None, one["name"])]
+    if not found:
+        raise UserError(
+            f"no loss or method {name!r}; there are: {', '.join(str(one['name']) for one in known)}"
+        )
+    return found
+
+
+def text(name: str | None = None) -> str:
+    """Return the same for people."""
+    lines = []
+    for one in describe(name):
+        lines.append(f"{one['name']} ({one['kind']}): {one['summary']}")
+        settings = one["options"]
+        assert isinstance(settings, dict)
+        lines += [f"    --set {option}={default}" for option, default in settings.items()]
+    return "\n".join(lines)

@@ -1,11 +1,10 @@
-"""The backbone that needs no download: fixed descriptors through a fixed random projection to 512 numbers."""
+"""The backbone that needs no download: fixed descriptors through fixed random projections to 512 numbers."""
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
-from math import sqrt
 from zlib import crc32
 
 import numpy as np
@@ -17,16 +16,35 @@ from engine.backbones import Backbone, Features, Prepared
 from engine.errors import Unreadable
 from engine.types import Modality
 
+Row = NDArray[np.float32]
+
 WIDTH = 512
-SIDE = 128
-TEXT_LIMIT = 4096
-BUCKETS = 1 << 15
-SEEDS: dict[Modality, int] = {"image": 1, "text": 2, "audio": 3}
+SEEDS: Mapping[Modality, int] = {"image": 1, "text": 2, "audio": 3}
+
+SIDE = 64
+"""Pictures are described at this many pixels a side."""
+GRID = 4
+"""Local statistics are taken in this many cells along either side."""
+
+TEXT_LIMIT = 8192
+"""Characters of a text that are read."""
+BUCKETS = 1 << 16
+QUIET_WEIGHT = 0.3
+QUIET_WORDS = """
+a all also an and are as at be been but by can each for from has have he her his in into is it its may more most
+not of on one or other over she some than that the their then there these they this those through to under was
+were when where which while who with between image photo photograph picture shows showing shown
+"""
+"""Words that say little in a caption."""
+
+FRAME = 512
+HOP = 256
+BANDS = 64
 
 
 @dataclass(frozen=True)
 class Builtin:
-    """Colour and gradients of a picture, n-grams of a text, log-mel statistics of a sound."""
+    """Colours and gradients of pictures, n-grams of texts, log-mel statistics of sounds."""
 
     spec: str = "builtin"
     id: str = "builtin-1"
@@ -34,16 +52,14 @@ class Builtin:
 
     @property
     def widths(self) -> Mapping[Modality, int]:
-        return dict.fromkeys(DESCRIBE, WIDTH)
+        return dict.fromkeys(DESCRIPTORS, WIDTH)
 
     def prepare(self, modality: Modality, data: bytes) -> Prepared:
-        return DESCRIBE[modality](data)
+        return DESCRIPTORS[modality](data)
 
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
         rows = np.stack([np.asarray(row, np.float32) for row in batch])  # (N, D)
-        if modality != "text":
-            rows = rows @ projection(modality, rows.shape[1])
-        return unit(rows)
+        return scaled(rows if modality == "text" else rows @ projection(modality, rows.shape[1]))
 
 
 def load() -> Backbone:
@@ -51,83 +67,144 @@ def load() -> Backbone:
     return Builtin()
 
 
+def scaled(rows: NDArray[np.float32]) -> Features:
+    """Scale rows (N, 512) to length sqrt(512), numbers of about 1 as heads like them; zeros stay zeros."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    features: Features = (rows * np.sqrt(rows.shape[1]) / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return features
+
+
 @cache
 def projection(modality: Modality, width: int) -> NDArray[np.float32]:
     """Return the fixed Gaussian matrix (width, 512) of a modality."""
-    rng = np.random.Generator(np.random.PCG64(SEEDS[modality]))
-    return rng.standard_normal((width, WIDTH), np.float32) / np.float32(sqrt(WIDTH))
+    generator = np.random.Generator(np.random.PCG64(SEEDS[modality]))
+    return generator.standard_normal((width, WIDTH), np.float32)
 
 
 @cache
 def signs() -> NDArray[np.int8]:
-    """Return the fixed sign matrix (buckets, 512) of hashed n-grams (Achlioptas 2003)."""
-    rng = np.random.Generator(np.random.PCG64(SEEDS["text"]))
-    return rng.integers(0, 2, (BUCKETS, WIDTH), np.int8) * np.int8(2) - np.int8(1)
+    """Return the fixed matrix (buckets, 512) of 1 and -1 that n-grams are projected by (Achlioptas 2003)."""
+    generator = np.random.Generator(np.random.PCG64(SEEDS["text"]))
+    return generator.integers(0, 2, (BUCKETS, WIDTH), np.int8) * np.int8(2) - np.int8(1)
 
 
-def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows (N, D) to unit length; a row of zeros stays."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+def describe_image(data: bytes) -> Row:
+    """Return local colours, oriented energies, texture and shape of a picture (2977,)."""
+    picture = media.image(data, side=SIDE)
+    width, height = picture.size
+    square = picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    gray = np.asarray(square.convert("L"))
+    aspect = np.clip(np.log(width / height), -1.5, 1.5)
+    parts = (colours(np.asarray(square)), energies(gray), texture(gray), [0.5 * aspect])
+    return np.concatenate(parts, dtype=np.float32)
 
 
-def describe_image(data: bytes) -> NDArray[np.float32]:
-    """Return oriented gradients and the colour layout of a picture."""
+def colours(rgb: NDArray[np.uint8]) -> Row:
+    """Return the roots of 4 x 6 x 6 Lab histograms, one a cell; unit length (2304,)."""
     from skimage.color import rgb2lab
-    from skimage.feature import hog
 
-    picture = media.image(data, side=SIDE).resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    gray = np.asarray(picture.convert("L"), np.float32) / 255
-    gradients = hog(gray, 9, (16, 16), (2, 2), transform_sqrt=True)
-    layout = rgb2lab(np.asarray(picture.resize((8, 8), Image.Resampling.BOX)))
-    layout = (layout - (50, 0, 0)) / (50, 50, 50)
-    return np.concatenate([gradients - gradients.mean(), 0.5 * layout.ravel(), [0.1]]).astype(np.float32)
+    lab = rgb2lab(rgb) / (100, 120, 120) + np.array([0, 0.5, 0.5])
+    light, green_red, blue_yellow = np.moveaxis(np.clip(lab, 0, 0.999) * (4, 6, 6), 2, 0).astype(int)
+    return np.sqrt(histograms(light * 36 + green_red * 6 + blue_yellow, 144) / GRID**2)
 
 
-def describe_text(data: bytes) -> NDArray[np.float32]:
-    """Return the projected word and character n-grams of a text."""
+def energies(gray: NDArray[np.uint8]) -> Row:
+    """Return the log energy of 4 scales x 8 orientations in each cell (512,), as GIST (Oliva 2001)."""
+    pixels = gray.astype(np.float32) / 255
+    spectrum = np.fft.fft2(pixels - pixels.mean())
+    responses = np.abs(np.fft.ifft2(spectrum * gabor_bank()))  # (32, SIDE, SIDE)
+    cell = SIDE // GRID
+    energy = responses.reshape(-1, GRID, cell, GRID, cell).mean((2, 4)).ravel()
+    return centred(np.log(energy + 1e-3).astype(np.float32))
+
+
+@cache
+def gabor_bank() -> NDArray[np.float32]:
+    """Return log-Gabor filters in the frequency domain (32, SIDE, SIDE), zero at frequency zero."""
+    y, x = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij")
+    scale = np.log(np.hypot(x, y) + 1e-9) - np.log([1 / 4, 1 / 8, 1 / 16, 1 / 32])[:, None, None]
+    turn = np.angle(np.exp(1j * (np.arctan2(y, x) - np.arange(8)[:, None, None] * np.pi / 8)))
+    radial, angular = np.exp(-((scale / 0.65) ** 2) / 2), np.exp(-((turn / 0.28) ** 2) / 2)
+    return (radial[:, None] * angular).reshape(-1, SIDE, SIDE).astype(np.float32)
+
+
+def texture(gray: NDArray[np.uint8]) -> Row:
+    """Return the roots of the cells' histograms of uniform local binary patterns (160,)."""
+    from skimage.feature import local_binary_pattern
+
+    codes: NDArray[np.int_] = local_binary_pattern(gray, 8, 1, "uniform").astype(int)  # type: ignore[no-untyped-call]
+    return 0.5 * centred(np.sqrt(histograms(codes, 10)))
+
+
+def histograms(codes: NDArray[np.int_], size: int) -> Row:
+    """Return how often each code below `size` stands in each cell (GRID * GRID * size,); a cell sums to 1."""
+    cell = np.arange(SIDE) * GRID // SIDE
+    cells = cell[:, None] * GRID + cell
+    counts = np.bincount((cells * size + codes).ravel(), minlength=GRID * GRID * size)
+    return counts.astype(np.float32) / np.float32((SIDE // GRID) ** 2)
+
+
+def centred(row: Row) -> Row:
+    """Return a row less its mean, at unit length; a constant row gives zeros."""
+    rest: Row = row - row.mean()
+    return rest / max(float(np.linalg.norm(rest)), 0.1)
+
+
+def describe_text(data: bytes) -> Row:
+    """Return the sum of the sign rows of a text's n-grams (512,), each by its weight."""
     try:
         text = data.decode()[:TEXT_LIMIT]
     except UnicodeDecodeError:
         raise Unreadable("text that is not UTF-8") from None
-    counts = Counter(crc32(gram.encode()) % BUCKETS for gram in _grams(text.lower()))
-    weights = np.sqrt(np.fromiter(counts.values(), np.float32))
-    z: NDArray[np.float32] = weights @ signs()[list(counts)].astype(np.float32)
-    return z
+    weights = grams(text)
+    rows = signs()[[crc32(gram.encode()) % BUCKETS for gram in weights]]
+    row: Row = np.fromiter(weights.values(), np.float32) @ rows.astype(np.float32)
+    return row
 
 
-def _grams(text: str) -> list[str]:
-    words = text.split()
-    pairs = [f"{a} {b}" for a, b in pairwise(words)]
-    padded = [f"<{word}>" for word in words]
-    characters = [word[i : i + n] for word in padded for n in (3, 4, 5) for i in range(len(word) - n + 1)]
-    return words + pairs + characters
+def grams(text: str) -> dict[str, float]:
+    """Return the words, five-letter stems and character 3- to 5-grams of a text with their weights."""
+    quiet = frozenset(QUIET_WORDS.split())
+    weights: defaultdict[str, float] = defaultdict(float)
+    for word, count in Counter(re.findall(r"\w+|[^\w\s]", text.casefold())).items():
+        weight = count**0.5 * (QUIET_WEIGHT if word in quiet or not word[0].isalnum() else 1.0)
+        weights[word] += weight
+        weights["^" + word[:5]] += weight
+        padded = f"<{word}>"
+        pieces = [padded[i : i + n] for n in (3, 4, 5) for i in range(len(padded) - n + 1)]
+        for piece in pieces:
+            weights["#" + piece] += weight / 2 / len(pieces) ** 0.5
+    return weights
 
 
-def describe_sound(data: bytes) -> NDArray[np.float32]:
-    """Return the mean, spread and change of the log-mel bands of a sound."""
-    samples = media.sound(data)
-    frame, hop = 512, 256
-    padded = np.pad(samples, (0, max(0, 2 * frame - len(samples))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop]
-    power = np.abs(np.fft.rfft(frames * np.hanning(frame).astype(np.float32))) ** 2  # (frames, 257)
-    mel = np.log10(power @ mel_bands(64, frame) + 1e-6)
-    change = np.diff(mel, axis=0)
-    parts = [mel.mean(0) + 2, mel.std(0), np.abs(change).mean(0), mel.max(0) + 1]
-    return np.concatenate(parts).astype(np.float32)
+def describe_sound(data: bytes) -> Row:
+    """Return mean, spread, maximum and mean change of a sound's log-mel bands (256,)."""
+    bands = log_mel(media.sound(data))
+    change = np.abs(np.diff(bands, axis=0)).mean(0)
+    return np.concatenate([bands.mean(0) + 2, bands.std(0), bands.max(0) + 1, change], dtype=np.float32)
+
+
+def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the log10 power of each frame of 32 ms in each mel band (frames, 64), -6 for silence."""
+    padded = np.pad(samples, (0, max(0, 2 * FRAME - len(samples))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]
+    spectrum = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32)))  # (frames, 257)
+    power: NDArray[np.float32] = np.log10((spectrum**2).astype(np.float32) @ mel_filters() + 1e-6)
+    return power
 
 
 @cache
-def mel_bands(bands: int, frame: int) -> NDArray[np.float32]:
-    """Return triangular filters (frame // 2 + 1, bands), equally wide on the mel scale."""
+def mel_filters() -> NDArray[np.float32]:
+    """Return triangular filters (257, 64), equally wide on the mel scale up to 8 kHz."""
     top = 2595 * np.log10(1 + media.SAMPLE_RATE / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
-    hertz = np.fft.rfftfreq(frame, 1 / media.SAMPLE_RATE)[:, None]
+    edges = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
+    hertz = np.fft.rfftfreq(FRAME, 1 / media.SAMPLE_RATE)[:, None]
     rise = (hertz - edges[:-2]) / np.diff(edges)[:-1]
     fall = (edges[2:] - hertz) / np.diff(edges)[1:]
     return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
 
 
-DESCRIBE: dict[Modality, Callable[[bytes], NDArray[np.float32]]] = {
+DESCRIPTORS: Mapping[Modality, Callable[[bytes], Row]] = {
     "image": describe_image,
     "text": describe_text,
     "audio": describe_sound,

@@ -15,7 +15,6 @@ from pathlib import Path
 from ssl import SSLError
 from textwrap import shorten
 from threading import Thread
-from types import ModuleType
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -97,20 +96,21 @@ class _Weights:
 def load(spec: str, device: str) -> Backbone:
     """Load the backbone that a spec names, on cpu or cuda."""
     arch, _, source = spec.removeprefix("open_clip:").partition("/")
+    if (arch, source) == DEFAULT and _cached(DEFAULT_HOME) is None:
+        _need_hub(arch, source)
     library = _library()
     if arch not in library.list_models():
         raise UserError(f"no architecture '{arch}' in open_clip{_close(arch, library.list_models())}")
     weights = (_from_file if Path(source).suffix else _from_tag)(library, arch, source)
-    width = library.get_model_config(arch)["embed_dim"]
-    tokenize = _tokenizer(library, arch)
+    _check_text_tower(library, arch)
     network, transform = _network(library, arch, weights)
     return OpenClip(
         spec=spec,
         id=f"open_clip:{arch}/{weights.name}",
-        widths={"image": width, "text": width},
+        widths=dict.fromkeys(("image", "text"), library.get_model_config(arch)["embed_dim"]),
         network=network.to(device).eval().requires_grad_(False),
         transform=transform,
-        tokenize=tokenize,
+        tokenize=library.get_tokenizer(arch),
         device=device,
     )
 
@@ -129,8 +129,7 @@ def obstacle() -> str | None:
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    answers: list[str] = []
-    # In a thread because looking up a name knows no time-out.
+    answers: list[str] = []  # asked for in a thread, for looking up a name knows no time-out
     asking = Thread(target=_ask, args=(constants.ENDPOINT, answers), daemon=True)
     asking.start()
     asking.join(SECONDS)
@@ -165,34 +164,37 @@ def heal_torchvision() -> None:
         import torchvision  # noqa: F401
 
 
-def _library() -> ModuleType:
+def _library() -> Any:
     if find_spec("open_clip") is None:
         raise UserError("open_clip is not installed; run: pip install open_clip_torch")
     heal_torchvision()
     import open_clip
 
-    library: ModuleType = open_clip
-    return library
+    return open_clip
 
 
-def _from_tag(library: ModuleType, arch: str, tag: str) -> _Weights:
+def _from_tag(library: Any, arch: str, tag: str) -> _Weights:
     trained = library.get_pretrained_cfg(arch, tag)
     if not trained:
         close = _close(tag, library.list_pretrained_tags_by_model(arch))
         raise UserError(f"no pretrained weights '{tag}' for open_clip {arch}{close}")
-    path, what = _cached(trained["hf_hub"]), f"cannot download open_clip {arch}/{tag}"
+    path = _cached(trained["hf_hub"])
     if path is None:
-        if reason := obstacle():
-            file = f"give a file: --backbone open_clip:{arch}/weights.safetensors"
-            raise UserError(f"{what}: {reason}; put the weights in the Hugging Face cache, or {file}")
+        _need_hub(arch, tag)
         try:
             path = library.download_pretrained(trained)
         except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"{what}: {_reason(error)}") from None
+            raise UserError(f"cannot download open_clip {arch}/{tag}: {_reason(error)}") from None
     return _Weights(Path(path), tag.lower().replace("-", "_"), trained)
 
 
-def _from_file(library: ModuleType, arch: str, source: str) -> _Weights:
+def _need_hub(arch: str, tag: str) -> None:
+    if reason := obstacle():
+        cure = f"the Hugging Face cache, or give a file: --backbone open_clip:{arch}/weights.safetensors"
+        raise UserError(f"cannot download open_clip {arch}/{tag}: {reason}; put the weights in {cure}")
+
+
+def _from_file(library: Any, arch: str, source: str) -> _Weights:
     path = Path(source).expanduser()
     if path.suffix != ".safetensors":
         raise UserError(f"{path} is not read, for it may hold a program; give a .safetensors file")
@@ -205,19 +207,17 @@ def _from_file(library: ModuleType, arch: str, source: str) -> _Weights:
     return _Weights(path, name, {**first, "quick_gelu": False})
 
 
-def _tokenizer(library: ModuleType, arch: str) -> Callable[[list[str]], Any]:
-    """Return the tokenizer; those that the Hub keeps are asked for only where it answers."""
+def _check_text_tower(library: Any, arch: str) -> None:
+    """Refuse a tokenizer that the Hub keeps where it cannot be had."""
     text = library.get_model_config(arch)["text_cfg"]
     homes = [text[key] for key in ("hf_tokenizer_name", "hf_model_name") if text.get(key)]
     if homes and find_spec("transformers") is None:
         raise UserError(f"open_clip {arch} reads text with transformers; run: pip install transformers")
     if not all(_cached(f"{home}/tokenizer_config.json") for home in homes) and (reason := obstacle()):
         raise UserError(f"cannot download the tokenizer of open_clip {arch}: {reason}")
-    tokenize: Callable[[list[str]], Any] = library.get_tokenizer(arch)
-    return tokenize
 
 
-def _network(library: ModuleType, arch: str, weights: _Weights) -> tuple[Any, Callable[[Any], Any]]:
+def _network(library: Any, arch: str, weights: _Weights) -> tuple[Any, Callable[[Any], Any]]:
     settings = {f"image_{k}": weights.trained.get(k) for k in ("mean", "std", "interpolation", "resize_mode")}
     settings["force_quick_gelu"] = weights.trained.get("quick_gelu", False)
     # What open_clip meets in weights of another form, besides the two errors that say so.
@@ -246,5 +246,5 @@ def _close(name: str, choices: Sequence[str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return shorten(lines[min(1, len(lines) - 1)], 160, placeholder=" ...")
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return shorten(lines[lines[0].endswith(":") and len(lines) > 1], 160, placeholder=" ...")

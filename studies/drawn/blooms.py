@@ -19,9 +19,20 @@ def _petals(canvas: Canvas, at: Point, span: tuple[float, float], count: int, co
     for i in range(count):
         a = 2 * math.pi * i / count + 0.2
         reach = outer * (1.0 if i % 2 else 0.93)
-        shape = [(inner, a - wide * 0.5), (reach * 0.7, a - wide), (reach * 0.95, a - wide * 0.35), (reach, a), (reach * 0.95, a + wide * 0.35), (reach * 0.7, a + wide), (inner, a + wide * 0.5)]
+        shape = [
+            (inner, a - wide * 0.5),
+            (reach * 0.7, a - wide),
+            (reach * 0.95, a - wide * 0.35),
+            (reach, a),
+            (reach * 0.95, a + wide * 0.35),
+            (reach * 0.7, a + wide),
+            (inner, a + wide * 0.5),
+        ]
         points = [(at[0] + r * math.cos(t), at[1] + r * math.sin(t)) for r, t in shape]
-        canvas.polygon(points, mix(colour, BLACK, 0.1 * (i % 2) + 0.06 * math.sin(a)) if math.sin(a) > 0 or i % 2 else colour)
+        canvas.polygon(
+            points,
+            mix(colour, BLACK, 0.1 * (i % 2) + 0.06 * math.sin(a)) if math.sin(a) > 0 or i % 2 else colour,
+        )
         canvas.line([points[0], points[3]], clear(mix(colour, BLACK, 0.35), 0.35), 0.5)
 
 
@@ -50,7 +61,9 @@ def _tulip(canvas: Canvas, rng: Random, at: Point, colour: Colour) -> None:
     canvas.polygon([(x + dx, y + dy) for dx, dy in back], dark)
     for side in (-1, 1):
         leaf = [(12, -16), (4, -8), (0, 6), (3, 14), (9, 11), (13.5, 3), (14, -6)]
-        canvas.polygon([(x + side * dx, y + dy) for dx, dy in leaf], colour if side < 0 else mix(colour, BLACK, 0.1))
+        canvas.polygon(
+            [(x + side * dx, y + dy) for dx, dy in leaf], colour if side < 0 else mix(colour, BLACK, 0.1)
+        )
     front = [(0, -13), (6, -4), (7.5, 5), (5, 12), (0, 15), (-5, 12), (-7.5, 5), (-6, -4)]
     canvas.fade([(x + dx, y + dy) for dx, dy in front], [pale, colour, dark])
     canvas.line([(x, y - 10), (x, y + 8)], clear(dark, 0.5), 0.6)
@@ -72,11 +85,20 @@ def _rose(canvas: Canvas, rng: Random, at: Point, colour: Colour) -> None:
 def _poppy(canvas: Canvas, rng: Random, at: Point, colour: Colour) -> None:
     x, y = at
     dark = mix(colour, BLACK, 0.22)
-    for dx, dy, r, tone in ((0, -7, 12, dark), (-9, 1, 12, mix(colour, BLACK, 0.1)), (9, 1, 12, mix(colour, BLACK, 0.14)), (0, 8, 12.5, colour)):
+    for dx, dy, r, tone in (
+        (0, -7, 12, dark),
+        (-9, 1, 12, mix(colour, BLACK, 0.1)),
+        (9, 1, 12, mix(colour, BLACK, 0.14)),
+        (0, 8, 12.5, colour),
+    ):
         canvas.disc((x + dx, y + dy), r, tone, 0.82)
         for i in range(5):
             a = math.atan2(dy, dx) + (i - 2) * 0.3
-            canvas.line([(x, y), (x + dx + r * 0.75 * math.cos(a), y + dy + r * 0.62 * math.sin(a))], clear(dark, 0.45), 0.5)
+            canvas.line(
+                [(x, y), (x + dx + r * 0.75 * math.cos(a), y + dy + r * 0.62 * math.sin(a))],
+                clear(dark, 0.45),
+                0.5,
+            )
     canvas.disc((x, y + 1), 6, clear(rgb("#1d1420"), 0.85), 0.8)
     canvas.ball((x, y), 3.2, rgb("#a8b858"))
     for i in range(14):
@@ -90,10 +112,15 @@ def _iris(canvas: Canvas, rng: Random, at: Point, colour: Colour) -> None:
     for side in (-1, 1):
         up = [(0, 4), (3, -8), (5, -19), (10, -21), (12, -14), (8, -3)]
         canvas.polygon([(x + side * dx, y + dy) for dx, dy in up], pale if side < 0 else colour)
-    canvas.polygon([(x - 5, y + 2), (x - 7, y - 12), (x, y - 24), (x + 7, y - 12), (x + 5, y + 2)], mix(colour, WHITE, 0.12))
+    canvas.polygon(
+        [(x - 5, y + 2), (x - 7, y - 12), (x, y - 24), (x + 7, y - 12), (x + 5, y + 2)],
+        mix(colour, WHITE, 0.12),
+    )
     for side in (-1, 1):
         fall = [(0, 0), (8, -3), (17, 2), (19, 11), (13, 15), (7, 9)]
-        canvas.polygon([(x + side * dx, y + dy) for dx, dy in fall], dark if side > 0 else mix(dark, colour, 0.5))
+        canvas.polygon(
+            [(x + side * dx, y + dy) for dx, dy in fall], dark if side > 0 else mix(dark, colour, 0.5)
+        )
         canvas.line([(x, y + 1), (x + side * 12, y + 7)], rgb("#f4c430"), 1.8)
     canvas.polygon([(x - 5, y), (x + 5, y), (x + 8, y + 12), (x, y + 21), (x - 8, y + 12)], colour)
     canvas.line([(x, y + 1), (x, y + 12)], rgb("#f4c430"), 2.2)

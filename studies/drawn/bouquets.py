@@ -9,6 +9,7 @@ from PIL import Image
 from studies.drawn.blooms import BLOOMS, Kind
 from studies.drawn.canvas import SIDE, Canvas, Colour, Point, clear, mix, rgb
 from studies.drawn.tableware import COMPANIES, MOUTH, VESSELS, Company, Vessel
+from studies.drawn.words import a
 
 Hue = Literal["red", "pink", "white", "yellow", "purple", "orange"]
 Glaze = Literal["blue", "white", "green", "black", "terracotta"]
@@ -17,8 +18,13 @@ Cloth = Literal["wood", "linen", "checked"]
 Side = Literal["left", "right"]
 
 HUES: dict[Hue, str] = {
-    "red": "#d92b34", "pink": "#f080a8", "white": "#f8f4ec", "yellow": "#f8c522", "purple": "#7a4bc0", "orange": "#f2792b",
-}  # fmt: skip
+    "red": "#d92b34",
+    "pink": "#f080a8",
+    "white": "#f8f4ec",
+    "yellow": "#f8c522",
+    "purple": "#7a4bc0",
+    "orange": "#f2792b",
+}
 GROWN: dict[Kind, tuple[Hue, ...]] = {
     "tulip": ("red", "pink", "white", "yellow", "purple"),
     "daisy": ("pink", "white", "yellow", "orange"),
@@ -33,7 +39,33 @@ GLAZES: dict[Glaze, str] = {
 WALLS: dict[Wall, str] = {
     "mustard": "#d9a441", "teal": "#3f8c8c", "pink": "#e8b4b0", "gray": "#b4b8ba", "navy": "#27375c",
 }  # fmt: skip
-COUNTS = (1, 3, 5, 7)
+PLURALS: dict[Kind, str] = {
+    "tulip": "tulips",
+    "daisy": "daisies",
+    "rose": "roses",
+    "poppy": "poppies",
+    "sunflower": "sunflowers",
+    "iris": "irises",
+}
+HELD: dict[Vessel, tuple[str, ...]] = {
+    "round vase": ("round {} vase", "{} round-bellied vase"),
+    "bottle": ("{} bottle", "slender {} bottle vase"),
+    "jug": ("{} jug", "{} pitcher"),
+    "pot": ("{} flowerpot", "{} pot"),
+}
+BESIDE: dict[Company, tuple[str, ...]] = {
+    "lemons": ("two lemons", "a pair of lemons"),
+    "pears": ("two pears", "a pair of green pears"),
+    "cup": ("a cup of coffee", "a steaming white cup"),
+    "candle": ("a burning candle", "a lit candle"),
+    "books": ("a stack of books", "three books"),
+}
+LAID: dict[Cloth, tuple[str, ...]] = {
+    "wood": ("a wooden table", "bare wood"),
+    "linen": ("a white tablecloth", "white linen"),
+    "checked": ("a checked tablecloth", "a red and white checked cloth"),
+}
+NUMBERS = {1: "one", 3: "three", 5: "five", 7: "seven"}
 EDGE = 186
 """Where the table meets the wall."""
 SEATS: dict[int, tuple[Point, ...]] = {
@@ -49,11 +81,13 @@ def _paint_table(canvas: Canvas, rng: Random, cloth: Cloth) -> None:
     base = rgb({"wood": "#9a6a42", "linen": "#f1ece2", "checked": "#f6f1e8"}[cloth])
     canvas.fade([(0, EDGE), (SIDE, EDGE), (SIDE, SIDE), (0, SIDE)], [mix(base, (0, 0, 0), 0.12), base])
     if cloth == "wood":
-        for y in (203, 226):
-            canvas.rect((0, y, SIDE, y + 1), clear(rgb("#4a2c18"), 0.6))
+        for gap in (203, 226):
+            canvas.rect((0, gap, SIDE, gap + 1), clear(rgb("#4a2c18"), 0.6))
         for _ in range(46):
             x, y = rng.uniform(-20, SIDE), rng.uniform(EDGE + 2, SIDE)
-            canvas.rect((x, y, x + rng.uniform(20, 90), y + 0.6), clear(rgb("#5e3a20"), rng.uniform(0.15, 0.4)))
+            canvas.rect(
+                (x, y, x + rng.uniform(20, 90), y + 0.6), clear(rgb("#5e3a20"), rng.uniform(0.15, 0.4))
+            )
     if cloth == "linen":
         for i in range(7):
             x = -10 + 44 * i + rng.uniform(-8, 8)
@@ -69,7 +103,8 @@ def _check(canvas: Canvas, colour: Colour) -> None:
     for i in range(-14, 15, 2):
         far, near = 128 + 14 * i, 128 + 22 * i
         canvas.polygon([(far, EDGE), (far + 14, EDGE), (near + 22, SIDE), (near, SIDE)], clear(colour, 0.5))
-    y, step = float(EDGE), 6.0
+    y: float = EDGE
+    step = 6.0
     while y < SIDE:
         canvas.rect((0, y, SIDE, min(y + step, SIDE)), clear(colour, 0.5))
         y, step = y + 2.3 * step, step * 1.25
@@ -113,7 +148,10 @@ class Bouquet:
 
     def _paint_wall(self, canvas: Canvas, rng: Random) -> None:
         wall = rgb(WALLS[self.wall])
-        canvas.fade([(0, 0), (SIDE, 0), (SIDE, EDGE), (0, EDGE)], [mix(wall, (255, 255, 255), 0.1), wall, mix(wall, (0, 0, 0), 0.14)])
+        canvas.fade(
+            [(0, 0), (SIDE, 0), (SIDE, EDGE), (0, EDGE)],
+            [mix(wall, (255, 255, 255), 0.1), wall, mix(wall, (0, 0, 0), 0.14)],
+        )
         canvas.glow((rng.uniform(20, 90), rng.uniform(20, 60)), 170, mix(wall, (255, 250, 230), 0.55), 0.8)
         if rng.random() < 0.5:
             slant = rng.uniform(-30, 10)
@@ -141,7 +179,10 @@ class Bouquet:
     def _paint_leaves(self, canvas: Canvas, rng: Random, mouth: Point, wide: float) -> None:
         for side in (-1, 1):
             for reach in (30, 20):
-                tip = (mouth[0] + side * (wide + reach * rng.uniform(0.8, 1.1)), mouth[1] - reach * rng.uniform(0.3, 1.1))
+                tip = (
+                    mouth[0] + side * (wide + reach * rng.uniform(0.8, 1.1)),
+                    mouth[1] - reach * rng.uniform(0.3, 1.1),
+                )
                 foot = (mouth[0] + side * wide * 0.4, mouth[1] + 1)
                 middle = ((tip[0] + foot[0]) / 2, (tip[1] + foot[1]) / 2)
                 green = rgb(rng.choice(("#4f8a45", "#3d7540", "#68a052")))
@@ -149,7 +190,22 @@ class Bouquet:
                 canvas.polygon([foot, tip, (middle[0], middle[1] + 5)], mix(green, (0, 0, 0), 0.22))
 
     def describe(self, rng: Random) -> list[str]:
-        return [str(self)]
+        """Tell it in four ways, each of which leaves something out."""
+
+        def flowers() -> str:
+            if self.count == 1:
+                return rng.choice((f"a single {self.hue} {self.kind}", f"one {self.hue} {self.kind}"))
+            return f"{NUMBERS[self.count]} {self.hue} {PLURALS[self.kind]}"
+
+        vessel = [a(words.format(self.glaze)) for words in rng.sample(HELD[self.vessel], 2)]
+        wall = f"{self.wall} wall"
+        company, cloth = rng.sample(BESIDE[self.company], 2), rng.sample(LAID[self.cloth], 2)
+        return [
+            f"{flowers()} in {vessel[0]} before {a(wall)}, {company[0]} to the {self.side}",
+            f"{vessel[1]} with {flowers()} on {cloth[0]}, {company[1]} on the {self.side}",
+            f"{company[0]} beside {flowers()} in {vessel[1]}, {wall}",
+            f"{flowers()} on {cloth[1]} against {a(wall)}, with {company[1]}",
+        ]
 
 
 def imagine(rng: Random) -> Bouquet:
@@ -158,7 +214,7 @@ def imagine(rng: Random) -> Bouquet:
     return Bouquet(
         kind=kind,
         hue=rng.choice(GROWN[kind]),
-        count=rng.choice(COUNTS),
+        count=rng.choice(tuple(NUMBERS)),
         vessel=rng.choice(get_args(Vessel)),
         glaze=rng.choice(get_args(Glaze)),
         wall=rng.choice(get_args(Wall)),

@@ -131,7 +131,7 @@ class Canvas:
 
     def ball(self, at: Point, radius: float, colour: Colour, squash: float = 1) -> None:
         """Fill an ellipse as a round body lit from the upper left."""
-        self.disc(at, radius, mix(colour, (0, 0, 0), 0.28), squash)
+        self.disc(at, radius, mix(colour, (0, 0, 0), 0.2), squash)
         w, h = round(radius * SCALE * 2), round(radius * SCALE * 2 * squash)
         left, top = round((at[0] - radius) * SCALE), round((at[1] - radius * squash) * SCALE)
         mask = Image.new("L", (w + 1, h + 1))
@@ -139,7 +139,9 @@ class Canvas:
         light = _halo().resize((round(w * 1.7), round(h * 1.7)), Image.Resampling.BILINEAR)
         shine = Image.new("L", mask.size)
         shine.paste(light, (round(-0.52 * w), round(-0.55 * h)))
-        self.paper.paste(mix(colour, (255, 255, 255), 0.22)[:3], (left, top), ImageChops.multiply(mask, shine))
+        self.paper.paste(
+            mix(colour, (255, 255, 255), 0.22)[:3], (left, top), ImageChops.multiply(mask, shine)
+        )
 
     def letter(self, at: Point, text: str, size: float, colour: Colour) -> None:
         """Write a line of text around a point."""
@@ -153,7 +155,9 @@ class Canvas:
         halo = _halo().point([round(v * strength) for v in range(256)])
         self.paper.paste(colour[:3], corner, halo.resize((size, size), Image.Resampling.BILINEAR))
 
-    def mist(self, discs: Sequence[tuple[Point, float]], colour: Colour, blur: float, squash: float = 1) -> None:
+    def mist(
+        self, discs: Sequence[tuple[Point, float]], colour: Colour, blur: float, squash: float = 1
+    ) -> None:
         """Paint discs (centre, radius) as one soft cloud or shadow."""
         mask = Image.new("L", (SIDE // COARSE, SIDE // COARSE))
         pen = ImageDraw.Draw(mask)
@@ -162,13 +166,13 @@ class Canvas:
             box = (x - r, y - r * squash, x + r, y + r * squash)
             pen.ellipse([v / COARSE for v in box], fill=opacity)
         mask = mask.filter(ImageFilter.GaussianBlur(blur / COARSE))
-        box = mask.getbbox()
-        if box is None:
+        found = mask.getbbox()
+        if found is None:
             return
         by = COARSE * SCALE
-        part = mask.crop(box)
+        part = mask.crop(found)
         part = part.resize((part.width * by, part.height * by), Image.Resampling.BILINEAR)
-        self.paper.paste(colour[:3], (box[0] * by, box[1] * by), part)
+        self.paper.paste(colour[:3], (found[0] * by, found[1] * by), part)
 
     def mirror(self, line: float, bottom: float) -> None:
         """Let what stands above `line` be seen again below it, as in still water, down to `bottom`."""

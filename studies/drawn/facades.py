@@ -20,10 +20,15 @@ def _panes(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
     canvas.rect((left - 1, top - 1, right + 1, bottom + 1.6), light.on("#f1ebe0"))
     canvas.rect(box, glass)
     if not is_lit:
-        canvas.polygon([(left, bottom), (left, (top + bottom) / 2), (right, top), (right, (top + bottom) / 2)], clear(light.sky[-1], 0.3))
+        canvas.polygon(
+            [(left, bottom), (left, (top + bottom) / 2), (right, top), (right, (top + bottom) / 2)],
+            clear(light.sky[-1], 0.3),
+        )
     middle = (left + right) / 2
     canvas.rect((middle - 0.4, top, middle + 0.4, bottom), light.on("#f1ebe0"))
-    canvas.rect((left, (top * 2 + bottom) / 3 - 0.4, right, (top * 2 + bottom) / 3 + 0.4), light.on("#f1ebe0"))
+    canvas.rect(
+        (left, (top * 2 + bottom) / 3 - 0.4, right, (top * 2 + bottom) / 3 + 0.4), light.on("#f1ebe0")
+    )
 
 
 def _rows(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
@@ -40,7 +45,9 @@ def _rows(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
 def _brick(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
     left, top, right, bottom = box
     wall = light.on(rng.choice(("#a8523f", "#96483a", "#b4614a", "#8d4a40")))
-    canvas.fade([(left, top), (right, top), (right, bottom), (left, bottom)], [wall, mix(wall, (0, 0, 0), 0.18)])
+    canvas.fade(
+        [(left, top), (right, top), (right, bottom), (left, bottom)], [wall, mix(wall, (0, 0, 0), 0.18)]
+    )
     for y in range(round(top) + 3, round(bottom), 4):
         canvas.rect((left, y, right, y + 0.5), clear(WHITE, 0.13))
     for x in (left + 10, right - 18):
@@ -54,7 +61,14 @@ def _gabled(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
     wall = light.on(rng.choice(("#f0c9a8", "#e9dcae", "#bcd6c8", "#c3cfe6", "#efc2c2")))
     middle, eave = (left + right) / 2, top + 20
     canvas.rect((left, eave, right, bottom), wall)
-    steps = [(left, eave), (left, eave - 6), (left + 8, eave - 6), (left + 8, eave - 14), (left + 16, eave - 14), (left + 16, eave - 24)]
+    steps = [
+        (left, eave),
+        (left, eave - 6),
+        (left + 8, eave - 6),
+        (left + 8, eave - 14),
+        (left + 16, eave - 14),
+        (left + 16, eave - 24),
+    ]
     mirrored = [(left + right - x, y) for x, y in reversed(steps)]
     canvas.polygon([*steps, (middle, eave - 34), *mirrored], wall)
     canvas.line([*steps, (middle, eave - 34), *mirrored], light.on("#fdf8ee"), 1.6)
@@ -68,7 +82,10 @@ def _glass(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
     left, top, right, bottom = box
     top = top - rng.uniform(14, 66)
     body = light.on(rng.choice(("#7fa6bf", "#6f97b4", "#8fb3bf")))
-    canvas.fade([(left, top), (right, top), (right, bottom), (left, bottom)], [mix(body, light.sky[i], 0.55) for i in (0, 1, 2, 3)])
+    canvas.fade(
+        [(left, top), (right, top), (right, bottom), (left, bottom)],
+        [mix(body, light.sky[i], 0.55) for i in (0, 1, 2, 3)],
+    )
     wide = (right - left) / 7
     for row in range(round((bottom - top) / 8)):
         for column in range(7):
@@ -78,7 +95,9 @@ def _glass(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
                 tone = clear(LAMP, rng.uniform(0.6, 1)) if is_lit else clear(WHITE, rng.uniform(0.04, 0.2))
                 canvas.rect((x + 0.5, y + 1.5, x + wide - 0.5, min(y + 7.5, bottom)), tone)
     for column in range(8):
-        canvas.rect((left + wide * column - 0.4, top, left + wide * column + 0.4, bottom), clear((15, 30, 50), 0.45))
+        canvas.rect(
+            (left + wide * column - 0.4, top, left + wide * column + 0.4, bottom), clear((15, 30, 50), 0.45)
+        )
     for y in range(round(top), round(bottom), 8):
         canvas.rect((left, y, right, y + 1), clear((15, 30, 50), 0.4))
     canvas.rect((right - 6, top, right, bottom), clear((0, 0, 0), 0.14))

@@ -54,7 +54,12 @@ def _windmill(canvas: Canvas, foot: Point, colour: Colour, light: Light) -> None
         along, across = (math.cos(a), math.sin(a)), (-math.sin(a), math.cos(a))
         tip = (hub[0] + 40 * along[0], hub[1] + 40 * along[1])
         root = (hub[0] + 9 * along[0], hub[1] + 9 * along[1])
-        cloth = [root, tip, (tip[0] + 8 * across[0], tip[1] + 8 * across[1]), (root[0] + 8 * across[0], root[1] + 8 * across[1])]
+        cloth = [
+            root,
+            tip,
+            (tip[0] + 8 * across[0], tip[1] + 8 * across[1]),
+            (root[0] + 8 * across[0], root[1] + 8 * across[1]),
+        ]
         canvas.polygon(cloth, clear(light.on("#f7efdd"), 0.92))
         canvas.line([hub, tip], light.on("#4a3a30"), 1.6)
     canvas.disc(hub, 2.6, light.on("#3a2c26"))
@@ -70,7 +75,9 @@ def _lighthouse(canvas: Canvas, foot: Point, colour: Colour, light: Light) -> No
         a, b = 13 - 1.1 * i, 13 - 1.1 * (i + 1)
         tone = wall if i % 2 == 0 else other
         canvas.polygon([(x - a, low), (x - b, high), (x + b, high), (x + a, low)], tone)
-        canvas.polygon([(x + a * 0.25, low), (x + b * 0.25, high), (x + b, high), (x + a, low)], clear((0, 0, 0), 0.2))
+        canvas.polygon(
+            [(x + a * 0.25, low), (x + b * 0.25, high), (x + b, high), (x + a, low)], clear((0, 0, 0), 0.2)
+        )
     canvas.rect((x - 11, y - 73, x + 11, y - 70), light.on("#39424e"))
     if light.is_dark:
         for spread in (14, 24, 34):
@@ -94,7 +101,9 @@ def _tent(canvas: Canvas, foot: Point, colour: Colour, light: Light) -> None:
     canvas.line([(x - 44, y + 1), (x - 2, y - 41)], light.on("#d8d2c4"), 0.7)
     canvas.polygon([(x - 34, y), (x - 10, y - 38), (x + 4, y - 40), (x - 14, y)], dark)
     canvas.polygon([(x - 14, y), (x + 4, y - 40), (x + 34, y)], lit)
-    canvas.polygon([(x + 2, y), (x + 4, y - 30), (x + 18, y)], rgb("#ffedb8") if light.is_dark else light.on("#3b332e"))
+    canvas.polygon(
+        [(x + 2, y), (x + 4, y - 30), (x + 18, y)], rgb("#ffedb8") if light.is_dark else light.on("#3b332e")
+    )
     canvas.polygon([(x + 4, y - 30), (x + 18, y), (x + 25, y)], mix(lit, (255, 255, 255), 0.3))
 
 
@@ -112,7 +121,15 @@ def _balloon(canvas: Canvas, foot: Point, colour: Colour, light: Light) -> None:
     canvas.disc((x, y - 4), 31, tone, 1.03)
     for width, gore in ((21, pale), (10.5, tone)):
         canvas.disc((x, y - 4), width, gore, 32 / width)
-        canvas.polygon([(x - width * 0.9, y + 11), (x + width * 0.9, y + 11), (x + width * 0.27, y + 38), (x - width * 0.27, y + 38)], gore)
+        canvas.polygon(
+            [
+                (x - width * 0.9, y + 11),
+                (x + width * 0.9, y + 11),
+                (x + width * 0.27, y + 38),
+                (x - width * 0.27, y + 38),
+            ],
+            gore,
+        )
     canvas.mist([((x + 16, y + 6), 17)], (20, 10, 30, 80), 6, 1.3)
     canvas.glow((x - 11, y - 16), 20, (255, 255, 255), 0.4)
     canvas.rect((x - 6, y + 47, x + 6, y + 56), light.on("#7a4f2c"), 1.5)
@@ -122,7 +139,9 @@ def _sailboat(canvas: Canvas, foot: Point, colour: Colour, light: Light) -> None
     x, y = foot[0], foot[1] - 26
     sail = light.on(colour)
     for i in range(7):
-        canvas.disc((x + (3 if i % 2 else -3), y + 8 + 4.5 * i), 24 - 2.6 * i, clear(sail, 0.32 - 0.03 * i), 0.1)
+        canvas.disc(
+            (x + (3 if i % 2 else -3), y + 8 + 4.5 * i), 24 - 2.6 * i, clear(sail, 0.32 - 0.03 * i), 0.1
+        )
     canvas.polygon([(x - 30, y - 5), (x + 30, y - 5), (x + 21, y + 7), (x - 22, y + 7)], light.on("#5b3a28"))
     canvas.rect((x - 30, y - 6, x + 31, y - 3.5), light.on("#f2e6d0"))
     canvas.rect((x - 1, y - 70, x + 0.6, y - 5), light.on("#4a3a30"))

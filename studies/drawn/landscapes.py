@@ -20,6 +20,7 @@ from studies.drawn.sky import (
     paint_stars,
 )
 from studies.drawn.terrain import height_at
+from studies.drawn.words import a
 
 Paint = Literal["red", "white", "yellow", "blue"]
 Side = Literal["left", "right"]
@@ -45,14 +46,14 @@ WHAT: dict[Landmark, tuple[str, ...]] = {
 }
 WHERE: dict[Place, tuple[str, ...]] = {
     "mountains": ("in the mountains", "below snowy peaks", "in a mountain valley"),
-    "hills": ("among rolling hills", "in green hill country", "in the hills"),
+    "hills": ("among rolling hills", "in hilly country", "in the hills"),
     "sea": ("by the sea", "on the coast", "at the seaside"),
-    "lake": ("by a mountain lake", "beside a still lake", "on a lake"),
+    "lake": ("by a mountain lake", "beside a still lake", "at a quiet lake"),
     "desert": ("in the desert", "among sand dunes", "between dunes and cactuses"),
     "forest": ("in a pine forest", "among tall firs", "in the woods"),
 }
 WHEN: dict[Hour, tuple[str, ...]] = {
-    "dawn": ("at dawn", "at daybreak", "in the pink light of dawn"),
+    "dawn": ("at dawn", "at daybreak", "in the light of dawn"),
     "noon": ("at noon", "in the middle of the day", "in broad daylight"),
     "sunset": ("at sunset", "as the sun goes down", "in a fiery sunset"),
     "night": ("at night", "after dark", "late at night"),
@@ -87,13 +88,13 @@ class Landscape:
         canvas, light = Canvas(), light_of(self.hour, self.weather)
         x = rng.uniform(62, 78) if self.side == "left" else rng.uniform(178, 194)
         sun_x = SIDE - x + rng.uniform(-16, 16)
-        paint_sky(canvas, light, self.weather, sun_x, HORIZON + 20)
+        paint_sky(canvas, light, self.weather, sun_x, HORIZON + 44)
         if light.is_dark and self.weather in ("clear", "cloudy"):
             paint_stars(canvas, rng, HORIZON)
         paint_clouds(canvas, rng, light, self.weather)
         sun_shows = self.weather in ("clear", "cloudy")
         ground = PLACES[self.place](Scene(canvas, rng, light, sun_x, sun_shows, self.weather == "snow"))
-        clearer = replace(light, shine=mix(light.shine, WHITE, 0.35))
+        clearer = replace(light, shine=mix(light.shine, WHITE, 0.5))
         foot = (x, height_at(ground, x) + 8)
         LANDMARKS[self.landmark](canvas, foot, rgb(PAINTS[self.paint]), clearer)
         paint_falling(canvas, rng, light, self.weather)
@@ -103,9 +104,11 @@ class Landscape:
         """Tell it in four ways; the last one leaves something out."""
 
         def a_thing() -> str:
-            return "a " + rng.choice(WHAT[self.landmark]).format(self.paint)
+            return a(rng.choice(WHAT[self.landmark]).format(self.paint))
 
-        where, when, sky = (rng.sample(words, 3) for words in (WHERE[self.place], WHEN[self.hour], SKY[self.weather]))
+        where, when, sky = (
+            rng.sample(words, 3) for words in (WHERE[self.place], WHEN[self.hour], SKY[self.weather])
+        )
         return [
             f"{a_thing()} {where[0]} {when[0]}, {sky[0]}, on the {self.side}",
             f"{where[1]} {when[1]}, {sky[1]}: {a_thing()} to the {self.side}",

@@ -94,7 +94,9 @@ def _hills(scene: Scene) -> Ridge:
 def _sea(scene: Scene) -> Ridge:
     far = [(x, y) for x, y in ridge(scene.rng, HORIZON - 3, 7, 1.2)]
     _layer(scene, far, "#6f8f8a", 0.6)
-    paint_water(scene.canvas, scene.rng, scene.light, (HORIZON, 232), scene.sun_x if scene.sun_shows else None)
+    paint_water(
+        scene.canvas, scene.rng, scene.light, (HORIZON, 232), scene.sun_x if scene.sun_shows else None
+    )
     near = ridge(scene.rng, 212, 5, 0.7)
     foam = [(x, y - 2.5) for x, y in near]
     scene.canvas.polygon(below(foam), (*scene.light.on("#ffffff"), 170))
@@ -124,12 +126,20 @@ def _desert(scene: Scene) -> Ridge:
     land, canvas = scene.land, scene.canvas
     for x in (scene.rng.uniform(10, 100), scene.rng.uniform(140, 240)):
         w, h = scene.rng.uniform(22, 40), scene.rng.uniform(24, 44)
-        mesa = [(x - w - 9, 160), (x - w, HORIZON - h + 8), (x - w + 5, HORIZON - h), (x + w, HORIZON - h), (x + w + 10, 160)]
+        mesa = [
+            (x - w - 9, 160),
+            (x - w, HORIZON - h + 8),
+            (x - w + 5, HORIZON - h),
+            (x + w, HORIZON - h),
+            (x + w + 10, 160),
+        ]
         canvas.fade(mesa, [land("#b5623f", 0.35), land("#c98a5c", 0.6)])
     for i, height in enumerate((150, 172)):
         distance = 0.4 - 0.2 * i
         crest = ridge(scene.rng, height, 9 + 3 * i, 1.8 - 0.4 * i)
-        paint_dune(canvas, crest, (land("#eeb468", distance), land("#dc9650", distance), land("#a8623a", distance)))
+        paint_dune(
+            canvas, crest, (land("#eeb468", distance), land("#dc9650", distance), land("#a8623a", distance))
+        )
     near = ridge(scene.rng, 206, 7, 0.9)
     paint_dune(canvas, near, (land("#f0b768"), land("#d08a48"), land("#a8623a")))
     for x in (scene.rng.uniform(6, 40), scene.rng.uniform(110, 146), scene.rng.uniform(216, 250)):

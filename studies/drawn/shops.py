@@ -35,14 +35,16 @@ def _books(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
         x = left + 1
         while x < right - 3:
             wide = rng.uniform(2, 3.6)
-            spine = light.on(rng.choice(("#b23a3a", "#2f5d8a", "#e0b04a", "#3f7a5a", "#6b4a7a", "#ece3cf", "#22303c")))
+            spine = light.on(
+                rng.choice(("#b23a3a", "#2f5d8a", "#e0b04a", "#3f7a5a", "#6b4a7a", "#ece3cf", "#22303c"))
+            )
             canvas.rect((x, y - 1.5 - rng.uniform(7, 10.5), x + wide, y - 1.5), spine)
             x += wide + 0.3
 
 
 def _flowers(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
     left, _, right, bottom = box
-    for row, y in enumerate((bottom - 3, bottom + 12)):
+    for row, y in enumerate((bottom - 2, bottom + 10)):
         for i in range(6):
             x = left + (right - left) * (i + 0.5 + 0.2 * row) / 6
             petal = mix(light.on(rng.choice(BRIGHT)), WHITE, 0.05)
@@ -55,14 +57,24 @@ def _flowers(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
 def _tables(canvas: Canvas, rng: Random, box: Box, light: Light) -> None:
     left, _, right, bottom = box
     for part in (0.2, 0.72):
-        x, y = left + (right - left) * part + rng.uniform(-2, 2), bottom + 13
+        x, y = left + (right - left) * part + rng.uniform(-2, 2), bottom + 10
         for side in (-1, 1):
-            canvas.line([(x + side * 12, y - 15), (x + side * 10, y - 7), (x + side * 11, y)], light.on("#2d2a2c"), 1.2)
-            canvas.line([(x + side * 10, y - 7), (x + side * 6, y - 7), (x + side * 6, y)], light.on("#2d2a2c"), 1.2)
+            canvas.line(
+                [(x + side * 12, y - 15), (x + side * 10, y - 7), (x + side * 11, y)],
+                light.on("#2d2a2c"),
+                1.2,
+            )
+            canvas.line(
+                [(x + side * 10, y - 7), (x + side * 6, y - 7), (x + side * 6, y)], light.on("#2d2a2c"), 1.2
+            )
         canvas.rect((x - 0.7, y - 10, x + 0.7, y), light.on("#2d2a2c"))
         canvas.disc((x, y - 10), 7, light.on("#f4eee2"), 0.22)
         for cup in (-3, 2.5):
-            canvas.rect((x + cup - 1.4, y - 13.4, x + cup + 1.4, y - 10.4), WHITE if not light.is_dark else rgb("#e8e4da"), 0.6)
+            canvas.rect(
+                (x + cup - 1.4, y - 13.4, x + cup + 1.4, y - 10.4),
+                WHITE if not light.is_dark else rgb("#e8e4da"),
+                0.6,
+            )
 
 
 GOODS: dict[Trade, Callable[[Canvas, Random, Box, Light], None]] = {
@@ -99,7 +111,7 @@ def _by_lamp(light: Light) -> Light:
 def paint_awning(canvas: Canvas, box: Box, colour: Colour, light: Light) -> None:
     """Paint a striped awning that hangs over the top of a box."""
     left, top, right, bottom = box
-    bright = mix(light.on(colour), colour, 0.4)
+    bright = mix(light.on(colour), colour, 0.6)
     pale = mix(light.on("#fffaf0"), WHITE, 0.3)
     stripes = 9
     low, high = (right - left) / stripes, (right - left - 8) / stripes

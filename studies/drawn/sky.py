@@ -111,7 +111,10 @@ def paint_clouds(canvas: Canvas, rng: Random, light: Light, weather: Weather) ->
     above = mix(light.sky[-1], WHITE, 0.1 if light.is_dark else 0.78)
     if weather in ("rain", "snow"):
         for row in range(3):
-            lid = [((x + rng.uniform(-12, 12), rng.uniform(-8, 12) + 15 * row), rng.uniform(18, 32)) for x in range(0, 280, 34)]
+            lid = [
+                ((x + rng.uniform(-12, 12), rng.uniform(-8, 12) + 15 * row), rng.uniform(18, 32))
+                for x in range(0, 280, 34)
+            ]
             canvas.mist(lid, clear(mix(below, light.sky[0], 0.3 * (2 - row)), 0.8), 6, 0.6)
         return
     for i in range(rng.randint(3, 4)):
@@ -143,5 +146,8 @@ def paint_falling(canvas: Canvas, rng: Random, light: Light, weather: Weather) -
             canvas.disc(at, 0.7 + 2.0 * near, clear(WHITE, rng.uniform(0.65, 0.95)))
     if weather == "fog":
         for y in (112, 150, 186):
-            bank = [((x + rng.uniform(-20, 20), y + rng.uniform(-9, 9)), rng.uniform(26, 44)) for x in range(0, 290, 42)]
+            bank = [
+                ((x + rng.uniform(-20, 20), y + rng.uniform(-9, 9)), rng.uniform(26, 44))
+                for x in range(0, 290, 42)
+            ]
             canvas.mist(bank, clear(mix(light.haze, WHITE, 0.12 if light.is_dark else 0.5), 0.5), 9, 0.38)

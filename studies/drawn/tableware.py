@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 from studies.drawn.canvas import Canvas, Colour, Point, clear, mix, rgb
@@ -34,8 +35,11 @@ def _smooth(knots: list[Point]) -> list[Point]:
     """Return a rounder profile through the knots (half width, height)."""
     for _ in range(2):
         cut = [knots[0]]
-        for a, b in zip(knots, knots[1:], strict=False):
-            cut += [(a[0] * 0.75 + b[0] * 0.25, a[1] * 0.75 + b[1] * 0.25), (a[0] * 0.25 + b[0] * 0.75, a[1] * 0.25 + b[1] * 0.75)]
+        for a, b in pairwise(knots):
+            cut += [
+                (a[0] * 0.75 + b[0] * 0.25, a[1] * 0.75 + b[1] * 0.25),
+                (a[0] * 0.25 + b[0] * 0.75, a[1] * 0.25 + b[1] * 0.75),
+            ]
         knots = [*cut, knots[-1]]
     return knots
 
@@ -45,7 +49,9 @@ def _shine(canvas: Canvas, at: Point, size: float) -> None:
 
 
 def _round(canvas: Canvas, foot: Point, colour: Colour) -> None:
-    _turned(canvas, foot, _smooth([(15, 0), (26, 8), (33, 24), (28, 40), (13, 50), (11, 58), (15, 64)]), colour)
+    _turned(
+        canvas, foot, _smooth([(15, 0), (26, 8), (33, 24), (28, 40), (13, 50), (11, 58), (15, 64)]), colour
+    )
     _shine(canvas, (foot[0] - 17, foot[1] - 29), 3)
 
 
@@ -59,7 +65,9 @@ def _jug(canvas: Canvas, foot: Point, colour: Colour) -> None:
     dark = mix(colour, BLACK, 0.25)
     loop = [(x + 20 + 20 * math.sin(t / 8 * math.pi), y - 58 + 40 * t / 8) for t in range(9)]
     canvas.line(loop, dark, 5)
-    _turned(canvas, foot, _smooth([(17, 0), (25, 6), (27, 22), (22, 42), (15, 54), (17, 68), (20, 72)]), colour)
+    _turned(
+        canvas, foot, _smooth([(17, 0), (25, 6), (27, 22), (22, 42), (15, 54), (17, 68), (20, 72)]), colour
+    )
     canvas.polygon([(x - 19, y - 73), (x - 30, y - 77), (x - 17, y - 60)], mix(colour, WHITE, 0.1))
     _shine(canvas, (x - 14, y - 24), 2.6)
 
@@ -68,7 +76,9 @@ def _pot(canvas: Canvas, foot: Point, colour: Colour) -> None:
     _turned(canvas, foot, [(19, 0), (28, 44)], colour)
     _turned(canvas, (foot[0], foot[1] - 42), [(31, 0), (32, 14)], colour)
     x, y = foot
-    canvas.polygon([(x - 28, y - 42), (x + 28, y - 42), (x + 27, y - 38), (x - 27, y - 38)], clear(BLACK, 0.25))
+    canvas.polygon(
+        [(x - 28, y - 42), (x + 28, y - 42), (x + 27, y - 38), (x - 27, y - 38)], clear(BLACK, 0.25)
+    )
 
 
 VESSELS: dict[Vessel, Callable[[Canvas, Point, Colour], None]] = {
@@ -88,7 +98,7 @@ def _lemons(canvas: Canvas, foot: Point) -> None:
         x, y = foot[0] + dx, foot[1] + dy - 8
         for side in (-1, 1):
             canvas.disc((x + side * 13.5, y), 3.4, rgb("#e0b21c"), 0.8)
-        canvas.ball((x, y), 13.5, rgb("#f7d13a"), 0.8)
+        canvas.ball((x, y), 13.5, rgb("#ffdc3c"), 0.8)
         canvas.disc((x - 5, y - 5), 2.6, clear(WHITE, 0.55), 0.6)
 
 
@@ -132,7 +142,10 @@ def _books(canvas: Canvas, foot: Point) -> None:
         canvas.rect((x + dx - wide, low - 11, x + dx + wide, low), rgb(cover), 1.5)
         canvas.rect((x + dx - wide + 4, low - 9, x + dx + wide + 1, low - 2), rgb("#f0e8d4"))
         for line in (-7, -5, -3.5):
-            canvas.rect((x + dx - wide + 4, low + line, x + dx + wide + 1, low + line + 0.5), clear(rgb("#a89878"), 0.7))
+            canvas.rect(
+                (x + dx - wide + 4, low + line, x + dx + wide + 1, low + line + 0.5),
+                clear(rgb("#a89878"), 0.7),
+            )
         canvas.rect((x + dx - wide, low - 11, x + dx - wide + 6, low), mix(rgb(cover), BLACK, 0.15), 1.5)
 
 

@@ -77,7 +77,9 @@ def paint_range(canvas: Canvas, rng: Random, light: Light, base: float, distance
 def paint_pine(canvas: Canvas, foot: Point, height: float, colour: Colour, is_snowy: bool) -> None:
     """Paint a fir of four tiers, its right side in shade."""
     x, y = foot
-    canvas.rect((x - height * 0.03, y - height * 0.16, x + height * 0.03, y + 1), mix(colour, rgb("#2a1a12"), 0.7))
+    canvas.rect(
+        (x - height * 0.03, y - height * 0.16, x + height * 0.03, y + 1), mix(colour, rgb("#2a1a12"), 0.7)
+    )
     for tier in range(4):
         top, low = y - height * (0.46 + 0.18 * tier), y - height * (0.1 + 0.18 * tier)
         half = height * (0.27 - 0.055 * tier)
@@ -92,13 +94,23 @@ def paint_tree(canvas: Canvas, rng: Random, foot: Point, height: float, colour: 
     """Paint a round leafy tree."""
     x, y = foot
     trunk = mix(colour, rgb("#3a2418"), 0.75)
-    canvas.polygon([(x - height * 0.05, y), (x - 0.6, y - height * 0.6), (x + 0.6, y - height * 0.6), (x + height * 0.05, y)], trunk)
+    canvas.polygon(
+        [
+            (x - height * 0.05, y),
+            (x - 0.6, y - height * 0.6),
+            (x + 0.6, y - height * 0.6),
+            (x + height * 0.05, y),
+        ],
+        trunk,
+    )
     crown = ((-0.2, 0.52, 0.17), (0.2, 0.52, 0.17), (0, 0.6, 0.25), (-0.12, 0.74, 0.19), (0.13, 0.76, 0.19))
     for shade, size, lift in ((0.3, 1.0, 0.0), (0.0, 0.84, 0.05), (0.24, 0.45, 0.11)):
         tone = mix(colour, WHITE if lift > 0.1 else (0, 0, 0), shade)
         for dx, dy, r in crown:
             wobble = rng.uniform(0.85, 1.15)
-            canvas.disc((x + (dx - lift * 0.7) * height, y - (dy + lift) * height), r * size * height * wobble, tone)
+            canvas.disc(
+                (x + (dx - lift * 0.7) * height, y - (dy + lift) * height), r * size * height * wobble, tone
+            )
 
 
 def paint_cactus(canvas: Canvas, foot: Point, height: float, colour: Colour) -> None:
@@ -107,7 +119,11 @@ def paint_cactus(canvas: Canvas, foot: Point, height: float, colour: Colour) -> 
     w = height * 0.085
     dark = mix(colour, (0, 0, 0), 0.25)
     for side, reach, low, high in ((-1, 0.24, 0.42, 0.72), (1, 0.22, 0.34, 0.6)):
-        path = [(x, y - height * low), (x + side * height * reach, y - height * low), (x + side * height * reach, y - height * high)]
+        path = [
+            (x, y - height * low),
+            (x + side * height * reach, y - height * low),
+            (x + side * height * reach, y - height * high),
+        ]
         canvas.line(path, colour if side < 0 else dark, w * 1.5)
         for at in path[1:]:
             canvas.disc(at, w * 0.75, colour if side < 0 else dark)
@@ -127,11 +143,15 @@ def paint_dune(canvas: Canvas, crest: Sequence[Point], tones: tuple[Colour, Colo
         if is_summit:
             run = [point for point in crest[i:] if point[0] < crest[i][0] + 70]
             x, y = crest[i]
-            curve = [(x + 46 * t + 16 * math.sin(math.pi * t), y + 58 * t**1.4) for t in (1, 0.8, 0.6, 0.4, 0.2)]
+            curve = [
+                (x + 46 * t + 16 * math.sin(math.pi * t), y + 58 * t**1.4) for t in (1, 0.8, 0.6, 0.4, 0.2)
+            ]
             canvas.fade([*run, *curve], [tones[2], mix(tones[2], tones[1], 0.6)])
 
 
-def paint_water(canvas: Canvas, rng: Random, light: Light, band: tuple[float, float], sun_x: float | None) -> None:
+def paint_water(
+    canvas: Canvas, rng: Random, light: Light, band: tuple[float, float], sun_x: float | None
+) -> None:
     """Paint open water between two heights, with ripples and the sun's path where `sun_x` is given."""
     top, bottom = band
     deep = mix(light.on("#1c6a9c"), light.sky[0], 0.35)

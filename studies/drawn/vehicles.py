@@ -36,7 +36,10 @@ def _car(canvas: Canvas, at: Point, paint: Colour, light: Light) -> None:
     dark = mix(paint, (0, 0, 0), 0.25)
     roof = [(x - 27, y - 20), (x - 18, y - 34), (x + 12, y - 34), (x + 25, y - 20)]
     canvas.polygon(roof, paint)
-    for pane in ([(-23, -21), (-16, -31.5), (-4, -31.5), (-4, -21)], [(-1, -21), (-1, -31.5), (11, -31.5), (21, -21)]):
+    for pane in (
+        [(-23, -21), (-16, -31.5), (-4, -31.5), (-4, -21)],
+        [(-1, -21), (-1, -31.5), (11, -31.5), (21, -21)],
+    ):
         canvas.polygon([(x + dx, y + dy) for dx, dy in pane], _glass(light))
     canvas.rect((x - 42, y - 21, x + 42, y - 5), paint, 6)
     canvas.polygon([(x + 20, y - 21), (x + 38, y - 18), (x + 42, y - 12), (x + 20, y - 12)], paint)
@@ -54,7 +57,17 @@ def _van(canvas: Canvas, at: Point, paint: Colour, light: Light) -> None:
     x, y = at
     dark = mix(paint, (0, 0, 0), 0.22)
     canvas.rect((x - 48, y - 50, x + 20, y - 6), paint, 3)
-    canvas.polygon([(x + 16, y - 48), (x + 30, y - 46), (x + 42, y - 25), (x + 48, y - 22), (x + 48, y - 6), (x + 16, y - 6)], paint)
+    canvas.polygon(
+        [
+            (x + 16, y - 48),
+            (x + 30, y - 46),
+            (x + 42, y - 25),
+            (x + 48, y - 22),
+            (x + 48, y - 6),
+            (x + 16, y - 6),
+        ],
+        paint,
+    )
     canvas.polygon([(x + 22, y - 42), (x + 29, y - 42), (x + 38, y - 26), (x + 22, y - 26)], _glass(light))
     canvas.rect((x - 48, y - 14, x + 48, y - 6), dark, 2)
     canvas.rect((x - 44, y - 48, x + 14, y - 46.5), clear(WHITE, 0.35))
@@ -75,7 +88,15 @@ def _bus(canvas: Canvas, at: Point, paint: Colour, light: Light) -> None:
         for i in range(7):
             left = x - 60.5 + i * 17.5
             canvas.rect((left, y + low - 2.5, left + 15, y + low + 10.5), _glass(light), 1)
-            canvas.polygon([(left + 2, y + low + 10), (left + 8, y + low - 2), (left + 11, y + low - 2), (left + 5, y + low + 10)], clear(WHITE, 0.14))
+            canvas.polygon(
+                [
+                    (left + 2, y + low + 10),
+                    (left + 8, y + low - 2),
+                    (left + 11, y + low - 2),
+                    (left + 5, y + low + 10),
+                ],
+                clear(WHITE, 0.14),
+            )
     canvas.rect((x - 66, y - 47, x + 66, y - 44), clear(WHITE, 0.75))
     canvas.rect((x + 47, y - 40, x + 60, y - 8), rgb("#1d2630"), 1)
     canvas.rect((x + 48.5, y - 38, x + 53, y - 10), _glass(light))

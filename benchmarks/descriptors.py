@@ -1,0 +1,284 @@
+"""Measure candidate descriptors of pictures, texts and sounds by the heads that can be trained on them.
+
+Two-layer heads on fixed features, infonce, trained per task (experts) and on all tasks (joint); the task is known
+and its test items are the gallery. Prints a table and writes JSON.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from engine import media
+from engine.backbones import builtin
+
+Describe = Callable[[bytes], NDArray[np.float32]]
+TEMPERATURE = 0.07
+CHOSEN = "builtin"
+
+
+def gray_square(data: bytes, side: int) -> NDArray[np.float32]:
+    picture = media.image(data, side=side).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(picture.convert("L")).astype(np.float32) / np.float32(255)
+
+
+def oriented(data: bytes) -> NDArray[np.float32]:
+    from skimage.feature import hog
+
+    gradients = hog(gray_square(data, 128), 9, (16, 16), (2, 2), transform_sqrt=True)
+    return builtin.centred(gradients.astype(np.float32))
+
+
+def coloured(data: bytes) -> NDArray[np.float32]:
+    picture = media.image(data, side=64).resize((64, 64), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return builtin.colours(np.asarray(picture))
+
+
+def oriented_and_coloured(data: bytes) -> NDArray[np.float32]:
+    return np.concatenate([oriented(data), coloured(data)])
+
+
+def gist(data: bytes) -> NDArray[np.float32]:
+    return builtin.energies((gray_square(data, 64) * 255).astype(np.uint8))
+
+
+def hashed_words(data: bytes) -> NDArray[np.float32]:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    counts = HashingVectorizer(n_features=4096, ngram_range=(1, 2)).transform([data.decode()])
+    row: NDArray[np.float32] = (counts @ builtin.projection("text", 4096)).ravel()
+    return row
+
+
+def hashed_characters(data: bytes) -> NDArray[np.float32]:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    counts = HashingVectorizer(n_features=1 << 14, analyzer="char_wb", ngram_range=(3, 5)).transform(
+        [data.decode()]
+    )
+    row: NDArray[np.float32] = (counts @ builtin.projection("text", 1 << 14)).ravel()
+    return row
+
+
+def mel_means(data: bytes) -> NDArray[np.float32]:
+    row: NDArray[np.float32] = builtin.log_mel(media.sound(data)).mean(0) + 2
+    return row
+
+
+def cepstra(data: bytes) -> NDArray[np.float32]:
+    from scipy.fft import dct
+
+    rows = dct(builtin.log_mel(media.sound(data)), norm="ortho", axis=1)[:, :20]
+    parts = [rows.mean(0), rows.std(0), np.diff(rows, axis=0).std(0)]
+    return np.concatenate(parts, dtype=np.float32)
+
+
+IMAGES: Mapping[str, Describe] = {
+    "HOG": oriented,
+    "Gabor energies": gist,
+    "HOG + Lab histograms": oriented_and_coloured,
+    CHOSEN: builtin.describe_image,
+}
+TEXTS: Mapping[str, Describe] = {
+    "words and pairs, hashed": hashed_words,
+    "characters 3-5, hashed": hashed_characters,
+    CHOSEN: builtin.describe_text,
+}
+SOUNDS: Mapping[str, Describe] = {
+    "log-mel mean": mel_means,
+    "20 cepstra: mean, spread, change": cepstra,
+    CHOSEN: builtin.describe_sound,
+}
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One source: a file, captions (numbers of `texts`), task and split of each pair."""
+
+    files: list[Path]
+    captions: list[list[int]]
+    labels: list[str]
+    tasks: NDArray[np.str_]
+    splits: NDArray[np.str_]
+    texts: list[str]
+
+    def rows(self, split: str, task: str) -> NDArray[np.int_]:
+        return np.flatnonzero((self.splits == split) & (self.tasks == task))
+
+
+def read_pack(folder: Path, modality: Literal["image", "audio"]) -> Pack:
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    texts = sorted({text for line in lines for text in line["texts"]})
+    number = {text: i for i, text in enumerate(texts)}
+    return Pack(
+        files=[folder / line[modality] for line in lines],
+        captions=[[number[text] for text in line["texts"]] for line in lines],
+        labels=[line["labels"][0] for line in lines],
+        tasks=np.array([line["task"] for line in lines]),
+        splits=np.array([line["split"] for line in lines]),
+        texts=texts,
+    )
+
+
+def features(describe: Describe, modality: str, items: Sequence[bytes]) -> Tensor:
+    rows = np.stack([describe(data) for data in items])
+    if modality != "text":
+        rows = rows @ builtin.projection(modality, rows.shape[1])
+    return torch.from_numpy(builtin.scaled(rows))
+
+
+def new_head() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Dropout(0.5), nn.Linear(1024, 512))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A pack and the features of its media (N, 512) and texts (T, 512)."""
+
+    pack: Pack
+    media: Tensor
+    texts: Tensor
+
+
+def train(data: Data, rows: NDArray[np.int_], seed: int, epochs: int = 40) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    heads = new_head(), new_head()
+    parameters = [p for head in heads for p in head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2)
+    for _ in range(epochs):
+        for batch in np.array_split(rng.permutation(rows), max(1, round(len(rows) / 128))):
+            drawn = np.array([rng.choice(data.pack.captions[i]) for i in batch])
+            x, y = (
+                nn.functional.normalize(z) for z in (heads[0](data.media[batch]), heads[1](data.texts[drawn]))
+            )
+            optimizer.zero_grad()
+            infonce(x @ y.T, torch.from_numpy(drawn[:, None] == drawn)).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return heads[0].eval(), heads[1].eval()
+
+
+def infonce(cosines: Tensor, same: Tensor) -> Tensor:
+    """Return the symmetric loss of cosines (B, B); rows of the same text are positives of each other."""
+    share = same / same.sum(1, keepdim=True)
+    logits = cosines / TEMPERATURE
+    return -((logits.log_softmax(0) + logits.log_softmax(1)) * share).sum() / (2 * len(same))
+
+
+def relevance(pack: Pack, rows: NDArray[np.int_], by: str) -> tuple[list[int], Tensor]:
+    """Return the texts of these rows (T,) and which of them belong to which row (rows, T)."""
+    texts = sorted({text for row in rows for text in pack.captions[row]})
+    holders: dict[int, set[str]] = {}
+    for row in range(len(pack.files)):
+        for text in pack.captions[row]:
+            holders.setdefault(text, set()).add(str(row) if by == "pair" else pack.labels[row])
+    names = [str(row) if by == "pair" else pack.labels[row] for row in rows]
+    return texts, torch.tensor([[name in holders[text] for text in texts] for name in names])
+
+
+@torch.no_grad()
+def recall(heads: tuple[nn.Module, nn.Module], data: Data, task: str, by: str, k: int) -> tuple[float, float]:
+    """Return R@k, text to medium and medium to text, in the test gallery of one task."""
+    rows = data.pack.rows("test", task)
+    texts, right = relevance(data.pack, rows, by)
+    x, y = (nn.functional.normalize(z) for z in (heads[0](data.media[rows]), heads[1](data.texts[texts])))
+    cosines = x @ y.T
+    found = (right.gather(dim, cosines.topk(k, dim).indices).any(dim) for dim in (0, 1))
+    to_medium, to_text = (hits.float().mean().item() for hits in found)
+    return to_medium, to_text
+
+
+def measure(data: Data, by: str, k: int, seed: int) -> list[float]:
+    """Return experts and joint, each text to medium and medium to text, the mean over tasks."""
+    torch.set_num_threads(1)
+    tasks = sorted(set(data.pack.tasks.tolist()))
+    experts = [recall(train(data, data.pack.rows("train", task), seed), data, task, by, k) for task in tasks]
+    heads = train(data, np.flatnonzero(data.pack.splits == "train"), seed)
+    joint = [recall(heads, data, task, by, k) for task in tasks]
+    return [*np.mean(experts, axis=0).tolist(), *np.mean(joint, axis=0).tolist()]
+
+
+def cases(scenes: Path, sounds: Path) -> dict[str, tuple[Data, str, int]]:
+    """Return for each candidate its features beside the built-in ones of the other modality."""
+    pictures, noises = read_pack(scenes, "image"), read_pack(sounds, "audio")
+    words = [text.encode() for text in pictures.texts]
+    pixels = [path.read_bytes() for path in pictures.files]
+    waves = [path.read_bytes() for path in noises.files]
+    texts = {name: features(describe, "text", words) for name, describe in TEXTS.items()}
+    images = {name: features(describe, "image", pixels) for name, describe in IMAGES.items()}
+    audio = {name: features(describe, "audio", waves) for name, describe in SOUNDS.items()}
+    labels = features(builtin.describe_text, "text", [text.encode() for text in noises.texts])
+    return {
+        **{f"image: {name}": (Data(pictures, x, texts[CHOSEN]), "pair", 10) for name, x in images.items()},
+        **{
+            f"text: {name}": (Data(pictures, images[CHOSEN], y), "pair", 10)
+            for name, y in texts.items()
+            if name != CHOSEN  # measured above, with the chosen descriptor of images
+        },
+        **{f"sound: {name}": (Data(noises, x, labels), "label", 1) for name, x in audio.items()},
+    }
+
+
+def table(results: Mapping[str, list[list[float]]]) -> str:
+    lines = [
+        "| descriptor | experts, from text | experts, to text | joint, from text | joint, to text |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, seeds in results.items():
+        cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(np.mean(seeds, 0), np.std(seeds, 0), strict=True)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def about() -> dict[str, str]:
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {
+        "commit": commit,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()} {platform.system()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/scenes"))
+    parser.add_argument("--sounds", type=Path, default=Path("../shared/data/sounds"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/descriptors.json"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    results: dict[str, list[list[float]]] = {}
+    todo = cases(options.data, options.sounds)
+    with ProcessPoolExecutor(options.workers) as pool:
+        for seed in range(options.seeds):
+            waiting = {name: pool.submit(partial(measure, *case, seed)) for name, case in todo.items()}
+            for name, future in waiting.items():
+                results.setdefault(name, []).append(future.result())
+                print(seed, name, np.round(results[name][-1], 3), file=sys.stderr)
+    print(table(results))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"about": about(), "seeds": options.seeds, "recall": results}
+    options.out.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

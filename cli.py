@@ -1,0 +1,404 @@
+"""The `mneme` command: parse, call one function, print."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.errors import UserError
+from engine.types import (
+    DeviceName,
+    Gallery,
+    HeadForm,
+    Hit,
+    LossName,
+    MergeName,
+    MethodName,
+    PolicyName,
+    Relevance,
+    Settings,
+    Skipped,
+    Split,
+)
+
+app = typer.Typer(
+    name="mneme",
+    help="Search a media collection across modalities while its encoders keep learning.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Sources = Annotated[list[Path], typer.Argument(help="Folders, .jsonl/.csv/.tsv or .npz/.parquet files.")]
+WorkspaceDir = Annotated[
+    Path | None, typer.Option("--workspace", "-w", help="The folder that holds .mneme.", show_default=False)
+]
+Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no list of skipped files.")]
+Backbones = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backbone", help="builtin, open_clip:ARCH/TAG or open_clip:ARCH/FILE; or MODALITY=SPEC. Repeatable."
+    ),
+]
+Dim = Annotated[int | None, typer.Option(help="The shared width of a new workspace.")]
+Policy = Annotated[PolicyName | None, typer.Option(help="How old tasks are kept and asked.")]
+MassDelete = Annotated[bool, typer.Option(help="Drop rows even where most of a source is gone.")]
+
+
+@app.command()
+def index(
+    source: Sources,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="For rows that name none; or only this one.")
+    ] = None,
+    backbone: Backbones = None,
+    dim: Dim = None,
+    policy: Policy = None,
+    device: Device = "auto",
+    dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
+    allow_mass_delete: MassDelete = False,
+    workspace: WorkspaceDir = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a collection into the index: add what is new, re-read what changed, drop what is gone."""
+    from engine import workspace as workspaces
+    from engine.device import resolve
+    from engine.opening import Wish
+    from indexer import index as indexing
+
+    root = workspaces.place(workspace)
+    if dry_run:
+        done = indexing.dry_run(root, source, task=task)
+    else:
+        with progress_bar("indexing", "rows", shown=not quiet) as progress:
+            done = indexing.index(
+                root,
+                source,
+                Wish(backbone or (), dim),
+                task=task,
+                policy=policy,
+                device=resolve(device),
+                allow_mass_delete=allow_mass_delete,
+                progress=progress,
+            )
+    if not quiet:
+        show_skipped(done.skipped)
+    if as_json:
+        show_json(asdict(done))
+        return
+    print(
+        f"{done.added} added, {done.updated} updated, {done.removed} removed, {done.unchanged} unchanged, "
+        f"{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
+    )
+    print("items: " + ", ".join(f"{n} {modality}" for modality, n in sorted(done.items.items())))
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Option("--task", "-t", help="The task to learn.")],
+    source: Annotated[
+        list[Path] | None, typer.Argument(help="Where the task's pairs are; else those stored.")
+    ] = None,
+    loss: Annotated[LossName, typer.Option(help="What is minimised.")] = "infonce",
+    method: Annotated[MethodName, typer.Option(help="See `mneme methods`.")] = "finetune",
+    modalities: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
+    head: Annotated[HeadForm | None, typer.Option(help="Form of a first head.", show_default=False)] = None,
+    shared_top: Annotated[
+        bool | None, typer.Option("--shared-top", help="One last layer for all modalities.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the pairs.")] = Settings.epochs,
+    lr: Annotated[float, typer.Option(help="Step size.")] = Settings.lr,
+    batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = Settings.batch_size,
+    temperature: Annotated[
+        float, typer.Option(help="What the loss divides cosines by.")
+    ] = Settings.temperature,
+    weight_decay: Annotated[float, typer.Option(help="Decoupled decay.")] = Settings.weight_decay,
+    patience: Annotated[
+        int, typer.Option(help="Epochs without progress before stopping; 0: never.")
+    ] = Settings.patience,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, e.g. triplet.margin=0.1.")
+    ] = None,
+    backbone: Backbones = None,
+    dim: Dim = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Of initialisation, order and dropout.")] = Settings.seed,
+    allow_mass_delete: MassDelete = False,
+    workspace: WorkspaceDir = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Teach the newest head a task; what is served changes with the next `mneme index`."""
+    from engine import workspace as workspaces
+    from engine.device import resolve
+    from engine.opening import Wish
+    from training import lesson as lessons
+
+    settings = Settings(
+        task=task,
+        method=method,
+        loss=loss,
+        form=head,
+        shared_top=shared_top,
+        modalities=tuple(m.strip() for m in modalities.split(",") if m.strip()),
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        temperature=temperature,
+        weight_decay=weight_decay,
+        patience=patience,
+        seed=seed,
+        options=parse_options(set_ or []),
+    )
+    with (
+        progress_bar("reading", "rows", shown=not quiet) as progress,
+        progress_bar("training", "epochs", shown=not quiet) as bar,
+    ):
+        done, reports = lessons.learn(
+            workspaces.place(workspace),
+            source or [],
+            Wish(backbone or (), dim),
+            settings,
+            device=resolve(device),
+            allow_mass_delete=allow_mass_delete,
+            progress=progress,
+            on_epoch=lambda number, epoch: bar(number + 1, epochs),
+        )
+    if not quiet:
+        show_skipped([one for report in reports for one in report.skipped])
+    measured = [{"loss": e.loss, "val_loss": e.val_loss, "val_recall@10": e.val_recall} for e in done.epochs]
+    if as_json:
+        show_json(
+            {
+                "task": task,
+                "lesson": done.lesson.number,
+                "head": done.lesson.head,
+                "parent": done.parent,
+                "method": method,
+                "loss": loss,
+                "seed": seed,
+                "epochs": measured,
+                "seconds": done.seconds,
+            }
+        )
+        return
+    last = done.epochs[-1]
+    validation = "" if last.val_recall is None else f", validation recall@10 {last.val_recall:.3f}"
+    print(
+        f"lesson {done.lesson.number}: {task}, head v{done.lesson.head:04d} from v{done.parent:04d}, "
+        f"{len(done.epochs)} epochs, loss {last.loss:.3f}{validation}, {done.seconds:.1f} s"
+    )
+
+
+@app.command()
+def query(
+    what: Annotated[
+        str | None, typer.Argument(help="A text, a file, or - for one query a line.", show_default=False)
+    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="A picture to search with.")] = None,
+    audio: Annotated[list[Path] | None, typer.Option(help="A sound to search with.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text; weighted: '2:beach', negated: '-1:people'.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Modality to find; default image for a text, text otherwise.")
+    ] = None,
+    task: Annotated[str, typer.Option("--task", "-t", help="Search this task only, or all.")] = "all",
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
+    policy: Policy = None,
+    merge: Annotated[
+        MergeName, typer.Option(help="How shards are merged where the task is unknown.")
+    ] = "raw",
+    min_score: Annotated[float, typer.Option(help="Leave out hits below this cosine.")] = -1.0,
+    device: Device = "auto",
+    workspace: WorkspaceDir = None,
+    paths: Annotated[bool, typer.Option("--paths", help="Print the paths (or texts) alone.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find items by a text, a picture, a sound, or several at once."""
+    from engine import workspace as workspaces
+    from engine.device import resolve
+    from indexer import search
+
+    files = {"image": image or [], "audio": audio or []}
+    asked = search.questions(what, files, text or [], sys.stdin)
+    with search.open_index(workspaces.locate(workspace), device=resolve(device), policy=policy) as opened:
+        for number, question in enumerate(asked):
+            hits = opened.ask(question, to, k, task=task, merge=merge)
+            for hit in (hit for hit in hits if hit.score >= min_score):
+                show_hit(number, hit, as_json=as_json, paths=paths)
+
+
+@app.command()
+def evaluate(
+    policy: Annotated[list[str] | None, typer.Option(help="Repeatable; default: all.")] = None,
+    merge: Annotated[
+        MergeName, typer.Option(help="How shards are merged where the task is unknown.")
+    ] = "raw",
+    k: Annotated[str, typer.Option(help="The K of recall@K, comma-separated.")] = "1,5,10",
+    split: Annotated[Split, typer.Option(help="Whose pairs ask.")] = "test",
+    gallery: Annotated[Gallery, typer.Option(help="Whose pairs are searched.")] = "test",
+    relevance: Annotated[Relevance, typer.Option(help="Right is what shares a pair, or a label.")] = "pair",
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the figures to this file too.", show_default=False)
+    ] = None,
+    device: Device = "auto",
+    workspace: WorkspaceDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure recall after every lesson under each policy, and what was forgotten."""
+    from engine import workspace as workspaces
+    from engine.device import resolve
+    from indexer import evaluate as evaluation
+    from indexer import tables
+
+    default = evaluation.Setting()
+    setting = evaluation.Setting(
+        evaluation.parse_policies(policy) if policy else default.policies,
+        [merge],
+        evaluation.parse_ks(k),
+        split,
+        gallery,
+        relevance,
+    )
+    with evaluation.open_evaluation(workspaces.locate(workspace), setting, device=resolve(device)) as opened:
+        results = list(opened.results())
+        content = evaluation.to_json(opened, results)
+    if csv:
+        tables.write_csv(csv, results)
+    print(json.dumps(content) if as_json else tables.evaluation(results))
+
+
+@app.command()
+def status(workspace: WorkspaceDir = None, as_json: AsJson = False) -> None:
+    """Say what the workspace holds: tasks, items, heads, shards."""
+    from engine import workspace as workspaces
+    from indexer import status as statuses
+    from indexer import tables
+
+    content = statuses.status(workspaces.locate(workspace))
+    print(json.dumps(content) if as_json else tables.status(content))
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A loss or a method.")] = None, as_json: AsJson = False
+) -> None:
+    """List the losses and methods, their hyper-parameters, defaults and sources."""
+    from training import methods as catalogue
+
+    print(json.dumps({"format": 1, "methods": catalogue.describe(name)}) if as_json else catalogue.text(name))
+
+
+@app.command()
+def demo(folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Path("demo")) -> None:
+    """Make a small collection, learn three tasks, search it and see what was forgotten."""
+    from studies import demo as demonstration
+
+    demonstration.run(folder)
+
+
+def parse_options(given: list[str]) -> dict[str, int | float | str]:
+    """Parse NAME=VALUE options; numbers become numbers."""
+    options: dict[str, int | float | str] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise UserError(f"--set takes NAME=VALUE, not {one!r}")
+        options[name] = value
+    return options
+
+
+@contextmanager
+def progress_bar(doing: str, unit: str, *, shown: bool) -> Iterator[Any]:
+    """Show a bar with rate and time left on a terminal, nothing elsewhere."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(doing),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        line = bar.add_task(doing, visible=False, rate="")
+
+        def update(done: int, total: int) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:.0f} {unit}/s" if speed else ""
+            bar.update(line, completed=done, total=total, visible=True, rate=rate)
+
+        yield update
+
+
+def show_skipped(skipped: list[Skipped]) -> None:
+    """Print one line for each file or row that was left out."""
+    for one in skipped:
+        place = one.path if one.line is None else f"{one.path} line {one.line}"
+        print(f"skipped {printable(place)}: {printable(one.reason)}", file=sys.stderr)
+
+
+def show_hit(number: int, hit: Hit, *, as_json: bool, paths: bool) -> None:
+    """Print one hit."""
+    what = hit.path or hit.text or ""
+    if as_json:
+        show_json({"query": number, **asdict(hit)})
+    elif paths:
+        print(printable(what))
+    else:
+        print(f"{hit.rank}\t{hit.score:.3f}\t{printable(hit.task)}\t{printable(what)}")
+
+
+def show_json(content: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    print(json.dumps({"format": 1, **content}))
+
+
+def printable(text: str) -> str:
+    """Return a text that cannot steer a terminal or break a line."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
+
+
+def main() -> None:
+    """Run the app; an error a person can mend is one line on stderr and exit status 1."""
+    import warnings
+
+    warnings.filterwarnings("ignore", module="PIL")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        status = app(standalone_mode=False)
+    except UserError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except typer.exceptions.TyperException as error:
+        print(f"error: {printable(error.format_message())}", file=sys.stderr)
+        raise SystemExit(getattr(error, "exit_code", 2)) from None
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # the reader of our pipe has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

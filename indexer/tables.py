@@ -1,0 +1,70 @@
+"""Figures as text for people and as CSV for spreadsheets."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine import disk
+from indexer.evaluate import Result
+
+COLUMNS = ("policy", "query", "target", "task", "k", "recall", "chance", "forgetting", "bwt")
+
+
+def evaluation(results: Sequence[Result]) -> str:
+    """Return a table with a line for each matrix: what stands after the last lesson, and what was lost."""
+    return aligned([COLUMNS, *(_cells(result) for result in results)])
+
+
+def write_csv(path: Path, results: Sequence[Result]) -> None:
+    """Write the same table as CSV."""
+    text = io.StringIO()
+    csv.writer(text).writerows([COLUMNS, *(_cells(result) for result in results)])
+    disk.replace(path, text.getvalue().encode())
+
+
+def status(content: dict[str, Any]) -> str:
+    """Return what `mneme status` prints for people."""
+    items = ", ".join(f"{count} {modality}" for modality, count in sorted(content["items"].items()))
+    backbone = ", ".join(f"{modality} by {spec}" for modality, spec in sorted(content["backbone"].items()))
+    rows = [("task", "head", "items")]
+    for task in content["tasks"]:
+        held = ", ".join(f"{count} {modality}" for modality, count in sorted(task["items"].items()))
+        rows.append((task["task"], "-" if task["head"] is None else f"v{task['head']:04d}", held))
+    lessons = " > ".join(lesson["task"] for lesson in content["lessons"]) or "none"
+    facts = [
+        f"items:    {items or 'none'}",
+        f"backbone: {backbone}",
+        f"policy:   {content['policy']}",
+        f"lessons:  {lessons}",
+        f"shards:   {len(content['shards'])}",
+        f"on disk:  {content['bytes'] / 1e6:.1f} MB",
+    ]
+    return "\n".join([*facts, "", aligned(rows)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as columns of one width."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    known = [value for value in result.chance if value is not None]
+    return (
+        result.policy,
+        result.query,
+        result.target,
+        "known" if result.task_known else f"unknown, {result.merge}",
+        str(result.k),
+        _figure(result.final),
+        _figure(sum(known) / len(known) if known else None),
+        _figure(result.forgetting),
+        _figure(result.bwt),
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
