@@ -10,10 +10,10 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -22,55 +22,42 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from engine import media
 from engine.backbones import builtin
 
 Describe = Callable[[bytes], NDArray[np.float32]]
-TEMPERATURE = 0.07
 CHOSEN = "builtin"
 
 
-def gray_square(data: bytes, side: int) -> NDArray[np.float32]:
-    picture = media.image(data, side=side).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return np.asarray(picture.convert("L")).astype(np.float32) / np.float32(255)
+def square(data: bytes, side: int) -> Image.Image:
+    return media.image(data, side=side).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def oriented(data: bytes) -> NDArray[np.float32]:
     from skimage.feature import hog
 
-    gradients = hog(gray_square(data, 128), 9, (16, 16), (2, 2), transform_sqrt=True)
-    return builtin.centred(gradients.astype(np.float32))
+    gray = np.asarray(square(data, 128).convert("L")).astype(np.float32) / 255
+    return builtin.centred(hog(gray, 9, (16, 16), (2, 2), transform_sqrt=True).astype(np.float32))
 
 
-def coloured(data: bytes) -> NDArray[np.float32]:
-    picture = media.image(data, side=64).resize((64, 64), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return builtin.colours(np.asarray(picture))
+def energies(data: bytes) -> NDArray[np.float32]:
+    return builtin.energies(np.asarray(square(data, 64).convert("L")))
 
 
 def oriented_and_coloured(data: bytes) -> NDArray[np.float32]:
-    return np.concatenate([oriented(data), coloured(data)])
+    return np.concatenate([oriented(data), builtin.colours(np.asarray(square(data, 64)))])
 
 
-def gist(data: bytes) -> NDArray[np.float32]:
-    return builtin.energies((gray_square(data, 64) * 255).astype(np.uint8))
-
-
-def hashed_words(data: bytes) -> NDArray[np.float32]:
+def hashed(data: bytes, analyzer: str, lengths: tuple[int, int], buckets: int) -> NDArray[np.float32]:
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    counts = HashingVectorizer(n_features=4096, ngram_range=(1, 2)).transform([data.decode()])
-    row: NDArray[np.float32] = (counts @ builtin.projection("text", 4096)).ravel()
-    return row
-
-
-def hashed_characters(data: bytes) -> NDArray[np.float32]:
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    counts = HashingVectorizer(n_features=1 << 14, analyzer="char_wb", ngram_range=(3, 5)).transform(
-        [data.decode()]
+    vectorizer = HashingVectorizer(
+        n_features=buckets, analyzer=analyzer, ngram_range=lengths, dtype=np.float32
     )
-    row: NDArray[np.float32] = (counts @ builtin.projection("text", 1 << 14)).ravel()
+    counts = vectorizer.transform([data.decode()])
+    row: NDArray[np.float32] = (counts @ builtin.projection("text", buckets)).ravel()
     return row
 
 
@@ -83,19 +70,18 @@ def cepstra(data: bytes) -> NDArray[np.float32]:
     from scipy.fft import dct
 
     rows = dct(builtin.log_mel(media.sound(data)), norm="ortho", axis=1)[:, :20]
-    parts = [rows.mean(0), rows.std(0), np.diff(rows, axis=0).std(0)]
-    return np.concatenate(parts, dtype=np.float32)
+    return np.concatenate([rows.mean(0), rows.std(0), np.diff(rows, axis=0).std(0)], dtype=np.float32)
 
 
 IMAGES: Mapping[str, Describe] = {
     "HOG": oriented,
-    "Gabor energies": gist,
+    "Gabor energies": energies,
     "HOG + Lab histograms": oriented_and_coloured,
     CHOSEN: builtin.describe_image,
 }
 TEXTS: Mapping[str, Describe] = {
-    "words and pairs, hashed": hashed_words,
-    "characters 3-5, hashed": hashed_characters,
+    "words and pairs, hashed": partial(hashed, analyzer="word", lengths=(1, 2), buckets=1 << 12),
+    "characters 3-5, hashed": partial(hashed, analyzer="char_wb", lengths=(3, 5), buckets=1 << 14),
     CHOSEN: builtin.describe_text,
 }
 SOUNDS: Mapping[str, Describe] = {
@@ -134,15 +120,11 @@ def read_pack(folder: Path, modality: Literal["image", "audio"]) -> Pack:
     )
 
 
-def features(describe: Describe, modality: str, items: Sequence[bytes]) -> Tensor:
+def features(modality: str, items: Sequence[bytes], describe: Describe) -> Tensor:
     rows = np.stack([describe(data) for data in items])
     if modality != "text":
         rows = rows @ builtin.projection(modality, rows.shape[1])
     return torch.from_numpy(builtin.scaled(rows))
-
-
-def new_head() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Dropout(0.5), nn.Linear(1024, 512))
 
 
 @dataclass(frozen=True)
@@ -157,25 +139,22 @@ class Data:
 def train(data: Data, rows: NDArray[np.int_], seed: int, epochs: int = 40) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    heads = new_head(), new_head()
-    parameters = [p for head in heads for p in head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-2)
+    layers = ((nn.Linear(512, 1024), nn.ReLU(), nn.Dropout(0.5), nn.Linear(1024, 512)) for _ in range(2))
+    first, second = (nn.Sequential(*each) for each in layers)
+    optimizer = torch.optim.AdamW([*first.parameters(), *second.parameters()], lr=1e-3, weight_decay=1e-2)
     for _ in range(epochs):
         for batch in np.array_split(rng.permutation(rows), max(1, round(len(rows) / 128))):
             drawn = np.array([rng.choice(data.pack.captions[i]) for i in batch])
-            x, y = (
-                nn.functional.normalize(z) for z in (heads[0](data.media[batch]), heads[1](data.texts[drawn]))
-            )
+            x, y = normalize(first(data.media[batch])), normalize(second(data.texts[drawn]))
             optimizer.zero_grad()
-            infonce(x @ y.T, torch.from_numpy(drawn[:, None] == drawn)).backward()  # type: ignore[no-untyped-call]
+            infonce(x @ y.T / 0.07, torch.from_numpy(drawn[:, None] == drawn)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    return heads[0].eval(), heads[1].eval()
+    return first.eval(), second.eval()
 
 
-def infonce(cosines: Tensor, same: Tensor) -> Tensor:
-    """Return the symmetric loss of cosines (B, B); rows of the same text are positives of each other."""
+def infonce(logits: Tensor, same: Tensor) -> Tensor:
+    """Return the symmetric loss of logits (B, B); rows of the same text are positives of each other."""
     share = same / same.sum(1, keepdim=True)
-    logits = cosines / TEMPERATURE
     return -((logits.log_softmax(0) + logits.log_softmax(1)) * share).sum() / (2 * len(same))
 
 
@@ -195,7 +174,7 @@ def recall(heads: tuple[nn.Module, nn.Module], data: Data, task: str, by: str, k
     """Return R@k, text to medium and medium to text, in the test gallery of one task."""
     rows = data.pack.rows("test", task)
     texts, right = relevance(data.pack, rows, by)
-    x, y = (nn.functional.normalize(z) for z in (heads[0](data.media[rows]), heads[1](data.texts[texts])))
+    x, y = normalize(heads[0](data.media[rows])), normalize(heads[1](data.texts[texts]))
     cosines = x @ y.T
     found = (right.gather(dim, cosines.topk(k, dim).indices).any(dim) for dim in (0, 1))
     to_medium, to_text = (hits.float().mean().item() for hits in found)
@@ -212,32 +191,32 @@ def measure(data: Data, by: str, k: int, seed: int) -> list[float]:
     return [*np.mean(experts, axis=0).tolist(), *np.mean(joint, axis=0).tolist()]
 
 
-def cases(scenes: Path, sounds: Path) -> dict[str, tuple[Data, str, int]]:
+def cases(pool: Executor, scenes: Path, sounds: Path) -> dict[str, tuple[Data, str, int]]:
     """Return for each candidate its features beside the built-in ones of the other modality."""
     pictures, noises = read_pack(scenes, "image"), read_pack(sounds, "audio")
     words = [text.encode() for text in pictures.texts]
-    pixels = [path.read_bytes() for path in pictures.files]
-    waves = [path.read_bytes() for path in noises.files]
-    texts = {name: features(describe, "text", words) for name, describe in TEXTS.items()}
-    images = {name: features(describe, "image", pixels) for name, describe in IMAGES.items()}
-    audio = {name: features(describe, "audio", waves) for name, describe in SOUNDS.items()}
-    labels = features(builtin.describe_text, "text", [text.encode() for text in noises.texts])
-    return {
+    pixels, waves = ([path.read_bytes() for path in pack.files] for pack in (pictures, noises))
+    images, texts, audio = (
+        dict(zip(candidates, pool.map(partial(features, modality, items), candidates.values()), strict=True))
+        for modality, items, candidates in (
+            ("image", pixels, IMAGES),
+            ("text", words, TEXTS),
+            ("audio", waves, SOUNDS),
+        )
+    )
+    labels = features("text", [text.encode() for text in noises.texts], builtin.describe_text)
+    every = {
         **{f"image: {name}": (Data(pictures, x, texts[CHOSEN]), "pair", 10) for name, x in images.items()},
-        **{
-            f"text: {name}": (Data(pictures, images[CHOSEN], y), "pair", 10)
-            for name, y in texts.items()
-            if name != CHOSEN  # measured above, with the chosen descriptor of images
-        },
+        **{f"text: {name}": (Data(pictures, images[CHOSEN], y), "pair", 10) for name, y in texts.items()},
         **{f"sound: {name}": (Data(noises, x, labels), "label", 1) for name, x in audio.items()},
     }
+    del every[f"text: {CHOSEN}"]  # the same as image: builtin
+    return every
 
 
 def table(results: Mapping[str, list[list[float]]]) -> str:
-    lines = [
-        "| descriptor | experts, from text | experts, to text | joint, from text | joint, to text |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    lines = ["| descriptor | experts, from text | experts, to text | joint, from text | joint, to text |"]
+    lines.append("| --- | --- | --- | --- | --- |")
     for name, seeds in results.items():
         cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(np.mean(seeds, 0), np.std(seeds, 0), strict=True)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -245,17 +224,9 @@ def table(results: Mapping[str, list[list[float]]]) -> str:
 
 
 def about() -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return {
-        "commit": commit,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()} {platform.system()}",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-    }
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+    versions = {name: version(name) for name in ("numpy", "torch", "scikit-image", "scikit-learn")}
+    return {"commit": commit, "machine": platform.platform(), "python": platform.python_version(), **versions}
 
 
 def main() -> None:
@@ -267,10 +238,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     results: dict[str, list[list[float]]] = {}
-    todo = cases(options.data, options.sounds)
     with ProcessPoolExecutor(options.workers) as pool:
+        todo = cases(pool, options.data, options.sounds)
         for seed in range(options.seeds):
-            waiting = {name: pool.submit(partial(measure, *case, seed)) for name, case in todo.items()}
+            waiting = {name: pool.submit(measure, *case, seed) for name, case in todo.items()}
             for name, future in waiting.items():
                 results.setdefault(name, []).append(future.result())
                 print(seed, name, np.round(results[name][-1], 3), file=sys.stderr)

@@ -1,5 +1,6 @@
 """The optimiser as links: Adam turns a gradient into a step, decay adds the pull towards zero."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -29,13 +30,15 @@ class Adam:
         self.state.clear()
 
     def _step(self, name: str, g: Tensor) -> Tensor:
-        count = self.state.get(f"count.{name}", torch.zeros((), dtype=torch.int64)) + 1
-        mean = self.state.get(f"mean.{name}", torch.zeros_like(g)).lerp(g, 1 - self.beta1)
-        square = self.state.get(f"square.{name}", torch.zeros_like(g)).lerp(g * g, 1 - self.beta2)
-        self.state |= {f"count.{name}": count, f"mean.{name}": mean, f"square.{name}": square}
-        t = int(count)
-        scale = (square / (1 - self.beta2**t)).sqrt() + self.epsilon
-        return mean / (1 - self.beta1**t) / scale
+        if f"count.{name}" not in self.state:
+            self.state[f"count.{name}"] = torch.zeros((), dtype=torch.int64)
+            self.state[f"mean.{name}"] = torch.zeros_like(g)
+            self.state[f"square.{name}"] = torch.zeros_like(g)
+        t = int(self.state[f"count.{name}"].add_(1))
+        mean = self.state[f"mean.{name}"].lerp_(g, 1 - self.beta1)
+        square = self.state[f"square.{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+        scale = square.sqrt().div_(math.sqrt(1 - self.beta2**t)).add_(self.epsilon)
+        return mean.div(scale).div_(1 - self.beta1**t)
 
 
 @dataclass

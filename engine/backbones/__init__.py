@@ -62,6 +62,6 @@ def default(*, needs_images: bool) -> str:
     if needs_images:
         from engine.backbones import open_clip
 
-        if open_clip.available("ViT-B-32", "laion2b_s34b_b79k"):
-            return "open_clip:ViT-B-32/laion2b_s34b_b79k"
+        if open_clip.available(*open_clip.DEFAULT):
+            return f"open_clip:{'/'.join(open_clip.DEFAULT)}"
     return "builtin"

@@ -124,8 +124,9 @@ def gabor_bank() -> NDArray[np.float32]:
     y, x = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij")
     scale = np.log(np.hypot(x, y) + 1e-9) - np.log([1 / 4, 1 / 8, 1 / 16, 1 / 32])[:, None, None]
     turn = np.angle(np.exp(1j * (np.arctan2(y, x) - np.arange(8)[:, None, None] * np.pi / 8)))
-    radial, angular = np.exp(-((scale / 0.65) ** 2) / 2), np.exp(-((turn / 0.28) ** 2) / 2)
-    return (radial[:, None] * angular).reshape(-1, SIDE, SIDE).astype(np.float32)
+    radial, angular = np.exp(-((scale / 0.46) ** 2) / 2), np.exp(-((turn / 0.28) ** 2) / 2)
+    bank: NDArray[np.float32] = (radial[:, None] * angular).reshape(-1, SIDE, SIDE).astype(np.float32)
+    return bank
 
 
 def texture(gray: NDArray[np.uint8]) -> Row:

@@ -1,0 +1,122 @@
+"""The main job on a collection it draws itself: index, learn three tasks in turn, search, see what was forgotten."""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import UserError
+from engine.opening import Wish
+from engine.query import Input, file_input
+from engine.types import Hit, Settings
+from engine.workspace import FOLDER
+from indexer import index as indexing
+from indexer import tables
+from indexer.evaluate import Setting, open_evaluation
+from indexer.search import Answers, open_index
+from studies import pictures
+from studies.sheet import Shown, Strip, contact_sheet
+from training import lesson as lessons
+
+PICTURES = "pictures"
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test picture of the collection and a sentence that was written about it."""
+
+    task: str
+    picture: Path
+    sentence: str
+    sentences: Sequence[str]
+
+
+def run(folder: Path, *, per_task: int = 200) -> Path:
+    """Make the collection and do the whole job in a folder; return the contact sheet.
+
+    Args:
+        per_task: pictures drawn of each of the three domains.
+    """
+    began = time.perf_counter()
+    source, root = _fresh(folder)
+    _say(f"drawing {3 * per_task} pictures of {', '.join(pictures.DOMAINS)} into {source}")
+    pictures.render(source, per_task=per_task)
+    for task in pictures.DOMAINS:
+        _learn(root, source, task)
+    example = _example(source, next(iter(pictures.DOMAINS)))
+    with open_index(root) as answers:
+        strips = _strips(answers, example)
+    _forgetting(root)
+    sheet = folder / "hits.png"
+    contact_sheet(strips, sheet)
+    _say(f"\n{sheet}: the hits as a picture; {time.perf_counter() - began:.0f} s in all")
+    _say(f'now yours: cd {folder} && mneme query "a red tram in the rain"')
+    return sheet
+
+
+def _fresh(folder: Path) -> tuple[Path, Path]:
+    """Return where pictures and workspace go; an earlier demo makes room, anything else is left alone."""
+    source, root = folder / PICTURES, folder / FOLDER
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give another folder")
+    if folder.exists() and any(folder.iterdir()) and not (source / "metadata.jsonl").is_file():
+        raise UserError(f"{folder} is not empty and not an earlier demo: give another folder")
+    for old in (source, root):
+        shutil.rmtree(old, ignore_errors=True)
+    return source, root
+
+
+def _learn(root: Path, source: Path, task: str) -> None:
+    wish = Wish(["builtin"])
+    _say(f"\n$ mneme train {PICTURES} --task {task}")
+    outcome, _ = lessons.learn(root, [source], wish, Settings(task=task))
+    last = outcome.epochs[-1]
+    measured = "" if last.val_recall is None else f", validation recall@10 {last.val_recall:.2f}"
+    _say(f"lesson {outcome.lesson.number}: {len(outcome.epochs)} epochs in {outcome.seconds:.1f} s{measured}")
+    _say(f"$ mneme index {PICTURES} --task {task}")
+    done = indexing.index(root, [source], wish, task=task)
+    _say(f"{done.unchanged} unchanged, {done.shards_built} shards built in {done.seconds:.1f} s")
+
+
+def _example(source: Path, task: str) -> Example:
+    """Return the first test picture of a task."""
+    with (source / "metadata.jsonl").open(encoding="utf-8") as rows:
+        row = next(r for r in map(json.loads, rows) if (r["task"], r["split"]) == (task, "test"))
+    return Example(task, source / row["image"], row["texts"][0], row["texts"])
+
+
+def _strips(answers: Answers, example: Example) -> list[Strip]:
+    """Ask for one picture and its sentence, each way, with the task unknown and known."""
+    by_text = [Input("text", example.sentence.encode())]
+    by_image = [file_input("image", example.picture)]
+    strips = []
+    for asked, shown, words in (
+        (by_text, None, f'"{example.sentence}"'),
+        (by_image, example.picture, str(example.picture.relative_to(example.picture.parents[3]))),
+    ):
+        for task, known in (("all", "task unknown"), (example.task, f"task known: {example.task}")):
+            _say(f"\n$ mneme query {words}{'' if task == 'all' else f' --task {task}'}")
+            hits = answers.ask(asked, None, SHOWN, task=task)
+            for hit in hits[:3]:
+                _say(f"{hit.rank}\t{hit.score:.3f}\t{hit.task}\t{hit.path or hit.text}")
+            title = f"{example.sentence} ({known})" if shown is None else known
+            strips.append(Strip(title, shown, [_shown(hit, example) for hit in hits]))
+    return strips
+
+
+def _shown(hit: Hit, example: Example) -> Shown:
+    right = hit.path == str(example.picture.absolute()) or hit.text in example.sentences
+    return Shown(Path(hit.path) if hit.path else None, hit.text or hit.task, right, hit.score)
+
+
+def _forgetting(root: Path) -> None:
+    _say("\n$ mneme evaluate --k 10")
+    with open_evaluation(root, Setting(ks=(10,))) as evaluation:
+        _say(tables.evaluation(list(evaluation.results())))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
