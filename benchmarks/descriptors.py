@@ -1,7 +1,6 @@
 """Measure candidate descriptors of pictures, texts and sounds by the heads that can be trained on them.
 
-Two-layer heads on fixed features, infonce, trained per task (experts) and on all tasks (joint); the task is known
-and its test items are the gallery. Prints a table and writes JSON.
+Two-layer heads, infonce, per task (experts) and on all tasks (joint); the task's test items are the gallery.
 """
 
 import argparse
@@ -183,7 +182,6 @@ def recall(heads: tuple[nn.Module, nn.Module], data: Data, task: str, by: str, k
 
 def measure(data: Data, by: str, k: int, seed: int) -> list[float]:
     """Return experts and joint, each text to medium and medium to text, the mean over tasks."""
-    torch.set_num_threads(1)
     tasks = sorted(set(data.pack.tasks.tolist()))
     experts = [recall(train(data, data.pack.rows("train", task), seed), data, task, by, k) for task in tasks]
     heads = train(data, np.flatnonzero(data.pack.splits == "train"), seed)
@@ -196,13 +194,10 @@ def cases(pool: Executor, scenes: Path, sounds: Path) -> dict[str, tuple[Data, s
     pictures, noises = read_pack(scenes, "image"), read_pack(sounds, "audio")
     words = [text.encode() for text in pictures.texts]
     pixels, waves = ([path.read_bytes() for path in pack.files] for pack in (pictures, noises))
+    sources = (("image", pixels, IMAGES), ("text", words, TEXTS), ("audio", waves, SOUNDS))
     images, texts, audio = (
         dict(zip(candidates, pool.map(partial(features, modality, items), candidates.values()), strict=True))
-        for modality, items, candidates in (
-            ("image", pixels, IMAGES),
-            ("text", words, TEXTS),
-            ("audio", waves, SOUNDS),
-        )
+        for modality, items, candidates in sources
     )
     labels = features("text", [text.encode() for text in noises.texts], builtin.describe_text)
     every = {
@@ -238,7 +233,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     results: dict[str, list[list[float]]] = {}
-    with ProcessPoolExecutor(options.workers) as pool:
+    with ProcessPoolExecutor(options.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         todo = cases(pool, options.data, options.sounds)
         for seed in range(options.seeds):
             waiting = {name: pool.submit(measure, *case, seed) for name, case in todo.items()}

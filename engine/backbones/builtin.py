@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from zlib import crc32
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ GRID = 4
 
 TEXT_LIMIT = 8192
 """Characters of a text that are read."""
-BUCKETS = 1 << 16
 QUIET_WEIGHT = 0.3
 QUIET_WORDS = """
 a all also an and are as at be been but by can each for from has have he her his in into is it its may more most
@@ -79,13 +78,6 @@ def projection(modality: Modality, width: int) -> NDArray[np.float32]:
     """Return the fixed Gaussian matrix (width, 512) of a modality."""
     generator = np.random.Generator(np.random.PCG64(SEEDS[modality]))
     return generator.standard_normal((width, WIDTH), np.float32)
-
-
-@cache
-def signs() -> NDArray[np.int8]:
-    """Return the fixed matrix (buckets, 512) of 1 and -1 that n-grams are projected by (Achlioptas 2003)."""
-    generator = np.random.Generator(np.random.PCG64(SEEDS["text"]))
-    return generator.integers(0, 2, (BUCKETS, WIDTH), np.int8) * np.int8(2) - np.int8(1)
 
 
 def describe_image(data: bytes) -> Row:
@@ -152,14 +144,18 @@ def centred(row: Row) -> Row:
 
 
 def describe_text(data: bytes) -> Row:
-    """Return the sum of the sign rows of a text's n-grams (512,), each by its weight."""
+    """Return the weighted sum of 512 signs for each n-gram of a text (512,).
+
+    The signs are the bits of the n-gram's digest: a random projection (Achlioptas 2003) without a matrix.
+    """
     try:
         text = data.decode()[:TEXT_LIMIT]
     except UnicodeDecodeError:
         raise Unreadable("text that is not UTF-8") from None
     weights = grams(text)
-    rows = signs()[[crc32(gram.encode()) % BUCKETS for gram in weights]]
-    row: Row = np.fromiter(weights.values(), np.float32) @ rows.astype(np.float32)
+    digests = b"".join(blake2b(gram.encode(), digest_size=WIDTH // 8).digest() for gram in weights)
+    bits = np.unpackbits(np.frombuffer(digests, np.uint8)).reshape(-1, WIDTH)
+    row: Row = np.fromiter(weights.values(), np.float32) @ (2 * bits.astype(np.float32) - 1)
     return row
 
 

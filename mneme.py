@@ -1,0 +1,112 @@
+"""mneme for notebooks and scripts: the same functions that the command line calls.
+
+import mneme
+
+photos = mneme.open("photos")
+photos.index("pictures", backbone="builtin")
+photos.train("holidays", source="pictures/holidays")
+photos.index("pictures/holidays", task="holidays")
+for hit in photos.search("a red boat"):
+    print(hit.score, hit.path)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine.device import resolve
+from engine.errors import UserError
+from engine.media import clean_text, modality_of
+from engine.opening import Wish
+from engine.query import Input, file_input
+from engine.types import DeviceName, Hit, MergeName, Modality, PolicyName, Settings
+from engine.workspace import locate, place
+from indexer import index as indexing
+from indexer.evaluate import Result, Setting, open_evaluation
+from indexer.index import Summary
+from indexer.search import open_index
+from training import lesson as lessons
+from training.lesson import Outcome
+
+__all__ = ["Hit", "Mneme", "Result", "Setting", "Settings", "UserError", "open"]
+
+
+@dataclass(frozen=True)
+class Mneme:
+    """A workspace, which need not exist yet; every call reads it as it then stands."""
+
+    folder: Path
+    device: DeviceName = "auto"
+
+    def index(
+        self,
+        *sources: str | Path,
+        task: str | None = None,
+        backbone: str | Sequence[str] = (),
+        policy: PolicyName | None = None,
+    ) -> Summary:
+        """Bring sources into the index: add what is new, re-read what changed, drop what is gone."""
+        return indexing.index(
+            place(self.folder),
+            [Path(source) for source in sources],
+            _wish(backbone),
+            task=task,
+            policy=policy,
+            device=resolve(self.device),
+        )
+
+    def train(
+        self,
+        task: str,
+        *,
+        source: str | Path | None = None,
+        backbone: str | Sequence[str] = (),
+        settings: Settings | None = None,
+    ) -> Outcome:
+        """Teach the newest head a task; what is served changes with the next `index`."""
+        outcome, _ = lessons.learn(
+            place(self.folder),
+            [] if source is None else [Path(source)],
+            _wish(backbone),
+            replace(settings, task=task) if settings else Settings(task=task),
+            device=resolve(self.device),
+        )
+        return outcome
+
+    def search(
+        self,
+        query: str | Path,
+        *,
+        to: Modality | None = None,
+        k: int = 10,
+        task: str = "all",
+        policy: PolicyName | None = None,
+        merge: MergeName = "raw",
+    ) -> list[Hit]:
+        """Return the K best hits for a text (str) or a file (Path)."""
+        asked = [_file(query) if isinstance(query, Path) else Input("text", clean_text(query).encode())]
+        with open_index(locate(self.folder), device=resolve(self.device), policy=policy) as answers:
+            return answers.ask(asked, to, k, task=task, merge=merge)
+
+    def evaluate(self, setting: Setting | None = None) -> list[Result]:
+        """Return the matrices of recall after every lesson, by policy and direction."""
+        with open_evaluation(
+            locate(self.folder), setting or Setting(), device=resolve(self.device)
+        ) as evaluation:
+            return list(evaluation.results())
+
+
+def open(folder: str | Path = ".", *, device: DeviceName = "auto") -> Mneme:
+    """Name the folder of a workspace; nothing is read or made yet."""
+    return Mneme(Path(folder), device)
+
+
+def _wish(backbone: str | Sequence[str]) -> Wish:
+    return Wish([backbone] if isinstance(backbone, str) else backbone)
+
+
+def _file(path: Path) -> Input:
+    modality = modality_of(path)
+    if modality is None:
+        raise UserError(f"{path} is no medium that can be read; give a text as a str")
+    return file_input(modality, path)
