@@ -1,9 +1,15 @@
 """The errors a person can mend."""
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """One line that says what happened, to which file or name, and what to do about it."""
 
 
 class Unreadable(UserError):
-    """The reason why one file or row of a source is skipped."""
+    """The reason why one file or row of a source is skipped, and the file to blame where one is known."""
+
+    def __init__(self, reason: str, path: Path | None = None) -> None:
+        super().__init__(reason)
+        self.path = path

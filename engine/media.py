@@ -2,6 +2,7 @@
 
 import io
 import stat
+import struct
 import unicodedata
 from hashlib import blake2b
 from pathlib import Path
@@ -86,7 +87,7 @@ def image(data: bytes, *, side: int) -> Image.Image:
         return _rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
         raise Unreadable("not an image that can be read") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
         raise Unreadable(f"broken image: {_one_line(error)}") from None
     except Image.DecompressionBombError:
         raise Unreadable("more pixels than the limit") from None
@@ -117,11 +118,11 @@ def sound(data: bytes) -> NDArray[np.float32]:
             samples = file.read(MAX_SECONDS * rate, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise Unreadable(f"broken sound: {error.error_string}") from None
-    mono: NDArray[np.float32] = samples.mean(axis=1)  # (n,)
-    if not mono.size:
+    if not samples.size:
         raise Unreadable("a sound without samples")
-    if not np.isfinite(mono).all():
+    if not np.isfinite(samples).all():
         raise Unreadable("samples that are no numbers (NaN or infinite)")
+    mono: NDArray[np.float32] = samples.clip(-1, 1).mean(axis=1)  # (n,)
     return _resampled(mono, rate)
 
 

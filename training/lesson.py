@@ -116,8 +116,12 @@ def _check(settings: Settings) -> None:
         raise UserError(f"--batch-size must be at least 2, not {settings.batch_size}: a row needs negatives")
     if not settings.lr > 0:
         raise UserError(f"--lr must be above 0, not {settings.lr}")
-    if settings.weight_decay < 0:
-        raise UserError(f"--weight-decay must not be below 0, not {settings.weight_decay}")
+    if not settings.weight_decay >= 0:
+        raise UserError(f"--weight-decay must be at least 0, not {settings.weight_decay}")
+    if settings.patience < 0:
+        raise UserError(f"--patience must be at least 0, not {settings.patience}")
+    if not 0 <= settings.seed < 2**63:
+        raise UserError(f"--seed must be from 0 to {2**63 - 1}, not {settings.seed}")
 
 
 def _pairs(workspace: Workspace, store: Store, settings: Settings) -> list[Pair]:
@@ -142,9 +146,8 @@ def _modalities(pairs: Sequence[Pair], settings: Settings) -> list[Modality]:
         raise UserError(f"no pair of task {settings.task!r} holds {missing[0]}; they hold: {', '.join(held)}")
     chosen = sorted(set(settings.modalities) or held)
     if len(chosen) < 2:
-        raise UserError(
-            f"task {settings.task!r} holds {', '.join(chosen)} only: training needs pairs of two modalities"
-        )
+        named = "--modalities names" if settings.modalities else f"task {settings.task!r} holds"
+        raise UserError(f"{named} {', '.join(chosen)} only: training needs pairs of two modalities")
     return chosen
 
 

@@ -63,7 +63,10 @@ def triplet(
         text_weight: of the terms anchored on text.
         mine: all negatives, the k of largest hinge, the hardest one, or the hardest of those farther than
             the own item (semihard; Schroff et al. 2015).
+        k: how many negatives topk keeps, at least 1.
     """
+    if k < 1:
+        raise UserError(f"triplet.k must be at least 1, not {k}")
 
     def both(a: Modality, b: Modality) -> Tensor:
         distance = ((2 - 2 * z[a] @ z[b].T).clamp_min(0) + 1e-4).sqrt()  # (B, B)
@@ -106,8 +109,10 @@ def _mean_over_pairs(
     """Average a loss of two modalities over the pairs present in each row (B,)."""
     total, count = torch.zeros_like(batch.weight), torch.zeros_like(batch.weight)
     for a, b in _pairs(sorted(z), anchor):
-        total = total + both(a, b)
-        count = count + (batch.present[a] & batch.present[b])
+        there = batch.present[a] & batch.present[b]
+        if there.any():  # else these branches would get a gradient of zeros, which is not none
+            total = total + both(a, b)
+            count = count + there
     return total / count.clamp_min(1)
 
 

@@ -77,7 +77,7 @@ def train_task(
         values = []
         for place, batch in enumerate(pairs.train.epoch(course.batch_size, generator)):
             move = step(batch.to(device))
-            _refuse_not_finite(move, f"epoch {number + 1}, batch {place + 1}")
+            _refuse_not_finite(float(move.loss), f"epoch {number + 1}, batch {place + 1}")
             _apply(head, move, course.lr)
             values.append(float(move.loss))
         head.eval()
@@ -85,6 +85,7 @@ def train_task(
             Epoch(sum(values) / len(values), *measure(head, pairs.validation, loss, course.batch_size))
         )
         on_epoch(number, epochs[-1])
+        _refuse_not_finite(epochs[-1].val_loss, f"the validation of epoch {number + 1}")
         judged = epochs[-1].val_loss if len(pairs.validation) >= ENOUGH_TO_JUDGE else None
         if judged is None or judged < best:
             best, kept = judged if judged is not None else best, number
@@ -92,6 +93,7 @@ def train_task(
         if course.patience and number - kept >= course.patience:
             break
     head.load_state_dict(parameters)
+    _refuse_overgrown(head)
     for strategy in strategies:
         strategy.end_task(head, [b.to(device) for b in pairs.train.in_order(course.batch_size)], plain)
     return epochs
@@ -132,9 +134,15 @@ def _joined(pairs: PairSet, a: str, b: str) -> Tensor:
     return stands[0].T @ stands[1] > 0
 
 
-def _refuse_not_finite(move: Gradient, place: str) -> None:
-    if not torch.isfinite(move.loss):
-        raise UserError(f"the loss is {float(move.loss)} in {place}: nothing was kept; try a smaller --lr")
+def _refuse_not_finite(loss: float | None, place: str) -> None:
+    if loss is not None and not math.isfinite(loss):
+        raise UserError(f"the loss is {loss} in {place}: nothing was kept; try a smaller --lr")
+
+
+def _refuse_overgrown(head: Head) -> None:
+    """Refuse parameters whose squares overflow: they embed every item as a row of zeros."""
+    if not all(p.detach().square().sum().isfinite() for p in head.parameters()):
+        raise UserError("the head's parameters grew beyond all bounds: nothing was kept; try a smaller --lr")
 
 
 def _apply(head: Head, move: Gradient, lr: float) -> None:

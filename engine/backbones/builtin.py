@@ -19,7 +19,6 @@ from engine.types import Modality
 Row = NDArray[np.float32]
 
 WIDTH = 512
-SEEDS: Mapping[Modality, int] = {"image": 1, "text": 2, "audio": 3}
 
 SIDE = 64
 """Pictures are described at this many pixels a side."""
@@ -75,8 +74,8 @@ def scaled(rows: NDArray[np.float32]) -> Features:
 
 @cache
 def projection(modality: Modality, width: int) -> NDArray[np.float32]:
-    """Return the fixed Gaussian matrix (width, 512) of a modality."""
-    generator = np.random.Generator(np.random.PCG64(SEEDS[modality]))
+    """Return the fixed Gaussian matrix (width, 512) of a modality, seeded by its name."""
+    generator = np.random.Generator(np.random.PCG64(list(modality.encode())))
     return generator.standard_normal((width, WIDTH), np.float32)
 
 

@@ -1,7 +1,7 @@
 """A folder without metadata: every media file in it, with the texts of the `.txt` beside it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engine import media
@@ -9,22 +9,32 @@ from engine.errors import Unreadable
 from engine.sources.row import Collection, Row, inside
 from engine.types import Skipped
 
+TEXT_SUFFIXES = (".txt", ".TXT")
+
 
 def open_folder(folder: Path) -> Collection:
     """Open a folder of media files."""
-    files = sorted(_walk(folder))
-    return Collection(folder, len(files), lambda: (_file_row(folder, path) for path in files))
+    closed: list[OSError] = []
+    files = sorted(_walk(folder, closed.append))
+
+    def rows() -> Iterator[Row | Skipped]:
+        for error in closed:
+            yield Skipped(str(error.filename), (error.strerror or str(error)).lower())
+        for path in files:
+            yield _file_row(folder, path)
+
+    return Collection(folder, len(files), rows)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
     """Yield the media and text files below a folder; hidden folders and links to folders are left out."""
     sidecars: list[Path] = []
     with_media: set[str] = set()
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(place, name)
-            if path.suffix.lower() == ".txt":
+            if path.suffix in TEXT_SUFFIXES:
                 sidecars.append(path)
             elif media.modality_of(path) or path.suffix.lower() in media.NOT_READ:
                 with_media.add(str(path.with_suffix("")))
@@ -39,8 +49,8 @@ def _file_row(folder: Path, path: Path) -> Row | Skipped:
         if path.suffix.lower() in media.NOT_READ:
             raise Unreadable(f"{path.suffix.lower()} files cannot be read")
         inside(folder, path)
-        sidecar = path.with_suffix(".txt")
-        texts = _lines(sidecar) if sidecar.exists() else ()
+        sidecars = [path.with_suffix(suffix) for suffix in TEXT_SUFFIXES]
+        texts = tuple(dict.fromkeys(line for one in sidecars if one.exists() for line in _lines(folder, one)))
         if not modality and not texts:
             raise Unreadable("no text in it")
     except Unreadable as error:
@@ -48,9 +58,11 @@ def _file_row(folder: Path, path: Path) -> Row | Skipped:
     return Row(str(path.relative_to(folder)), media={modality: path} if modality else {}, texts=texts)
 
 
-def _lines(path: Path) -> tuple[str, ...]:
+def _lines(folder: Path, path: Path) -> list[str]:
+    """Return the lines of a text file that are not blank."""
+    inside(folder, path)
     try:
         text = media.read(path).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Unreadable(f"{path.name} is not UTF-8") from None
-    return tuple(dict.fromkeys(media.clean_text(line) for line in text.splitlines() if line.strip()))
+    return [media.clean_text(line) for line in text.splitlines() if line.strip()]

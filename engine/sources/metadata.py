@@ -87,7 +87,7 @@ def _rows(table: Path, lines: Iterator[tuple[int, object]]) -> Iterator[Row | Sk
 
 def _row(folder: Path, number: int, fields: Mapping[str, Any]) -> Row:
     paths = _media(folder, fields)
-    texts = [media.clean_text(_string(text, "text")) for text in _listed(fields, "text", "texts")]
+    texts = [media.clean_text(string(text, "text")) for text in _listed(fields, "text", "texts")]
     if not paths and not texts:
         raise Unreadable("names no medium and no text")
     id_ = checked_id(fields["id"]) if "id" in fields else None
@@ -98,7 +98,7 @@ def _row(folder: Path, number: int, fields: Mapping[str, Any]) -> Row:
         id=id_,
         task=checked_task(fields["task"]) if fields.get("task") is not None else None,
         split=checked_split(fields["split"]) if fields.get("split") is not None else None,
-        labels=tuple(_string(label, "label") for label in _listed(fields, "labels")),
+        labels=tuple(string(label, "label") for label in _listed(fields, "labels")),
         media=paths,
         texts=tuple(dict.fromkeys(texts)),
     )
@@ -136,15 +136,16 @@ def _listed(fields: Mapping[str, Any], *names: str) -> list[object]:
     return found
 
 
-def _string(value: object, name: str) -> str:
+def string(value: object, name: str) -> str:
+    """Return the value of a field that must be a string."""
     if not isinstance(value, str):
-        raise Unreadable(f"a {name} is not a string")
+        raise Unreadable(f"{name} is not a string")
     return value
 
 
 def checked_id(value: object) -> str:
     """Return a row's id."""
-    text = _string(value, "id")
+    text = string(value, "id")
     if not text or not text.isprintable() or len(text) > MAX_ID:
         raise Unreadable(f"id must be 1 to {MAX_ID} printable characters")
     return text

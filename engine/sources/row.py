@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from engine.errors import Unreadable, UserError
 from engine.types import Modality, Skipped, Split
 
-MAX_NAME = 64
+MAX_NAME = 80
+"""Bytes of a task's name: escaped, it names a folder."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,25 @@ class Collection:
     widths: Mapping[Modality, int] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The source's name, less the suffix of a file."""
+        return self.source.stem if self.source.is_file() else self.source.name
+
+    @property
     def default_task(self) -> str:
         """The task of rows that name none: the source's name."""
-        return (
-            self.source.name.removesuffix(self.source.suffix) if self.source.is_file() else self.source.name
-        )
+        try:
+            return checked_task(self.name)
+        except Unreadable as error:
+            raise UserError(f"{self.source} cannot name a task ({error}): name one with --task") from None
 
 
 def checked_task(task: object) -> str:
     """Return a task's name, or raise where it could not name a folder or an option's value."""
     if not isinstance(task, str):
         raise Unreadable("task is not a string")
-    if not task.strip() or not task.isprintable() or len(task) > MAX_NAME:
-        raise Unreadable(f"task must be 1 to {MAX_NAME} printable characters")
+    if not task.strip() or not task.isprintable() or len(task.encode()) > MAX_NAME:
+        raise Unreadable(f"task must be 1 to {MAX_NAME} bytes of printable characters")
     if task in (".", "..", "all", "auto"):
         raise Unreadable(f"a task cannot be called {task!r}")
     return task
@@ -81,6 +88,6 @@ def inside(folder: Path, path: Path) -> Path:
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise Unreadable("leaves the source's folder")
-    except (OSError, RuntimeError):
-        raise Unreadable("its path cannot be followed (a loop of links?)") from None
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name that no file can have
+        raise Unreadable("its path cannot be followed") from None
     return path

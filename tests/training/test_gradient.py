@@ -1,0 +1,139 @@
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from engine.head import Head
+from engine.types import HeadForm
+from training.gradient import Batch, Gradient, GradientFn, Loss, compose, loss_gradient
+from training.losses import infonce
+
+
+@dataclass
+class Named:
+    """A strategy that notes when it is asked and adds one letter's worth to what comes back."""
+
+    name: str
+    seen: list[str]
+    change: Callable[[Tensor], Tensor]
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        self.seen.append(self.name)
+        found = inner(batch)
+        return Gradient(found.loss, {name: self.change(g) for name, g in found.by_name.items()})
+
+    def end_task(self, head: Head, batches: Iterable[Batch], inner: GradientFn) -> None: ...
+
+
+def make_head(form: HeadForm = "linear", *modalities: str) -> Head:
+    head = Head(form, 4)
+    for modality in modalities or ("image", "text"):
+        head.add_branch(modality, 4)
+    return head
+
+
+def make_batch(size: int = 5, seed: int = 3) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    return Batch(
+        {m: torch.randn(size, 4, generator=draw) for m in ("image", "text")},
+        {m: torch.ones(size, dtype=torch.bool) for m in ("image", "text")},
+        {"image": torch.arange(size), "text": torch.arange(size) + size},
+        torch.zeros(size, dtype=torch.int64),
+        torch.ones(size),
+        seed,
+    )
+
+
+def returns(**by_name: Tensor) -> GradientFn:
+    return lambda batch: Gradient(torch.tensor(1.0), by_name)
+
+
+def test_strategies_are_asked_from_the_outermost_inwards() -> None:
+    seen: list[str] = []
+    links = [Named("outer", seen, torch.neg), Named("inner", seen, torch.neg)]
+    compose(links, make_head(), returns())(make_batch())
+    assert seen == ["outer", "inner"]
+
+
+def test_the_innermost_strategy_changes_the_gradient_first() -> None:
+    links = [Named("outer", [], lambda g: g + 1), Named("inner", [], lambda g: g * 10)]
+    step = compose(links, make_head(), returns(x=torch.tensor(2.0)))
+    assert float(step(make_batch()).by_name["x"]) == 21
+
+
+def test_no_strategies_leave_the_plain_gradient() -> None:
+    assert float(compose([], make_head(), returns(x=torch.tensor(2.0)))(make_batch()).by_name["x"]) == 2
+
+
+def test_a_gradient_is_that_of_the_mean_over_rows() -> None:
+    head, batch = make_head(), make_batch()
+    found = loss_gradient(head, infonce)(batch)
+    mean = infonce(head(batch.features), batch).mean()
+    (expected,) = torch.autograd.grad(mean, [head.get_parameter("layers.image.weight")])
+    assert_close(found.by_name["layers.image.weight"], expected)
+    assert_close(found.loss, mean.detach())
+
+
+def test_one_hot_weights_give_the_gradient_of_one_row() -> None:
+    head, batch = make_head(), make_batch()
+    alone = replace(batch, weight=torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0]))
+    value = infonce(head(batch.features), batch)[2]
+    (expected,) = torch.autograd.grad(value, [head.get_parameter("layers.text.weight")])
+    assert_close(loss_gradient(head, infonce)(alone).by_name["layers.text.weight"], expected)
+
+
+def test_the_gradients_of_single_rows_average_to_that_of_the_batch() -> None:
+    head, batch = make_head(), make_batch()
+    inner = loss_gradient(head, infonce)
+    alone = [inner(replace(batch, weight=row)).by_name["layers.text.weight"] for row in torch.eye(5)]
+    assert_close(torch.stack(alone).mean(0), inner(batch).by_name["layers.text.weight"])
+
+
+def test_a_parameter_the_batch_does_not_touch_is_absent() -> None:
+    head = make_head("linear", "audio", "image", "text")
+    assert set(loss_gradient(head, infonce)(make_batch()).by_name) == {
+        "layers.image.weight",
+        "layers.text.weight",
+    }
+
+
+def test_a_frozen_parameter_is_absent() -> None:
+    head = make_head()
+    head.get_parameter("layers.image.weight").requires_grad_(False)
+    assert set(loss_gradient(head, infonce)(make_batch()).by_name) == {"layers.text.weight"}
+
+
+def test_a_batch_of_weight_0_has_a_finite_loss_of_0() -> None:
+    nothing = replace(make_batch(), weight=torch.zeros(5))
+    assert float(loss_gradient(make_head(), infonce)(nothing).loss) == 0
+
+
+def test_a_gradient_leaves_the_head_as_it_found_it() -> None:
+    head = make_head("mlp").train()
+    before = {name: p.detach().clone() for name, p in head.named_parameters()}
+    loss_gradient(head, infonce)(make_batch())
+    assert all(torch.equal(p, before[name]) and p.grad is None for name, p in head.named_parameters())
+
+
+def plain(head: Head, loss: Loss = infonce) -> GradientFn:
+    return loss_gradient(head, loss)
+
+
+def test_all_calls_on_one_batch_share_their_dropout_masks() -> None:
+    inner = plain(make_head("mlp").train())
+    assert torch.equal(inner(make_batch()).loss, inner(make_batch()).loss)
+
+
+def test_a_batch_of_another_seed_has_other_dropout_masks() -> None:
+    inner = plain(make_head("mlp").train())
+    assert not torch.equal(inner(make_batch()).loss, inner(replace(make_batch(), seed=4)).loss)
+
+
+def test_the_global_random_state_does_not_move_dropout() -> None:
+    inner = plain(make_head("mlp").train())
+    first = inner(make_batch()).loss
+    torch.rand(3)
+    assert torch.equal(inner(make_batch()).loss, first)
