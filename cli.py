@@ -1,5 +1,6 @@
 """The `mneme` command: parse, call one function, print."""
 
+import io
 import json
 import os
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +27,9 @@ from engine.types import (
     Skipped,
     Split,
 )
+
+if TYPE_CHECKING:
+    from training.lesson import Outcome
 
 app = typer.Typer(
     name="mneme",
@@ -83,7 +87,7 @@ def index(
             done = indexing.index(
                 root,
                 source,
-                Wish(backbone or (), dim),
+                Wish(backbone or (), dim, note),
                 task=task,
                 policy=policy,
                 device=resolve(device),
@@ -166,7 +170,7 @@ def train(
         done, reports = lessons.learn(
             workspaces.place(workspace),
             source or [],
-            Wish(backbone or (), dim),
+            Wish(backbone or (), dim, note),
             settings,
             device=resolve(device),
             allow_mass_delete=allow_mass_delete,
@@ -175,28 +179,7 @@ def train(
         )
     if not quiet:
         show_skipped([one for report in reports for one in report.skipped])
-    measured = [{"loss": e.loss, "val_loss": e.val_loss, "val_recall@10": e.val_recall} for e in done.epochs]
-    if as_json:
-        show_json(
-            {
-                "task": task,
-                "lesson": done.lesson.number,
-                "head": done.lesson.head,
-                "parent": done.parent,
-                "method": method,
-                "loss": loss,
-                "seed": seed,
-                "epochs": measured,
-                "seconds": done.seconds,
-            }
-        )
-        return
-    last = done.epochs[-1]
-    validation = "" if last.val_recall is None else f", validation recall@10 {last.val_recall:.3f}"
-    print(
-        f"lesson {done.lesson.number}: {task}, head v{done.lesson.head:04d} from v{done.parent:04d}, "
-        f"{len(done.epochs)} epochs, loss {last.loss:.3f}{validation}, {done.seconds:.1f} s"
-    )
+    show_lesson(done, as_json=as_json)
 
 
 @app.command()
@@ -308,7 +291,7 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Pat
 
 
 def parse_options(given: list[str]) -> dict[str, int | float | str]:
-    """Parse NAME=VALUE options; numbers become numbers."""
+    """Parse NAME=VALUE options."""
     options: dict[str, int | float | str] = {}
     for one in given:
         name, equals, value = one.partition("=")
@@ -345,11 +328,44 @@ def progress_bar(doing: str, unit: str, *, shown: bool) -> Iterator[Any]:
         yield update
 
 
+def note(line: str) -> None:
+    """Say something beside the results."""
+    print(line, file=sys.stderr)
+
+
 def show_skipped(skipped: list[Skipped]) -> None:
     """Print one line for each file or row that was left out."""
     for one in skipped:
         place = one.path if one.line is None else f"{one.path} line {one.line}"
         print(f"skipped {printable(place)}: {printable(one.reason)}", file=sys.stderr)
+
+
+def show_lesson(done: "Outcome", *, as_json: bool) -> None:
+    """Print what came of a lesson."""
+    lesson, settings, last = done.lesson, done.settings, done.epochs[-1]
+    if as_json:
+        measured = [
+            {"loss": e.loss, "val_loss": e.val_loss, "val_recall@10": e.val_recall} for e in done.epochs
+        ]
+        show_json(
+            {
+                "task": lesson.task,
+                "lesson": lesson.number,
+                "head": lesson.head,
+                "parent": done.parent,
+                "method": settings.method,
+                "loss": settings.loss,
+                "seed": settings.seed,
+                "epochs": measured,
+                "seconds": done.seconds,
+            }
+        )
+        return
+    validation = "" if last.val_recall is None else f", validation recall@10 {last.val_recall:.3f}"
+    print(
+        f"lesson {lesson.number}: {lesson.task}, head v{lesson.head:04d} from v{done.parent:04d}, "
+        f"{len(done.epochs)} epochs, loss {last.loss:.3f}{validation}, {done.seconds:.1f} s"
+    )
 
 
 def show_hit(number: int, hit: Hit, *, as_json: bool, paths: bool) -> None:
@@ -380,8 +396,10 @@ def main() -> None:
     import warnings
 
     warnings.filterwarnings("ignore", module="PIL")
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    streams = {sys.stdin: "surrogateescape", sys.stdout: "backslashreplace", sys.stderr: "backslashreplace"}
+    for stream, errors in streams.items():
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)
     try:
         status = app(standalone_mode=False)
     except UserError as error:

@@ -63,13 +63,13 @@ class Head(nn.Module):
         return {m: nn.functional.normalize(y, dim=1) for m, y in self.project(features, seed).items()}
 
     def _branch(self, modality: Modality, x: Tensor, seed: str) -> Tensor:
-        layers = list(self.layers[modality].children()) or [self.layers[modality]]
+        layers: list[nn.Module] = list(self.layers[modality].children()) or [self.layers[modality]]
         if self.form == "mlp":
             x = torch.relu(layers.pop(0)(x))
             x = x * _mask(x, seed) if self.training else x
-        for layer in [*layers, self.top] if self.top is not None else layers:
-            x = layer(x)
-        return x
+        if self.top is not None:
+            layers.append(self.top)
+        return nn.Sequential(*layers)(x)  # type: ignore[no-any-return]
 
 
 def orthonormal(features: int, width: int, name: str) -> Tensor:
@@ -77,7 +77,7 @@ def orthonormal(features: int, width: int, name: str) -> Tensor:
     if features == width:
         return torch.eye(width)
     noise = torch.randn(max(features, width), min(features, width), generator=_generator(f"head 0 {name}"))
-    q = torch.linalg.qr(noise.double()).Q.float()  # (larger, smaller), orthonormal columns
+    q: Tensor = torch.linalg.qr(noise.double()).Q.float()  # (larger, smaller), orthonormal columns
     return q.T.contiguous() if features > width else q
 
 
@@ -138,13 +138,11 @@ def write(folder: Path, head: Head, record: Record, state: Mapping[str, Tensor],
 def read(folder: Path) -> tuple[Head, Record]:
     """Read a head version; a changed or newer file is an error."""
     record, sums = _record(folder)
-    data = (folder / "head.safetensors").read_bytes()
-    if disk.checksum(data) != sums["head.safetensors"]:
-        raise UserError(f"{folder / 'head.safetensors'} is damaged: its checksum does not hold")
+    tensors = _tensors(folder / "head.safetensors", sums)
     head = Head(record.form, record.width, shared_top=record.shared_top, seed=record.settings.seed)
     for modality, features in record.widths.items():
         head.add_branch(modality, features)
-    head.load_state_dict(safetensors.torch.load(data))
+    head.load_state_dict(tensors)
     return head.eval(), record
 
 
@@ -169,4 +167,14 @@ def _record(folder: Path) -> tuple[Record, Mapping[str, str]]:
 
 def read_state(folder: Path) -> dict[str, Tensor]:
     """Read what the strategies of a head version remember."""
-    return safetensors.torch.load((folder / "memory.safetensors").read_bytes())
+    return _tensors(folder / "memory.safetensors", _record(folder)[1])
+
+
+def _tensors(path: Path, sums: Mapping[str, str]) -> dict[str, Tensor]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    if disk.checksum(data) != sums[path.name]:
+        raise UserError(f"{path} is damaged: its checksum does not hold")
+    return safetensors.torch.load(data)

@@ -1,6 +1,6 @@
 """Bring the store up to date with a source: what is new, changed or gone, in transactions."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -10,7 +10,7 @@ from engine import media
 from engine.errors import Unreadable, UserError
 from engine.loading import Loader, Ready, encode, look
 from engine.sources import open_source
-from engine.sources.row import Collection, Row
+from engine.sources.row import Collection, Row, checked_task
 from engine.store import Store, StoredRow, row_key
 from engine.types import ItemId, Modality, Skipped, Split
 
@@ -70,6 +70,7 @@ def ingest(
     with loader.store.writing() as txn:
         for key in gone:
             txn.remove_row(key)
+        txn.drop_unused()
     run.report.removed = len(gone)
     return run.report
 
@@ -80,8 +81,9 @@ def preview(store: Store, source: Path, *, task: str | None = None) -> Report:
     for row in run.changed(silent):
         key = run.key(row)
         run.seen.add(key)
-        run.report.updated += key in run.known
-        run.report.added += key not in run.known
+        is_new = store.row(key) is None
+        run.report.added += is_new
+        run.report.updated += not is_new
     run.refuse_empty()
     run.report.removed = len(run.gone())
     return run.report
@@ -89,12 +91,12 @@ def preview(store: Store, source: Path, *, task: str | None = None) -> Report:
 
 @dataclass
 class _Run:
-    """One pass over a source, and what it has met so far."""
+    """One pass over a source, what it could meet again (keys of stored rows), and what it has met so far."""
 
     store: Store
     collection: Collection
     task: str | None
-    known: Mapping[bytes, StoredRow]
+    known: Sequence[bytes]
     seen: set[bytes] = field(default_factory=set)
     report: Report = field(default_factory=Report)
 
@@ -107,7 +109,8 @@ class _Run:
             elif self.task is None or row.task in (None, self.task):
                 self.report.tasks.add(self.task_of(row))
                 key = self.key(row)
-                if key in self.known and _is_current(self.store, row, self.known[key]):
+                before = self.store.row(key)
+                if before is not None and before == self.remembered(row):
                     self.seen.add(key)
                     self.report.unchanged += 1
                 else:
@@ -125,22 +128,23 @@ class _Run:
 
     def land(self, rows: Sequence[Row], loaded: Sequence[list[Ready] | Unreadable]) -> None:
         """Encode a chunk and store it in one transaction."""
-        good = [(row, ready) for row, ready in zip(rows, loaded, strict=True) if isinstance(ready, list)]
+        good: list[tuple[list[Ready], StoredRow, StoredRow | None]] = []
         for row, ready in zip(rows, loaded, strict=True):
             if isinstance(ready, Unreadable):
-                path = next(iter(row.media.values()), self.collection.source)
+                path = ready.path or self.collection.source
                 self.report.skipped.append(Skipped(str(path), str(ready), row.line))
-        features = encode([item for _, ready in good for item in ready])
+            else:
+                stored = self.stored(row, [(one.item.modality, one.item.id) for one in ready])
+                good.append((ready, stored, self.store.row(stored.key)))
+        features = encode([one for ready, _, _ in good for one in ready])
         with self.store.writing() as txn:
             for (id, backbone), array in features.items():
                 txn.put_features(id, backbone, array)
-            for row, ready in good:
-                stored = self.stored(row, ready)
+            for ready, stored, before in good:
                 for one in ready:
                     txn.put_item(one.item)
                     if one.stamp:
                         txn.put_stamp(one.item.paths[0], one.stamp)
-                before = self.known.get(stored.key)
                 if stored != before:
                     txn.put_row(stored)
                 self.seen.add(stored.key)
@@ -148,17 +152,32 @@ class _Run:
                 self.report.updated += before is not None and stored != before
                 self.report.unchanged += stored == before
 
-    def stored(self, row: Row, ready: Sequence[Ready]) -> StoredRow:
+    def remembered(self, row: Row) -> StoredRow | None:
+        """Return what would be stored for a row if its files hold what they held; None where they look changed."""
+        named = []
+        for modality, path in row.media.items():
+            stamp = self.store.stamp(str(path))
+            if stamp is None or look(path) != (stamp.size, stamp.mtime):
+                return None
+            named.append((modality, stamp.item))
+        named += [
+            (modality, media.item_id(modality, array.tobytes())) for modality, array in row.features.items()
+        ]
+        named += [("text", media.item_id("text", text.encode())) for text in row.texts]
+        return self.stored(row, named)
+
+    def stored(self, row: Row, named: Sequence[tuple[Modality, ItemId]]) -> StoredRow:
+        """Return what is stored for a row that names these items."""
         items: dict[Modality, tuple[ItemId, ...]] = {}
-        for one in ready:
-            items[one.item.modality] = (*items.get(one.item.modality, ()), one.item.id)
-        media_ids = " ".join(id for m, ids in items.items() if m in row.media or not row.media for id in ids)
+        for modality, id in named:
+            items[modality] = (*items.get(modality, ()), id)
+        its_media = [id for modality, id in named if modality in row.media or modality in row.features]
         return StoredRow(
             str(self.collection.source),
             row.name,
             self.task_of(row),
             row.task is not None,
-            row.split or _hashed_split(row.id or media_ids),
+            row.split or _hashed_split(row.id or " ".join(its_media or [id for _, id in named])),
             row.labels,
             items,
             {modality: str(path) for modality, path in row.media.items()},
@@ -167,46 +186,29 @@ class _Run:
     def refuse_empty(self) -> None:
         if self.report.read:
             return
+        wanted = f" of task {self.task!r}" if self.task else ""
         if self.report.skipped:
             first = self.report.skipped[0]
             where = f"{first.path} line {first.line}" if first.line else first.path
             raise UserError(
-                f"nothing in {self.collection.source} could be read: {where}: {first.reason} "
+                f"nothing{wanted} in {self.collection.source} could be read: {where}: {first.reason} "
                 f"({len(self.report.skipped)} skipped)"
             )
-        wanted = f" of task {self.task!r}" if self.task else ""
         raise UserError(f"nothing to read{wanted} in {self.collection.source}")
 
 
 def _begin(store: Store, source: Path, task: str | None) -> _Run:
     """Open a source and look up the stored rows that this run could meet again."""
+    if task is not None:
+        checked_task(task)
     collection = open_source(source)
-    default = task or collection.default_task
-    known = {
-        row.key: row
+    known = [
+        row.key
         for row in store.rows()
         if row.source == str(collection.source)
-        and (row.task == task if task else row.named or row.task == default)
-    }
+        and (row.task == task if task else row.named or row.task == collection.name)
+    ]
     return _Run(store, collection, task, known)
-
-
-def _is_current(store: Store, row: Row, stored: StoredRow) -> bool:
-    """Say whether a row and its files look as they did when the row was stored."""
-    files = {modality: str(path) for modality, path in row.media.items()}
-    if files != dict(stored.files) or (row.split or stored.split) != stored.split:
-        return False
-    items: dict[Modality, tuple[ItemId, ...]] = {}
-    for modality, path in files.items():
-        stamp = store.stamp(path)
-        if stamp is None or look(Path(path)) != (stamp.size, stamp.mtime):
-            return False
-        items[modality] = (stamp.item,)
-    for modality, array in row.features.items():
-        items[modality] = (media.item_id(modality, array.tobytes()),)
-    if row.texts:
-        items["text"] = tuple(media.item_id("text", text.encode()) for text in row.texts)
-    return items == dict(stored.items) and row.labels == stored.labels
 
 
 def _hashed_split(key: str) -> Split:

@@ -76,9 +76,12 @@ class Loader:
 
     def _load_file(self, modality: Modality, path: Path) -> Ready:
         before = look(path)
-        data = media.read(path)
-        item = Item(media.item_id(modality, data), modality, (str(path),))
-        return self._prepared(item, data, FileStamp(*before, item.id) if before else None)
+        try:
+            data = media.read(path)
+            item = Item(media.item_id(modality, data), modality, (str(path),))
+            return self._prepared(item, data, FileStamp(*before, item.id) if before else None)
+        except Unreadable as error:
+            raise Unreadable(str(error), path) from None
 
     def _prepared(self, item: Item, data: bytes, stamp: FileStamp | None) -> Ready:
         backbone = self.backbone(item.modality)

@@ -2,14 +2,13 @@
 
 import io
 import stat
-import struct
 import unicodedata
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from engine.errors import Unreadable
 from engine.types import ItemId, Modality
@@ -21,6 +20,17 @@ SUFFIXES: dict[str, Modality] = {
 }
 NOT_READ = frozenset({".svg", ".heic", ".avif", ".pdf", ".m4a", ".mp4", ".mov", ".avi", ".mkv", ".webm"})
 """Suffixes of media that cannot be read: they are reported, where other files are passed over."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture of each EXIF orientation upright."""
 
 MAX_BYTES = 512 << 20
 MAX_PIXELS = 100_000_000
@@ -84,13 +94,19 @@ def image(data: bytes, *, side: int) -> Image.Image:
             raise Unreadable(f"{width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} megapixels")
         picture.draft("RGB", (2 * side, 2 * side))
         picture.load()
-        return _rgb(ImageOps.exif_transpose(picture))
+        return _rgb(_upright(picture))
     except UnidentifiedImageError:
         raise Unreadable("not an image that can be read") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
         raise Unreadable(f"broken image: {_one_line(error)}") from None
     except Image.DecompressionBombError:
         raise Unreadable("more pixels than the limit") from None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF says; Pillow's own `exif_transpose` fails where the EXIF cannot be rewritten."""
+    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

@@ -36,17 +36,15 @@ def final(matrix: Matrix) -> float | None:
 
 
 def forgetting(matrix: Matrix) -> float | None:
-    """Return how far tasks fell from their best: mean of max_t R[t][i] - R[T][i] (Chaudhry et al. 2018).
+    """Return how far tasks fell from their best: mean of max_t<T R[t][i] - R[T][i] (Chaudhry et al. 2018).
 
-    Only tasks that were there before the last lesson count.
+    Only tasks that were there before the last lesson count; one that has gained since counts below zero.
     """
-    before = [[row[j] for row in matrix[:-1]] for j in _settled(matrix)]
     falls = []
-    for j, past in zip(_settled(matrix), before, strict=True):
+    for j in _settled(matrix):
         now = matrix[-1][j]
-        known = [value for value in [*past, now] if value is not None]
-        if now is not None and known:
-            falls.append(max(known) - now)
+        if now is not None:
+            falls.append(max(value for row in matrix[:-1] if (value := row[j]) is not None) - now)
     return _mean(falls)
 
 

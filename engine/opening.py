@@ -1,7 +1,7 @@
 """Make a workspace or open one, and hand out the backbones it records."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,10 +46,15 @@ class Encoders:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a person asks of a workspace: backbones (`SPEC` or `MODALITY=SPEC`) and the shared width E."""
+    """What a person asks of a workspace: backbones (`SPEC` or `MODALITY=SPEC`) and the shared width E.
+
+    Attributes:
+        note: told which backbone was chosen where none was asked for.
+    """
 
     specs: Sequence[str] = ()
     width: int | None = None
+    note: Callable[[str], None] = lambda line: None
 
 
 def enter(root: Path, sources: Sequence[Path], wish: Wish, device: str) -> tuple[Workspace, Encoders]:
@@ -92,7 +97,7 @@ def _chosen(wish: Wish, brought: Mapping[Modality, int], encoders: Encoders) -> 
     chosen: dict[Modality, Backbone] = {
         m: FeatureFile(m, width) for m, width in brought.items() if m not in known
     }
-    for spec in wish.specs or ([] if known else [backbones.default(needs_images=not brought)]):
+    for spec in wish.specs or ([] if known else [_default(wish, brought)]):
         modality, _, name = spec.rpartition("=") if "=" in spec.split(":")[0] else ("", "", spec)
         if name == "features":
             continue
@@ -108,6 +113,12 @@ def _chosen(wish: Wish, brought: Mapping[Modality, int], encoders: Encoders) -> 
             if one not in known:
                 chosen.setdefault(one, found)
     return chosen
+
+
+def _default(wish: Wish, brought: Mapping[Modality, int]) -> str:
+    spec = backbones.default(needs_images=not brought)
+    wish.note(f"backbone: {spec} (name another with --backbone when a workspace is made)")
+    return spec
 
 
 def _same(encoders: Encoders, spec: str) -> Backbone | None:

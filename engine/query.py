@@ -107,9 +107,10 @@ def hits(ranking: Ranking, asked: Sequence[Asked], store: Store, *, min_score: f
     """Return the hits of the first query of a ranking, best first."""
     found: list[Hit] = []
     for score, id, part in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], strict=True):
-        if score == NO_SCORE or score < min_score:
+        known = None if score == NO_SCORE or score < min_score else store.item(id.decode())
+        if known is None:  # or taken from the store since the shard was built
             continue
-        item, tasks = store.item(id.decode())
+        item, tasks = known
         key = asked[part].shard.key
         found.append(
             Hit(

@@ -112,11 +112,14 @@ class Store:
         rows = sorted(self.rows(), key=lambda row: (row.task, row.source, row.name))
         return [Pair(row.key.hex(), row.items, row.task, row.split, row.labels) for row in rows]
 
-    def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]]:
-        """Return an item and the tasks it stands in."""
+    def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]] | None:
+        """Return an item and the tasks it stands in; None where no row names it any more."""
         key = bytes.fromhex(id)
         with self._env.begin() as txn:
-            content = json.loads(txn.get(key, b"", db=self._items))
+            value = txn.get(key, db=self._items)
+            if value is None:
+                return None
+            content = json.loads(value)
             uses = txn.cursor(self._uses)
             keys = list(uses.iternext_dup()) if uses.set_key(key) else []
             rows = [_row(txn.get(row, b"", db=self._rows)) for row in keys]
@@ -177,34 +180,35 @@ class Writer:
 
     def put_row(self, row: StoredRow) -> None:
         """Store a row in place of the one of its key."""
-        before = self._forget(row.key)
+        self._forget(row.key)
         self._txn.put(row.key, json.dumps(vars(row)).encode(), db=self._rows)
         for id in _ids(row):
             self._txn.put(bytes.fromhex(id), row.key, db=self._uses)
-        self._drop_unused(before)
 
     def remove_row(self, key: bytes) -> None:
-        """Drop a row, and every item that no row names any more, with its features."""
-        before = self._forget(key)
+        """Drop a row."""
+        self._forget(key)
         self._txn.delete(key, db=self._rows)
-        self._drop_unused(before)
 
-    def _forget(self, key: bytes) -> list[ItemId]:
-        """Take a row's uses back and return the items it named."""
-        value = self._txn.get(key, db=self._rows)
-        named = [] if value is None else _ids(_row(value))
-        for id in named:
-            self._txn.delete(bytes.fromhex(id), key, db=self._uses)
-        return named
+    def drop_unused(self) -> None:
+        """Drop every item that no row names any more, with its features.
 
-    def _drop_unused(self, ids: Sequence[ItemId]) -> None:
+        For the end of a run: an item that one row has let go may be about to be named by another.
+        """
+        items, uses = self._txn.cursor(self._items), self._txn.cursor(self._uses)
+        unused = [key for key in items.iternext(values=False) if not uses.set_key(key)]
         features = self._txn.cursor(self._features)
-        for key in map(bytes.fromhex, ids):
-            if self._txn.get(key, db=self._uses) is None:
-                self._txn.delete(key, db=self._items)
-                found = features.set_range(key)
-                while found and bytes(features.key()).startswith(key):
-                    found = features.delete()
+        for key in unused:
+            self._txn.delete(key, db=self._items)
+            found = features.set_range(key)
+            while found and features.key().startswith(key):
+                found = features.delete()
+
+    def _forget(self, key: bytes) -> None:
+        """Take a row's uses of its items back."""
+        value = self._txn.get(key, db=self._rows)
+        for id in [] if value is None else _ids(_row(value)):
+            self._txn.delete(bytes.fromhex(id), key, db=self._uses)
 
 
 def _ids(row: StoredRow) -> list[ItemId]:

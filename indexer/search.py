@@ -100,7 +100,9 @@ class Index:
         if key.head in members:
             return shard.read(self.workspace.shards / members[key.head].path, key)
         (other,) = members.values()
-        ids = [id.decode() for id in shard.read(self.workspace.shards / other.path, other.key).ids]
+        held = shard.read(self.workspace.shards / other.path, other.key).ids
+        backbone = self.workspace.manifest.backbones[key.modality].id
+        ids = [id.decode() for id in held if self.store.has_features(id.decode(), backbone)]
         vectors = np.concatenate(list(self.embedder.blocks(self.store, key.head, key.modality, ids)))
         return shard.build(key, ids, vectors)
 

@@ -41,14 +41,15 @@ class Shard:
 
     Attributes:
         ids: item ids (N,), 32 hex digits as bytes.
-        index: the FAISS index that proposes; on the GPU it is a copy.
+        index: the FAISS index on the CPU, in whose memory the vectors of a shard from disk lie.
+        gpu: a copy of it on the GPU, which then proposes.
     """
 
     key: ShardKey
     ids: Ids
     vectors: Vectors
     index: Any
-    on_gpu: bool = False
+    gpu: Any = None
 
     def search(self, queries: Vectors, k: int) -> Candidates:
         """Return the k best items for each query (Q, E), ties ordered by item id."""
@@ -66,9 +67,8 @@ class Shard:
         return Candidates(scores, self.ids[order])
 
     def _propose(self, queries: Vectors, width: int) -> tuple[Vectors, NDArray[np.int64]]:
-        if self.on_gpu and width > GPU_MOST:
-            return flat(self.vectors).search(queries, width)  # type: ignore[no-any-return]
-        return self.index.search(queries, width)  # type: ignore[no-any-return]
+        index = self.index if self.gpu is None or width > GPU_MOST else self.gpu
+        return index.search(queries, width)  # type: ignore[no-any-return]
 
     def _decide(
         self, queries: Vectors, rows: NDArray[np.int64], k: int
@@ -79,7 +79,8 @@ class Shard:
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
             candidates = self.vectors[rows[block]].astype(np.float64)  # (q, n, E)
-            exact[block] = np.einsum("qe,qne->qn", queries[block].astype(np.float64), candidates)
+            scores = np.einsum("qe,qne->qn", queries[block].astype(np.float64), candidates)
+            exact[block] = scores.clip(-1, 1)  # rows are of length 1 to seven digits only
         # rows stand in the order of item ids, so a smaller row is a smaller id
         best = np.lexsort((rows, -exact.round(DECIMALS)), axis=1)[:, :k]
         return np.take_along_axis(exact, best, 1), np.take_along_axis(rows, best, 1)
@@ -116,7 +117,7 @@ def to_gpu(shard: Shard) -> Shard:
     faiss = load_faiss()
     resources = faiss.StandardGpuResources()
     resources.setTempMemory(64 << 20)
-    return replace(shard, index=faiss.index_cpu_to_gpu(resources, 0, shard.index), on_gpu=True)
+    return replace(shard, gpu=faiss.index_cpu_to_gpu(resources, 0, shard.index))
 
 
 def gpus() -> int:
@@ -170,7 +171,12 @@ def read(folder: Path, key: ShardKey) -> Shard:
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """Read what stands beside a shard's vectors."""
-    facts: dict[str, Any] = json.loads((folder / "shard.json").read_bytes())
+    try:
+        facts: dict[str, Any] = json.loads((folder / "shard.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read {folder / 'shard.json'}: {error}; ask again, or run `mneme index`"
+        ) from None
     if facts["format"] > FORMAT:
         raise UserError(f"{folder} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
     return facts

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import disk
+from engine.errors import UserError
 from indexer.evaluate import Result
 
 COLUMNS = ("policy", "query", "target", "task", "k", "recall", "chance", "forgetting", "bwt")
@@ -21,7 +22,10 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
     """Write the same table as CSV."""
     text = io.StringIO()
     csv.writer(text).writerows([COLUMNS, *(_cells(result) for result in results)])
-    disk.replace(path, text.getvalue().encode())
+    try:
+        disk.replace(path, text.getvalue().encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def status(content: dict[str, Any]) -> str:

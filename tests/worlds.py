@@ -69,9 +69,7 @@ def save(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
-def index(
-    root: Path, *sources: Path, task: str | None = None, policy: PolicyName | None = None
-) -> Summary:
+def index(root: Path, *sources: Path, task: str | None = None, policy: PolicyName | None = None) -> Summary:
     """Index sources in the workspace of a folder."""
     return indexing.index(root / ".mneme", sources, Wish(), task=task, policy=policy)
 

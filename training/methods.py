@@ -75,7 +75,7 @@ def loss(settings: Settings) -> Loss:
         if name not in valid:
             raise UserError(f"no hyper-parameter {name!r} here; valid are: {', '.join(valid)}")
         short = name.partition(".")[2]
-        chosen[short] = _checked(function, short, value, known[short])
+        chosen[short] = _checked(function, name, value, known[short])
     return partial(function, **chosen)
 
 
@@ -89,7 +89,7 @@ def _checked(
     function: Callable[..., object], name: str, value: int | float | str, default: int | float | str
 ) -> int | float | str:
     """Return a value of the parameter's type, or raise where it has none."""
-    kind = get_type_hints(function)[name]
+    kind = get_type_hints(function)[name.partition(".")[2]]
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise UserError(f"{name} is one of {', '.join(get_args(kind))}, not {value!r}")
@@ -97,7 +97,8 @@ def _checked(
     try:
         return type(default)(value)
     except ValueError:
-        raise UserError(f"{name} takes a {type(default).__name__}, not {value!r}") from None
+        number = "a whole number" if isinstance(default, int) else "a number"
+        raise UserError(f"{name} takes {number}, not {value!r}") from None
 
 
 def describe(name: str | None = None) -> list[dict[str, object]]:

@@ -1,6 +1,8 @@
 """Features files: one float array per modality, computed elsewhere (.npz or .parquet)."""
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,17 @@ from numpy.typing import NDArray
 
 from engine import media
 from engine.errors import Unreadable, UserError
-from engine.sources.metadata import checked_id, checked_split
+from engine.sources.metadata import checked_id, checked_split, listed, string
 from engine.sources.row import Collection, Row, checked_modality, checked_task
 from engine.types import Modality, Skipped
 
 NAMES = ("id", "task", "split", "text", "labels")
+BROKEN = (
+    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What numpy lets through of a damaged file."""
+
 Column: TypeAlias = "NDArray[np.float32] | list[object]"
 
 
@@ -38,16 +46,21 @@ def open_arrays(source: Path) -> Collection:
 
 def _npz(source: Path) -> dict[str, Column]:
     try:
-        with np.load(source, allow_pickle=False) as file:
-            loaded = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        with source.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise UserError(
+                    f"{source} is a lone array: write it with numpy.savez, one array per modality"
+                )
+            return {name: _column(loaded[name]) for name in loaded.files}
+    except BROKEN as error:
         raise UserError(f"cannot read {source}: {error}") from None
-    return {name: _column(array) for name, array in loaded.items()}
 
 
 def _column(array: NDArray[np.generic]) -> Column:
     if np.issubdtype(array.dtype, np.floating):
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and its row is refused
+            return array.astype(np.float32)
     return cast("list[object]", array.tolist())
 
 
@@ -56,25 +69,44 @@ def _parquet(source: Path) -> dict[str, Column]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(source)
-    except (OSError, pa.ArrowInvalid) as error:
+        with pq.ParquetFile(source) as file:
+            table = file.read()
+        columns: dict[str, Column] = {}
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if _holds_floats(column.type):
+                columns |= _stacked(source, name, column)
+            elif name in NAMES:
+                columns[name] = cast("list[object]", column.to_pylist())
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"cannot read {source}: {error}") from None
-    columns: dict[str, Column] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        values = column.to_pylist()
-        of_lists = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
-        floats = of_lists and pa.types.is_floating(column.type.value_type)
-        columns[name] = _stacked(source, name, list(values)) if floats else cast("list[object]", values)
     return columns
 
 
-def _stacked(source: Path, name: str, values: list[Any]) -> NDArray[np.float32]:
-    """Return (N, D); a row that lacks the modality is NaN throughout."""
-    widths = {len(value) for value in values if value is not None}
-    if len(widths) != 1:
+def _holds_floats(type_: Any) -> bool:
+    from pyarrow import types
+
+    of_lists = types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
+    return bool(of_lists and types.is_floating(type_.value_type))
+
+
+def _stacked(source: Path, name: str, column: Any) -> dict[str, Column]:
+    """Return (N, D) under the column's name; a row that lacks the modality is NaN throughout.
+
+    A column in which no row has anything is no modality.
+    """
+    from pyarrow import compute
+
+    array = column.combine_chunks()
+    widths = compute.list_value_length(array).drop_null().unique().to_pylist()
+    if len(widths) > 1:
         raise UserError(f"{source}: column {name} has rows of several widths: {sorted(widths)}")
-    width = widths.pop()
-    return np.array([[np.nan] * width if v is None else v for v in values], np.float32).reshape(-1, width)
+    if not widths:
+        return {}
+    rows = np.full((len(array), widths[0]), np.nan, np.float32)
+    given = array.is_valid().to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        rows[given] = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, widths[0])
+    return {name: rows}
 
 
 def _checked(source: Path, columns: Mapping[str, Column]) -> _Table:
@@ -82,6 +114,9 @@ def _checked(source: Path, columns: Mapping[str, Column]) -> _Table:
     names: dict[str, list[object]] = {
         name: c for name, c in columns.items() if isinstance(c, list) and name in NAMES
     }
+    alone = [name for name in NAMES if name in columns and not isinstance(columns[name], np.ndarray | list)]
+    if alone:
+        raise UserError(f"{source}: {alone[0]} is a single value: give one a row")
     if not arrays:
         raise UserError(f"{source} holds no float array: give one per modality, rows aligned")
     for modality, array in arrays.items():
@@ -119,16 +154,16 @@ def _row(table: _Table, number: int) -> Row:
             features[modality] = array[number]
     if not features:
         raise Unreadable("no features in it")
-    labels = given.get("labels", ())
-    text = given.get("text")
+    labels = given.get("labels", [])
+    texts = given.get("text", [])
     id_ = checked_id(given["id"]) if "id" in given else None
     return Row(
-        id_ or str(number),
+        id_ or f"row {number + 1}",
         line=number + 1,
         id=id_,
         task=checked_task(given["task"]) if "task" in given else None,
         split=checked_split(given["split"]) if "split" in given else None,
-        labels=tuple(map(str, labels)) if isinstance(labels, list | tuple) else (str(labels),),
-        texts=(media.clean_text(text),) if isinstance(text, str) else (),
+        labels=tuple(map(str, listed(labels))),
+        texts=tuple(dict.fromkeys(media.clean_text(string(text, "text")) for text in listed(texts))),
         features=features,
     )

@@ -60,9 +60,11 @@ def _file_row(folder: Path, path: Path) -> Row | Skipped:
 
 def _lines(folder: Path, path: Path) -> list[str]:
     """Return the lines of a text file that are not blank."""
-    inside(folder, path)
     try:
-        text = media.read(path).decode("utf-8-sig")
+        inside(folder, path)
+        text = media.read(path).decode("utf-8-sig") if path.stat().st_size else ""
+        return [media.clean_text(line) for line in text.splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise Unreadable(f"{path.name} is not UTF-8") from None
-    return [media.clean_text(line) for line in text.splitlines() if line.strip()]
+    except Unreadable as error:
+        raise Unreadable(f"{path.name}: {error}") from None

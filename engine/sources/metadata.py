@@ -128,12 +128,13 @@ def _path(folder: Path, value: object, name: str) -> Path:
 
 
 def _listed(fields: Mapping[str, Any], *names: str) -> list[object]:
-    """Return the values of these fields as one list; a single string counts as a list of one."""
-    found: list[object] = []
-    for name in names:
-        value = fields.get(name)
-        found += value if isinstance(value, list) else [] if value is None else [value]
-    return found
+    """Return the values of these fields as one list."""
+    return [one for name in names if fields.get(name) is not None for one in listed(fields[name])]
+
+
+def listed(value: object) -> list[object]:
+    """Return a value that may be one or a list of several as a list."""
+    return value if isinstance(value, list) else [value]
 
 
 def string(value: object, name: str) -> str:

@@ -1,6 +1,7 @@
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from training import losses
 from training.gradient import Batch, Embeddings, loss_gradient, weighted_mean
 from training.losses import Mining, Reduction
 
+AnyLoss: TypeAlias = Callable[..., Tensor]
 SOFTENING = 1e-4  # added to squared distances, so that the gradient is finite where u = v
 
 
@@ -221,13 +223,13 @@ LOSSES = pytest.mark.parametrize("loss", losses.LOSSES.values(), ids=losses.LOSS
 
 
 @LOSSES
-def test_a_loss_is_one_value_per_row(loss: losses.Callable[..., Tensor]) -> None:
+def test_a_loss_is_one_value_per_row(loss: AnyLoss) -> None:
     z = unit(6)
     assert loss(z, batch_of(z)).shape == (6,)
 
 
 @LOSSES
-def test_two_rows_of_one_picture_are_no_negatives_of_each_other(loss: losses.Callable[..., Tensor]) -> None:
+def test_two_rows_of_one_picture_are_no_negatives_of_each_other(loss: AnyLoss) -> None:
     z = unit(2)
     batch = batch_of(z)
     batch.item["image"][1] = batch.item["image"][0]
@@ -235,7 +237,7 @@ def test_two_rows_of_one_picture_are_no_negatives_of_each_other(loss: losses.Cal
 
 
 @LOSSES
-def test_two_rows_of_one_text_are_no_negatives_of_each_other(loss: losses.Callable[..., Tensor]) -> None:
+def test_two_rows_of_one_text_are_no_negatives_of_each_other(loss: AnyLoss) -> None:
     z = unit(2)
     batch = batch_of(z)
     batch.item["text"][1] = batch.item["text"][0]
@@ -243,13 +245,13 @@ def test_two_rows_of_one_text_are_no_negatives_of_each_other(loss: losses.Callab
 
 
 @LOSSES
-def test_a_duplicate_of_an_unlike_item_would_cost_something(loss: losses.Callable[..., Tensor]) -> None:
+def test_a_duplicate_of_an_unlike_item_would_cost_something(loss: AnyLoss) -> None:
     z = swapped()
     assert (loss(z, batch_of(z)) > 0).all()
 
 
 @LOSSES
-def test_rows_of_another_group_are_no_negatives(loss: losses.Callable[..., Tensor]) -> None:
+def test_rows_of_another_group_are_no_negatives(loss: AnyLoss) -> None:
     z = unit(6)
     grouped = replace(batch_of(z), group=torch.tensor([0, 0, 0, 1, 1, 1]))
     halves = [{m: x[rows] for m, x in z.items()} for rows in (slice(0, 3), slice(3, 6))]
@@ -257,7 +259,7 @@ def test_rows_of_another_group_are_no_negatives(loss: losses.Callable[..., Tenso
 
 
 @LOSSES
-def test_the_value_of_a_row_does_not_depend_on_the_weights(loss: losses.Callable[..., Tensor]) -> None:
+def test_the_value_of_a_row_does_not_depend_on_the_weights(loss: AnyLoss) -> None:
     z = unit(6)
     batch = batch_of(z)
     light = replace(batch, weight=torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0]))
@@ -265,7 +267,7 @@ def test_the_value_of_a_row_does_not_depend_on_the_weights(loss: losses.Callable
 
 
 @LOSSES
-def test_a_row_of_weight_0_is_still_a_negative(loss: losses.Callable[..., Tensor]) -> None:
+def test_a_row_of_weight_0_is_still_a_negative(loss: AnyLoss) -> None:
     z = swapped()
     batch = replace(batch_of(z), weight=torch.tensor([1.0, 0.0]))
     alone = {m: x[:1] for m, x in z.items()}
@@ -273,26 +275,26 @@ def test_a_row_of_weight_0_is_still_a_negative(loss: losses.Callable[..., Tensor
 
 
 @LOSSES
-def test_a_row_of_weight_0_adds_nothing_of_its_own(loss: losses.Callable[..., Tensor]) -> None:
+def test_a_row_of_weight_0_adds_nothing_of_its_own(loss: AnyLoss) -> None:
     z = unit(3)
     batch = replace(batch_of(z), weight=torch.tensor([1.0, 1.0, 0.0]))
     assert_close(weighted_mean(loss(z, batch), batch), loss(z, batch)[:2].mean())
 
 
 @LOSSES
-def test_a_row_that_lacks_a_modality_has_the_value_0(loss: losses.Callable[..., Tensor]) -> None:
+def test_a_row_that_lacks_a_modality_has_the_value_0(loss: AnyLoss) -> None:
     z = unit(4)
     assert loss(z, batch_of(z, text=[2]))[2] == 0
 
 
 @LOSSES
-def test_an_absent_item_is_no_negative(loss: losses.Callable[..., Tensor]) -> None:
+def test_an_absent_item_is_no_negative(loss: AnyLoss) -> None:
     z = unit(4)
     other = {"image": z["image"], "text": z["text"].index_fill(0, torch.tensor([2]), 0.0)}
     assert_close(loss(z, batch_of(z, text=[2])), loss(other, batch_of(z, text=[2])))
 
 
-def touched(loss: losses.Callable[..., Tensor], batch: Batch) -> Mapping[str, Tensor]:
+def touched(loss: AnyLoss, batch: Batch) -> Mapping[str, Tensor]:
     head = Head("linear", 5)
     for modality, x in batch.features.items():
         head.add_branch(modality, x.shape[1])
@@ -300,20 +302,20 @@ def touched(loss: losses.Callable[..., Tensor], batch: Batch) -> Mapping[str, Te
 
 
 @LOSSES
-def test_a_branch_that_no_row_holds_has_no_gradient(loss: losses.Callable[..., Tensor]) -> None:
+def test_a_branch_that_no_row_holds_has_no_gradient(loss: AnyLoss) -> None:
     batch = batch_of(unit(4, 5, 0, "depth", "image", "text"), depth=[0, 1, 2, 3])
     assert set(touched(loss, batch)) == {"layers.image.weight", "layers.text.weight"}
 
 
 @LOSSES
 def test_a_batch_whose_rows_hold_one_modality_each_touches_nothing(
-    loss: losses.Callable[..., Tensor],
+    loss: AnyLoss,
 ) -> None:
     assert touched(loss, batch_of(unit(2), image=[0], text=[1])) == {}
 
 
 @LOSSES
-def test_three_modalities_give_the_mean_over_the_pairs_present(loss: losses.Callable[..., Tensor]) -> None:
+def test_three_modalities_give_the_mean_over_the_pairs_present(loss: AnyLoss) -> None:
     z = unit(5, 4, 0, "depth", "image", "text")
     batch = batch_of(z)
 
@@ -326,7 +328,7 @@ def test_three_modalities_give_the_mean_over_the_pairs_present(loss: losses.Call
 
 @LOSSES
 def test_a_row_without_the_third_modality_is_averaged_over_its_one_pair(
-    loss: losses.Callable[..., Tensor],
+    loss: AnyLoss,
 ) -> None:
     z = unit(5, 4, 0, "depth", "image", "text")
     batch = batch_of(z, depth=[0])
@@ -349,7 +351,7 @@ def test_an_anchor_that_the_pairs_lack_is_refused_with_what_they_hold() -> None:
 
 
 @LOSSES
-def test_a_joint_rotation_changes_nothing(loss: losses.Callable[..., Tensor]) -> None:
+def test_a_joint_rotation_changes_nothing(loss: AnyLoss) -> None:
     z = unit(6, 5)
     turn = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1))).Q
     turned = {m: x @ turn for m, x in z.items()}
@@ -357,7 +359,7 @@ def test_a_joint_rotation_changes_nothing(loss: losses.Callable[..., Tensor]) ->
 
 
 @LOSSES
-def test_the_order_of_rows_does_not_matter(loss: losses.Callable[..., Tensor]) -> None:
+def test_the_order_of_rows_does_not_matter(loss: AnyLoss) -> None:
     z = unit(6)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     moved = {m: x[order] for m, x in z.items()}
@@ -365,7 +367,7 @@ def test_the_order_of_rows_does_not_matter(loss: losses.Callable[..., Tensor]) -
 
 
 @LOSSES
-def test_the_gradient_is_finite_where_all_embeddings_are_equal(loss: losses.Callable[..., Tensor]) -> None:
+def test_the_gradient_is_finite_where_all_embeddings_are_equal(loss: AnyLoss) -> None:
     z = {m: torch.full((4, 4), 0.5, requires_grad=True) for m in ("image", "text")}
     loss(z, batch_of(z)).sum().backward()  # type: ignore[no-untyped-call]
     assert z["image"].grad is not None

@@ -1,0 +1,160 @@
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ENGINE = {"engine"}
+CORE = {"engine", "indexer", "training"}
+MAY_IMPORT = {
+    "engine": ENGINE,
+    "indexer": ENGINE | {"indexer"},
+    "training": ENGINE | {"training"},
+    "studies": CORE | {"studies"},
+    "web": ENGINE | {"indexer", "web"},
+    "mneme": CORE | {"studies", "web", "mneme"},
+    "cli": CORE | {"studies", "web", "cli"},
+}
+FILES = sorted(
+    file
+    for layer in MAY_IMPORT
+    for file in [*(ROOT / layer).rglob("*.py"), ROOT / f"{layer}.py"]
+    if file.is_file()
+)
+MOST_LINES = 250
+MOST_FUNCTION_LINES = 40
+LONG_FILES = {"cli.py"}
+NEVER = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
+
+
+def name_of(file: Path) -> str:
+    """Return a file's module name: engine.store, engine.sources."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file): file for file in FILES}
+EACH_FILE = pytest.mark.parametrize("file", FILES, ids=map(name_of, FILES))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def walk(node: ast.AST, *, lazy: bool) -> Iterator[ast.AST]:
+    """Yield a module's nodes; without `lazy` only those that run when it is imported."""
+    yield node
+    held = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    for child in ast.iter_child_nodes(node):
+        if lazy or not (isinstance(child, held) or is_type_checking(child)):
+            yield from walk(child, lazy=lazy)
+
+
+def imported(file: Path, *, lazy: bool = True) -> set[str]:
+    """Return the modules that a file names in its imports; `from a import b` gives a and a.b."""
+    found = set()
+    for node in walk(ast.parse(file.read_text()), lazy=lazy):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import hides where it points"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def first(modules: set[str]) -> set[str]:
+    return {module.partition(".")[0] for module in modules}
+
+
+@EACH_FILE
+def test_imports_point_one_way(file: Path) -> None:
+    layer = name_of(file).partition(".")[0]
+    assert first(imported(file)) & set(MAY_IMPORT) <= MAY_IMPORT[layer]
+
+
+def test_every_layer_that_is_installed_has_its_rule() -> None:
+    here = {
+        file.relative_to(ROOT).parts[0].removesuffix(".py")
+        for pattern in ("*.py", "*/__init__.py")
+        for file in ROOT.glob(pattern)
+    }
+    assert here - {"tests", "benchmarks"} <= set(MAY_IMPORT)
+
+
+def test_no_module_reaches_itself_through_imports() -> None:
+    wants = {name: imported(file, lazy=False) & set(MODULES) - {name} for name, file in MODULES.items()}
+    settled: set[str] = set()
+    while free := {name for name, needed in wants.items() if needed <= settled} - settled:
+        settled |= free
+    assert set(MODULES) - settled == set()
+
+
+def test_open_clip_is_imported_in_its_backbone_only() -> None:
+    found = {name for name, file in MODULES.items() if "open_clip" in first(imported(file))}
+    assert found == {"engine.backbones.open_clip"}
+
+
+@EACH_FILE
+def test_nothing_is_ever_unpickled(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    loaded = {f"{node.value.id}.{node.attr}" for node in attributes if isinstance(node.value, ast.Name)}
+    allowed = {
+        keyword.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "allow_pickle" and isinstance(keyword.value, ast.Constant)
+    }
+    assert not first(imported(file)) & NEVER
+    assert not loaded & {"torch.load", "torch.save", "np.load_pickle"}
+    assert True not in allowed
+
+
+@EACH_FILE
+def test_a_file_is_at_most_250_lines(file: Path) -> None:
+    assert file.name in LONG_FILES or len(file.read_text().splitlines()) <= MOST_LINES
+
+
+@EACH_FILE
+def test_a_function_is_at_most_40_lines_below_its_signature(file: Path) -> None:
+    functions = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)]
+    lengths = {node.name: (node.end_lineno or 0) - node.body[0].lineno + 1 for node in functions}
+    assert {name for name, lines in lengths.items() if lines > MOST_FUNCTION_LINES} == set()
+
+
+@EACH_FILE
+def test_a_class_of_ours_inherits_from_nothing_of_ours(file: Path) -> None:
+    bases = {
+        ast.unparse(base)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+    }
+    assert bases <= {"Protocol", "nn.Module", "Exception", "UserError"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Return the first names of the modules that a fresh interpreter holds after some code."""
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return first(set(told.stdout.split()))
+
+
+def test_importing_the_command_line_pulls_in_nothing_heavy() -> None:
+    heavy = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich"}
+    assert not modules_after("import cli") & heavy
+
+
+def test_asking_for_help_pulls_in_nothing_heavy() -> None:
+    code = "import cli, sys, io; sys.argv = ['mneme', 'query', '--help']; sys.stdout = io.StringIO()\n"
+    code += "try: cli.main()\nexcept SystemExit: pass\nsys.stdout = sys.__stdout__"
+    assert not modules_after(code) & {"torch", "numpy", "faiss", "open_clip"}

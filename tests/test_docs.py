@@ -1,0 +1,42 @@
+"""Every `mneme` command that the documents show is run, in the order shown."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import cli
+from studies import pictures
+
+ROOT = Path(__file__).parents[1]
+SHOWING = ["README.md", "docs/guide.md"]
+
+
+def commands(document: str) -> list[list[str]]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("mneme ")]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("document", SHOWING)
+def test_every_command_shown_runs(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pictures.render(tmp_path / "pictures", per_task=30)
+    for command in commands(document):
+        monkeypatch.setattr("sys.argv", command)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 0, (command, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("document", SHOWING)
+def test_documents_link_only_to_files_that_exist(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    missing = [link for link in links if not ((ROOT / document).parent / link).exists()]
+    assert missing == []

@@ -1,0 +1,354 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import worlds
+from torch import Tensor
+
+from engine import head as heads
+from engine.errors import UserError
+from engine.opening import Wish
+from engine.types import Settings
+from training import lesson
+
+SETTINGS = Settings("sky", form="linear", epochs=1, lr=0.02, batch_size=16)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worlds.trained(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def sky(tmp_path: Path) -> Path:
+    """Return a features file of one small task."""
+    return worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 12))
+
+
+def learn(root: Path, settings: Settings = SETTINGS, *sources: Path) -> lesson.Outcome:
+    return lesson.learn(root / ".mneme", sources, Wish(), settings)[0]
+
+
+def refusal(root: Path, settings: Settings, *sources: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        learn(root, settings, *sources)
+    return str(caught.value)
+
+
+def tensors(root: Path, version: int) -> dict[str, Tensor]:
+    return heads.read(worlds.opened(root).head(version))[0].state_dict()
+
+
+def record(root: Path, version: int) -> heads.Record:
+    return heads.read_record(worlds.opened(root).head(version))
+
+
+def head_bytes(root: Path, version: int = 1) -> bytes:
+    return (worlds.opened(root).head(version) / "head.safetensors").read_bytes()
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path / "one", SETTINGS, sky)
+    learn(tmp_path / "other", SETTINGS, sky)
+    assert head_bytes(tmp_path / "one") == head_bytes(tmp_path / "other")
+
+
+def test_the_same_seed_gives_the_same_bytes_with_dropout(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path / "one", replace(SETTINGS, form="mlp"), sky)
+    torch.rand(1)
+    learn(tmp_path / "other", replace(SETTINGS, form="mlp"), sky)
+    assert head_bytes(tmp_path / "one") == head_bytes(tmp_path / "other")
+
+
+def test_another_seed_gives_other_bytes(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path / "one", SETTINGS, sky)
+    learn(tmp_path / "other", replace(SETTINGS, seed=1), sky)
+    assert head_bytes(tmp_path / "one") != head_bytes(tmp_path / "other")
+
+
+def test_a_lesson_is_appended_to_the_history(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path, SETTINGS, sky)
+    learn(tmp_path, replace(SETTINGS, form=None))
+    lessons = worlds.opened(tmp_path).manifest.history.lessons
+    assert [(one.number, one.task, one.head) for one in lessons] == [(1, "sky", 1), (2, "sky", 2)]
+
+
+def test_every_setting_is_recorded_beside_the_head(tmp_path: Path, sky: Path) -> None:
+    settings = replace(SETTINGS, loss="triplet", options={"triplet.margin": "0.1"}, seed=4)
+    learn(tmp_path, settings, sky)
+    assert record(tmp_path, 1).settings == replace(settings, modalities=("image", "text"))
+
+
+def test_a_log_holds_a_line_for_each_epoch(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path, replace(SETTINGS, epochs=3), sky)
+    log = worlds.opened(tmp_path).head(1) / "log.jsonl"
+    assert len(log.read_text().splitlines()) == 3
+
+
+def test_a_lost_lesson_leaves_history_and_heads_as_they_were(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    before = worlds.bytes_below(root)
+    refused = refusal(root, replace(SETTINGS, form=None, lr=1e30))
+    assert refused.endswith("nothing was kept; try a smaller --lr")
+    assert worlds.bytes_below(root) == before
+
+
+def test_one_train_pair_is_too_few(tmp_path: Path) -> None:
+    rows = [replace(row, split="train" if n == 0 else "val") for n, row in enumerate(worlds.rows("sky", 5))]
+    refused = refusal(tmp_path, SETTINGS, worlds.save(tmp_path / "sky.npz", rows))
+    assert refused == "task 'sky' has 1 train pairs that join image and text: at least 2 are needed"
+
+
+def test_two_train_pairs_are_enough(tmp_path: Path) -> None:
+    source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 2))
+    assert learn(tmp_path, SETTINGS, source).lesson.number == 1
+
+
+def test_a_task_of_texts_alone_cannot_be_trained(tmp_path: Path) -> None:
+    words = tmp_path / "words.csv"
+    words.write_text("text,split\none,train\ntwo,train\nthree,train\n")
+    with pytest.raises(UserError) as caught:
+        lesson.learn(tmp_path / ".mneme", [words], Wish(["builtin"]), replace(SETTINGS, task="words"))
+    assert str(caught.value) == "task 'words' holds text only: training needs pairs of two modalities"
+
+
+def test_an_unknown_task_is_refused_with_those_there_are(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    assert refusal(root, replace(SETTINGS, task="skies")) == (
+        "no task 'skies' is stored; tasks are: life, places, sky (give a SOURCE that holds it)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (replace(SETTINGS, batch_size=1), "--batch-size must be at least 2, not 1: a row needs negatives"),
+        (replace(SETTINGS, epochs=0), "--epochs must be at least 1, not 0"),
+        (replace(SETTINGS, lr=0.0), "--lr must be above 0, not 0.0"),
+        (replace(SETTINGS, lr=float("nan")), "--lr must be above 0, not nan"),
+        (replace(SETTINGS, weight_decay=-1.0), "--weight-decay must be at least 0, not -1.0"),
+        (replace(SETTINGS, weight_decay=float("nan")), "--weight-decay must be at least 0, not nan"),
+        (replace(SETTINGS, patience=-1), "--patience must be at least 0, not -1"),
+        (replace(SETTINGS, seed=2**70), f"--seed must be from 0 to {2**63 - 1}, not {2**70}"),
+        (replace(SETTINGS, temperature=0.0), "temperature must be above 0, not 0.0"),
+        (
+            replace(SETTINGS, modalities=("image",)),
+            "--modalities names image only: training needs pairs of two modalities",
+        ),
+        (
+            replace(SETTINGS, modalities=("image", "depth")),
+            "no pair of task 'sky' holds depth; they hold: image, text",
+        ),
+        (
+            replace(SETTINGS, options={"tripplet.margin": "1"}),
+            "no hyper-parameter 'tripplet.margin' here; valid are: infonce.temperature, infonce.anchor",
+        ),
+        (
+            replace(SETTINGS, loss="triplet", options={"triplet.margin": "wide"}),
+            "triplet.margin takes a number, not 'wide'",
+        ),
+        (
+            replace(SETTINGS, loss="triplet", options={"triplet.k": "1.5"}),
+            "triplet.k takes a whole number, not '1.5'",
+        ),
+        (
+            replace(SETTINGS, loss="triplet", options={"triplet.mine": "some"}),
+            "triplet.mine is one of all, topk, hardest, semihard, not 'some'",
+        ),
+    ],
+)
+def test_a_bad_setting_is_one_line(sky: Path, tmp_path: Path, settings: Settings, message: str) -> None:
+    assert refusal(tmp_path, settings, sky) == message
+
+
+def test_a_refused_lesson_leaves_no_head_folder(sky: Path, tmp_path: Path) -> None:
+    refusal(tmp_path, replace(SETTINGS, options={"triplet.margin": "1"}), sky)
+    assert not (tmp_path / ".mneme/heads").exists()
+
+
+def test_a_margin_that_is_set_reaches_the_loss(sky: Path, tmp_path: Path) -> None:
+    wide = replace(SETTINGS, loss="triplet", options={"triplet.margin": "10.0"})
+    narrow = replace(SETTINGS, loss="triplet", options={"triplet.margin": "0.1"})
+    gap = learn(tmp_path / "a", wide, sky).epochs[0].loss - learn(tmp_path / "b", narrow, sky).epochs[0].loss
+    assert gap > 10
+
+
+def test_the_temperature_reaches_infonce(sky: Path, tmp_path: Path) -> None:
+    cold = learn(tmp_path / "a", replace(SETTINGS, temperature=0.01), sky)
+    hot = learn(tmp_path / "b", replace(SETTINGS, temperature=10.0), sky)
+    assert cold.epochs[0].loss != pytest.approx(hot.epochs[0].loss)
+
+
+def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def test_finetune_starts_from_its_parent(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    done = learn(root, replace(SETTINGS, form=None, lr=1e-9))
+    assert done.parent == 3
+    assert distance(tensors(root, 4), tensors(root, 3)) < 1e-6
+
+
+@pytest.mark.parametrize("method", ["experts", "joint", "joint-intra"])
+def test_experts_and_joint_start_from_the_initialisation(
+    trained: Path, tmp_path: Path, method: lesson.methods.MethodName
+) -> None:
+    root = worlds.copied(trained, tmp_path)
+    done = learn(root, replace(SETTINGS, method=method, lr=1e-9))
+    assert done.parent == 0
+    assert float((tensors(root, 4)["layers.image.weight"] - torch.eye(8)).abs().max()) < 1e-6
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[lesson.Material]:
+    """Collect the material of each lesson, which then trains as usual."""
+    met: list[lesson.Material] = []
+    train_task = lesson.train_task
+
+    def spy(
+        head: heads.Head,
+        pairs: lesson.Material,
+        objective: lesson.Objective,
+        course: lesson.Course,
+        on_epoch: object,
+    ) -> Sequence[lesson.Epoch]:
+        met.append(pairs)
+        return train_task(head, pairs, objective, course)
+
+    monkeypatch.setattr(lesson, "train_task", spy)
+    return met
+
+
+def test_finetune_uses_the_pairs_of_its_task_alone(
+    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+) -> None:
+    learn(worlds.copied(trained, tmp_path), replace(SETTINGS, form=None))
+    assert (len(batches[0].train), len(batches[0].validation)) == (21, 3)
+
+
+def test_joint_uses_the_pairs_of_every_task(
+    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+) -> None:
+    learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
+    assert (len(batches[0].train), len(batches[0].validation)) == (63, 9)
+
+
+def test_joint_leaves_out_tasks_that_were_never_learned(
+    tmp_path: Path, sky: Path, batches: list[lesson.Material]
+) -> None:
+    worlds.index(tmp_path, worlds.save(tmp_path / "life.npz", worlds.rows("life")))
+    learn(tmp_path, replace(SETTINGS, method="joint"), sky)
+    assert len(batches[0].train) == 9
+
+
+def test_joint_has_negatives_across_tasks(
+    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+) -> None:
+    learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
+    assert set(batches[0].train.group.tolist()) == {0}
+
+
+def test_joint_intra_has_negatives_from_the_rows_own_task_only(
+    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+) -> None:
+    learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint-intra"))
+    assert torch.bincount(batches[0].train.group).tolist() == [21, 21, 21]
+
+
+def test_test_pairs_are_never_trained_on(
+    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+) -> None:
+    root = worlds.copied(trained, tmp_path)
+    learn(root, replace(SETTINGS, method="joint"))
+    with worlds.stored(root) as store:
+        held = [pair.items["text"][0] for pair in store.pairs() if pair.split == "test"]
+        hidden = store.features(held, "builtin-1")
+    seen = batches[0].train.columns["text"].features.numpy()
+    assert not (hidden[:, None] == seen[None]).all(axis=2).any()
+
+
+def test_a_later_head_of_another_form_is_refused(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path, SETTINGS, sky)
+    assert refusal(tmp_path, replace(SETTINGS, form="mlp")) == (
+        "head v0001 is linear, and a later head has its parent's form: leave --head and --shared-top out, "
+        "or start anew with --method experts"
+    )
+
+
+def test_a_later_head_with_a_shared_top_is_refused(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path, SETTINGS, sky)
+    assert refusal(tmp_path, replace(SETTINGS, shared_top=True)).startswith("head v0001 is linear, and")
+
+
+def test_naming_the_parents_form_again_is_no_error(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path, SETTINGS, sky)
+    assert learn(tmp_path, SETTINGS).lesson.head == 2
+
+
+def test_a_head_that_starts_anew_may_have_another_form(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path, SETTINGS, sky)
+    learn(tmp_path, replace(SETTINGS, method="experts", form="mlp"))
+    assert record(tmp_path, 2).form == "mlp"
+
+
+def test_the_head_folder_that_a_crash_left_is_overwritten(tmp_path: Path, sky: Path) -> None:
+    orphan = tmp_path / ".mneme/heads/v0001"
+    orphan.mkdir(parents=True)
+    (orphan / "rubbish").write_text("half a head")
+    learn(tmp_path, SETTINGS, sky)
+    assert not (orphan / "rubbish").exists()
+    assert record(tmp_path, 1).version == 1
+
+
+def depth(tmp_path: Path) -> Path:
+    """Return a features file that brings a modality of another width."""
+    rows = worlds.rows("life", 12)
+    path = tmp_path / "depth.npz"
+    np.savez(
+        path,
+        depth=np.random.default_rng(0).normal(size=(12, 5)),
+        text=[row.text for row in rows],
+        task=["life"] * 12,
+        split=["train"] * 12,
+    )
+    return path
+
+
+def test_a_late_modality_gets_a_branch(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path, SETTINGS, sky)
+    learn(tmp_path, replace(SETTINGS, task="life", form=None), depth(tmp_path))
+    assert record(tmp_path, 2).widths == {"depth": 5, "image": 8, "text": 512}
+
+
+def test_a_late_modality_leaves_the_other_branches_alone(tmp_path: Path, sky: Path) -> None:
+    learn(tmp_path, SETTINGS, sky)
+    learn(tmp_path, replace(SETTINGS, task="life", form=None), depth(tmp_path))
+    name = "layers.image.weight"
+    assert torch.equal(tensors(tmp_path, 2)[name], tensors(tmp_path, 1)[name])
+
+
+def test_a_rare_modality_is_not_moved_by_batches_that_lack_it(tmp_path: Path) -> None:
+    path, rows = tmp_path / "sky.npz", worlds.rows("sky", 12)
+    deep = np.full((12, 5), np.nan)
+    deep[3] = 1.0
+    np.savez(
+        path,
+        image=np.stack([row.image for row in rows]),
+        depth=deep,
+        text=[row.text for row in rows],
+        split=["train"] * 12,
+    )
+    learn(tmp_path, replace(SETTINGS, batch_size=6, weight_decay=0.0), path)
+    step = tensors(tmp_path, 1)["layers.depth.weight"] - torch.eye(5)
+    assert float(step.abs().max()) == pytest.approx(SETTINGS.lr, rel=1e-3)  # one step of Adam
+
+
+def test_training_touches_no_shard(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    before = worlds.bytes_below(root / ".mneme/shards")
+    learn(root, replace(SETTINGS, form=None))
+    assert worlds.bytes_below(root / ".mneme/shards") == before
