@@ -120,6 +120,7 @@ class Direction:
     query: Modality
     target: Modality
     _queries: dict[str, Ids] = field(default_factory=dict)
+    _targets: dict[str, Ids] = field(default_factory=dict)
     _judge: Judge = field(init=False)
     _embedded: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
     _galleries: dict[tuple[str, int], Shard] = field(default_factory=dict)
@@ -129,8 +130,9 @@ class Direction:
         evaluation = self.evaluation
         self._judge = judge(evaluation.pairs, evaluation.setting.relevance, (self.query, self.target))
         for task in evaluation.tasks:
-            asked = np.array(self._members(task, self.query, evaluation.setting.split), "S32")
-            self._queries[task] = asked[self._judge.count(asked, self._gallery_ids([task])) > 0]
+            self._targets[task] = self._members(task, self.target, evaluation.setting.gallery)
+            asked = self._members(task, self.query, evaluation.setting.split)
+            self._queries[task] = asked[self._judge.count(asked, self._targets[task]) > 0]
 
     def results(self, policy: PolicyName, merge: MergeName | None) -> Iterator[Result]:
         """Yield one matrix for each K; without a merge the task is known."""
@@ -155,7 +157,7 @@ class Direction:
 
     def ranking(self, plan: Plan, task: str, merge: MergeName | None) -> tuple[Ids, Ranking]:
         """Return the queries of a task and what is found for them; without a merge the task is known."""
-        searched = [task] if merge is None else [t for t in plan if len(self._gallery_ids([t]))]
+        searched = [task] if merge is None else [t for t in plan if len(self._targets[t])]
         asked = [
             Asked(self._gallery(name, plan[name].items), self._embed(task, plan[name].queries))
             for name in searched
@@ -175,20 +177,18 @@ class Direction:
         return self._answers[task, merge, state]
 
     def _chance(self, task: str, searched: Sequence[str], k: int) -> float | None:
-        queries, gallery = self._queries[task], self._gallery_ids(searched)
+        queries, gallery = (
+            self._queries[task],
+            np.unique(np.concatenate([self._targets[t] for t in searched])),
+        )
         if not len(queries):
             return None
         return metrics.chance(self._judge.count(queries, gallery), len(gallery), k)
 
-    def _members(self, task: str, modality: Modality, split: str) -> list[ItemId]:
+    def _members(self, task: str, modality: Modality, split: str) -> Ids:
+        """Return the distinct items of one modality in a task's pairs of a split, sorted."""
         held = (p for p in self.evaluation.pairs if p.task == task and split in (p.split, "all"))
-        return sorted({id for pair in held for id in pair.items.get(modality, ())})
-
-    def _gallery_ids(self, searched: Sequence[str]) -> Ids:
-        gallery = self.evaluation.setting.gallery
-        return np.array(
-            sorted({id for t in searched for id in self._members(t, self.target, gallery)}), "S32"
-        )
+        return np.array(sorted({id for pair in held for id in pair.items.get(modality, ())}), "S32")
 
     def _embed(self, task: str, head: int) -> NDArray[np.float32]:
         if (task, head) not in self._embedded:
@@ -198,7 +198,7 @@ class Direction:
 
     def _gallery(self, task: str, head: int) -> Shard:
         if (task, head) not in self._galleries:
-            ids = [id.decode() for id in self._gallery_ids([task])]
+            ids = [id.decode() for id in self._targets[task]]
             built = shard.build(ShardKey(task, self.target, head), ids, self._vectors(head, self.target, ids))
             on_gpu = self.evaluation.device == "cuda" and shard.gpus()
             self._galleries[task, head] = shard.to_gpu(built) if on_gpu else built

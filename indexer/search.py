@@ -134,9 +134,20 @@ class Answers:
         task: str = "all",
         merge: MergeName = "raw",
     ) -> list[Hit]:
-        """Return the K best hits for a question; text asks for images and anything else for texts by default."""
-        target = to or ("image" if all(one.modality == "text" for one in question) else "text")
-        return self.index.search(encode(question, self.encoders.backbone), target, k, task=task, merge=merge)
+        """Return the K best hits for a question."""
+        parts = encode(question, self.encoders.backbone)
+        return self.index.search(parts, target_of(question, to), k, task=task, merge=merge)
+
+    def is_meaningless(self, question: Sequence[Input], to: Modality | None) -> bool:
+        """Say whether query and target have nothing in common yet: no shared backbone and no lesson."""
+        manifest = self.index.workspace.manifest
+        across = any(one.modality != target_of(question, to) for one in question)
+        return across and not manifest.aligned and not manifest.served.lessons
+
+
+def target_of(question: Sequence[Input], to: Modality | None) -> Modality:
+    """Return the modality to be found: the one asked for, else image for a text and text for all else."""
+    return to or ("image" if all(one.modality == "text" for one in question) else "text")
 
 
 def questions(

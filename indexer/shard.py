@@ -5,7 +5,7 @@ give the same ids in the same order.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ GPU_MOST = 2048
 
 BLOCK_NUMBERS = 1 << 23
 """Numbers that the exact products may hold at a time (64 MiB)."""
+
+MEND = "delete that folder and run `mneme index` on the source again"
 
 Vectors = NDArray[np.float32]
 
@@ -159,14 +161,26 @@ def read(folder: Path, key: ShardKey) -> Shard:
     faiss = load_faiss()
     facts = read_facts(folder)
     if {name: facts[name] for name in vars(key)} != vars(key):
-        raise UserError(f"{folder} holds another shard than the manifest says: rebuild it with `mneme index`")
-    stats = safetensors.numpy.load((folder / "stats.safetensors").read_bytes())
+        raise UserError(f"{folder} holds another shard than the manifest says; {MEND}")
+    stats = safetensors.numpy.load(_checked_stats(folder, facts))
     index = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
     ids: Ids = np.ascontiguousarray(stats["items"]).view("S32").reshape(-1)
     if index.ntotal != len(ids):
-        raise UserError(f"{folder} is damaged: {index.ntotal} vectors for {len(ids)} items")
+        raise UserError(f"{folder} is damaged: {index.ntotal} vectors for {len(ids)} items; {MEND}")
     vectors = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
     return Shard(key, ids, vectors, index)
+
+
+def _checked_stats(folder: Path, facts: Mapping[str, Any]) -> bytes:
+    """Return the statistics' bytes; a truncated file, whose map would kill the process, is an error."""
+    try:
+        stats = (folder / "stats.safetensors").read_bytes()
+        size = len(stats) + (folder / "vectors.faiss").stat().st_size
+    except OSError as error:
+        raise UserError(f"{folder} is damaged: {error.filename} cannot be read; {MEND}") from None
+    if size != facts["bytes"] or disk.checksum(stats) != facts["checksums"]["stats.safetensors"]:
+        raise UserError(f"{folder} is damaged: its files are not what was written; {MEND}")
+    return stats
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -174,9 +188,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((folder / "shard.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read {folder / 'shard.json'}: {error}; ask again, or run `mneme index`"
-        ) from None
+        raise UserError(f"cannot read {folder / 'shard.json'}: {error}; ask again, or {MEND}") from None
     if facts["format"] > FORMAT:
         raise UserError(f"{folder} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
     return facts

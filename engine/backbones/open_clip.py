@@ -96,7 +96,7 @@ class _Weights:
 def load(spec: str, device: str) -> Backbone:
     """Load the backbone that a spec names, on cpu or cuda."""
     arch, _, source = spec.removeprefix("open_clip:").partition("/")
-    if (arch, source) == DEFAULT and _cached(DEFAULT_HOME) is None:
+    if not Path(source).suffix and not _maybe_cached(arch, source):
         _need_hub(arch, source)
     library = _library()
     if arch not in library.list_models():
@@ -238,6 +238,15 @@ def _cached(home: str) -> str | None:
     safe = name.replace("open_clip_pytorch_model", "open_clip_model").replace(".bin", ".safetensors")
     found = (try_to_load_from_cache(repository, file) for file in (safe, name))
     return next((path for path in found if isinstance(path, str)), None)
+
+
+def _maybe_cached(arch: str, tag: str) -> bool:
+    """Say whether a tag's weights may be in the cache, as far as can be told before open_clip is imported."""
+    from huggingface_hub import constants
+
+    if (arch, tag) == DEFAULT:
+        return _cached(DEFAULT_HOME) is not None
+    return any(Path(constants.HF_HUB_CACHE).glob("models--*"))
 
 
 def _close(name: str, choices: Sequence[str]) -> str:

@@ -52,7 +52,8 @@ def _npz(source: Path) -> dict[str, Column]:
                 raise UserError(
                     f"{source} is a lone array: write it with numpy.savez, one array per modality"
                 )
-            return {name: _column(loaded[name]) for name in loaded.files}
+            arrays = {name: loaded[name] for name in loaded.files}
+            return {name: _column(array) for name, array in arrays.items() if isinstance(array, np.ndarray)}
     except BROKEN as error:
         raise UserError(f"cannot read {source}: {error}") from None
 

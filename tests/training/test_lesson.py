@@ -11,8 +11,9 @@ from torch import Tensor
 from engine import head as heads
 from engine.errors import UserError
 from engine.opening import Wish
-from engine.types import Settings
+from engine.types import MethodName, Settings
 from training import lesson
+from training.train import Course, Epoch, Material, Objective, train_task
 
 SETTINGS = Settings("sky", form="linear", epochs=1, lr=0.02, batch_size=16)
 
@@ -195,7 +196,7 @@ def test_finetune_starts_from_its_parent(trained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["experts", "joint", "joint-intra"])
 def test_experts_and_joint_start_from_the_initialisation(
-    trained: Path, tmp_path: Path, method: lesson.methods.MethodName
+    trained: Path, tmp_path: Path, method: MethodName
 ) -> None:
     root = worlds.copied(trained, tmp_path)
     done = learn(root, replace(SETTINGS, method=method, lr=1e-9))
@@ -204,41 +205,40 @@ def test_experts_and_joint_start_from_the_initialisation(
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[lesson.Material]:
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[Material]:
     """Collect the material of each lesson, which then trains as usual."""
-    met: list[lesson.Material] = []
-    train_task = lesson.train_task
+    met: list[Material] = []
 
     def spy(
         head: heads.Head,
-        pairs: lesson.Material,
-        objective: lesson.Objective,
-        course: lesson.Course,
+        pairs: Material,
+        objective: Objective,
+        course: Course,
         on_epoch: object,
-    ) -> Sequence[lesson.Epoch]:
+    ) -> Sequence[Epoch]:
         met.append(pairs)
         return train_task(head, pairs, objective, course)
 
-    monkeypatch.setattr(lesson, "train_task", spy)
+    monkeypatch.setattr("training.lesson.train_task", spy)
     return met
 
 
 def test_finetune_uses_the_pairs_of_its_task_alone(
-    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+    trained: Path, tmp_path: Path, batches: list[Material]
 ) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, form=None))
     assert (len(batches[0].train), len(batches[0].validation)) == (21, 3)
 
 
 def test_joint_uses_the_pairs_of_every_task(
-    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+    trained: Path, tmp_path: Path, batches: list[Material]
 ) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
     assert (len(batches[0].train), len(batches[0].validation)) == (63, 9)
 
 
 def test_joint_leaves_out_tasks_that_were_never_learned(
-    tmp_path: Path, sky: Path, batches: list[lesson.Material]
+    tmp_path: Path, sky: Path, batches: list[Material]
 ) -> None:
     worlds.index(tmp_path, worlds.save(tmp_path / "life.npz", worlds.rows("life")))
     learn(tmp_path, replace(SETTINGS, method="joint"), sky)
@@ -246,21 +246,21 @@ def test_joint_leaves_out_tasks_that_were_never_learned(
 
 
 def test_joint_has_negatives_across_tasks(
-    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+    trained: Path, tmp_path: Path, batches: list[Material]
 ) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
     assert set(batches[0].train.group.tolist()) == {0}
 
 
 def test_joint_intra_has_negatives_from_the_rows_own_task_only(
-    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+    trained: Path, tmp_path: Path, batches: list[Material]
 ) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint-intra"))
     assert torch.bincount(batches[0].train.group).tolist() == [21, 21, 21]
 
 
 def test_test_pairs_are_never_trained_on(
-    trained: Path, tmp_path: Path, batches: list[lesson.Material]
+    trained: Path, tmp_path: Path, batches: list[Material]
 ) -> None:
     root = worlds.copied(trained, tmp_path)
     learn(root, replace(SETTINGS, method="joint"))

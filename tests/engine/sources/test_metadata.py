@@ -1,0 +1,345 @@
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import media
+from engine.errors import UserError
+from engine.sources import metadata, open_source
+from engine.sources.row import Row
+from engine.types import Skipped
+
+
+def read(source: Path) -> list[Row | Skipped]:
+    return list(open_source(source).rows())
+
+
+def of_lines(folder: Path, *lines: str | bytes) -> list[Row | Skipped]:
+    path = folder / "rows.jsonl"
+    path.write_bytes(b"\n".join(line.encode() if isinstance(line, str) else line for line in lines))
+    return read(path)
+
+
+def of_fields(folder: Path, fields: dict[str, Any]) -> Row:
+    (one,) = of_lines(folder, json.dumps(fields))
+    assert isinstance(one, Row), one
+    return one
+
+
+def reason(folder: Path, fields: object) -> str:
+    """Return why a row is skipped that stands between two good ones."""
+    first, one, last = of_lines(folder, '{"text": "first"}', json.dumps(fields), '{"text": "last"}')
+    assert isinstance(first, Row)
+    assert isinstance(last, Row)
+    assert isinstance(one, Skipped), one
+    assert (one.path, one.line) == (str(folder / "rows.jsonl"), 2)
+    return one.reason
+
+
+def of_table(folder: Path, name: str, *rows: list[str]) -> list[Row | Skipped]:
+    text = io.StringIO()
+    csv.writer(text, delimiter="\t" if name.endswith("tsv") else ",").writerows(rows)
+    (folder / name).write_text(text.getvalue(), newline="")
+    return read(folder / name)
+
+
+# what a row says
+
+
+def test_a_row_of_every_field(tmp_path: Path) -> None:
+    fields = {"id": "a1", "task": "sky", "split": "val", "labels": ["dog", "cat"], "text": "a dog", "more": 1}
+    assert of_fields(tmp_path, {**fields, "image": "a.jpg", "audio": "b.wav"}) == Row(
+        "a1",
+        line=1,
+        id="a1",
+        task="sky",
+        split="val",
+        labels=("dog", "cat"),
+        media={"image": tmp_path / "a.jpg", "audio": tmp_path / "b.wav"},
+        texts=("a dog",),
+    )
+
+
+def test_file_name_goes_by_its_suffix(tmp_path: Path) -> None:
+    assert of_fields(tmp_path, {"file_name": "deep/b.wav"}).media == {"audio": tmp_path / "deep" / "b.wav"}
+
+
+def test_text_and_texts_are_taken_together_each_once(tmp_path: Path) -> None:
+    assert of_fields(tmp_path, {"text": "a", "texts": ["b", "a ", "c"]}).texts == ("a", "b", "c")
+
+
+def test_a_string_for_texts_is_one_text(tmp_path: Path) -> None:
+    assert of_fields(tmp_path, {"texts": "a cat"}).texts == ("a cat",)
+
+
+def test_a_string_for_labels_is_one_label(tmp_path: Path) -> None:
+    assert of_fields(tmp_path, {"text": "a cat", "labels": "cat"}).labels == ("cat",)
+
+
+def test_texts_are_composed(tmp_path: Path) -> None:
+    assert of_fields(tmp_path, {"text": "cafe\u0301"}).texts == ("caf\u00e9",)
+
+
+def test_a_medium_alone_is_a_row(tmp_path: Path) -> None:
+    assert of_fields(tmp_path, {"image": "a.jpg", "texts": []}).texts == ()
+
+
+def test_null_for_task_and_split_is_as_if_they_were_not_there(tmp_path: Path) -> None:
+    row = of_fields(tmp_path, {"text": "a", "task": None, "split": None})
+    assert (row.task, row.split) == (None, None)
+
+
+def test_a_medium_may_be_the_folders_own_link(tmp_path: Path) -> None:
+    (tmp_path / "b.jpg").touch()
+    (tmp_path / "a.jpg").symlink_to("b.jpg")
+    assert of_fields(tmp_path, {"image": "a.jpg"}).media == {"image": tmp_path / "a.jpg"}
+
+
+# names
+
+
+def test_a_row_without_id_is_named_by_its_media(tmp_path: Path) -> None:
+    assert of_fields(tmp_path, {"image": "a.jpg", "text": "a"}).name == str(tmp_path / "a.jpg")
+
+
+def test_a_row_of_text_alone_is_named_by_it(tmp_path: Path) -> None:
+    assert of_fields(tmp_path, {"text": "a"}).name == media.item_id("text", b"a")
+
+
+def test_rows_of_one_picture_are_told_apart(tmp_path: Path) -> None:
+    rows = of_lines(tmp_path, '{"image": "a.jpg", "text": "a"}', '{"image": "a.jpg", "text": "b"}')
+    assert len({row.name for row in rows if isinstance(row, Row)}) == 2
+
+
+def test_the_second_row_of_an_id_is_skipped(tmp_path: Path) -> None:
+    first, second = of_lines(tmp_path, '{"id": "a", "text": "x"}', '{"id": "a", "text": "y"}')
+    assert isinstance(first, Row)
+    assert second == Skipped(str(tmp_path / "rows.jsonl"), "id 'a' stands in an earlier row too", 2)
+
+
+def test_a_skipped_row_does_not_take_its_id(tmp_path: Path) -> None:
+    _, second = of_lines(tmp_path, '{"id": "a", "text": ""}', '{"id": "a", "text": "y"}')
+    assert isinstance(second, Row)
+
+
+# why a row is skipped
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ([1], "not a JSON object"),
+        ("text", "not a JSON object"),
+        ({}, "names no medium and no text"),
+        ({"title": "a"}, "names no medium and no text"),
+        ({"text": ""}, "blank text"),
+        ({"image": "a.jpg", "text": " "}, "blank text"),
+        ({"image": "a.jpg", "texts": ["good", " "]}, "blank text"),
+        ({"text": 1}, "text is not a string"),
+        ({"texts": ["good", None]}, "text is not a string"),
+        ({"text": {"a": 1}}, "text is not a string"),
+        ({"text": "\ud800"}, "text holds a lone surrogate, which is no character"),
+        ({"text": "a", "labels": [1]}, "label is not a string"),
+        ({"text": "a", "id": 17}, "id is not a string"),
+        ({"text": "a", "id": ""}, "id must be 1 to 200 printable characters"),
+        ({"text": "a", "id": "x" * 201}, "id must be 1 to 200 printable characters"),
+        ({"text": "a", "id": "a\nb"}, "id must be 1 to 200 printable characters"),
+        ({"text": "a", "split": "trian"}, "split 'trian' is none of train, val, test"),
+        ({"text": "a", "split": 0}, "split 0 is none of train, val, test"),
+        ({"text": "a", "task": ["sky"]}, "task is not a string"),
+        ({"text": "a", "task": " "}, "task must be 1 to 80 bytes of printable characters"),
+        ({"text": "a", "task": "図" * 27}, "task must be 1 to 80 bytes of printable characters"),
+        ({"text": "a", "task": "a\x1b[31m"}, "task must be 1 to 80 bytes of printable characters"),
+        ({"text": "a", "task": ".."}, "a task cannot be called '..'"),
+        ({"text": "a", "task": "all"}, "a task cannot be called 'all'"),
+        ({"image": None}, "image is not a path"),
+        ({"image": ""}, "image is not a path"),
+        ({"audio": 3}, "audio is not a path"),
+        ({"image": "a\0.jpg"}, "image is not a path"),
+        ({"image": "\ud800.jpg"}, "its path cannot be followed"),
+        ({"image": "http://example.org/a.jpg"}, "image is an address; only files are read"),
+        ({"image": "/etc/passwd"}, "image is an absolute path; give it relative to the source"),
+        ({"file_name": "/a.jpg"}, "file_name is an absolute path; give it relative to the source"),
+        ({"image": "../a.jpg"}, "leaves the source's folder"),
+        ({"image": "deep/../../a.jpg"}, "leaves the source's folder"),
+        ({"file_name": "a.doc"}, ".doc is no medium that can be read"),
+        ({"file_name": "README"}, "README is no medium that can be read"),
+        ({"video": "a.mp4"}, "videos cannot be read"),
+    ],
+)
+def test_a_bad_row_is_skipped_with_its_line_and_the_reason(tmp_path: Path, fields: object, why: str) -> None:
+    assert reason(tmp_path, fields) == why
+
+
+def test_a_path_through_a_link_out_of_the_folder_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "out").symlink_to("..")
+    assert reason(tmp_path / "source", {"image": "out/secret.jpg"}) == "leaves the source's folder"
+
+
+def test_a_path_through_a_ring_of_links_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "ring").symlink_to("ring")
+    assert reason(tmp_path, {"image": "ring/a.jpg"}) == "its path cannot be followed"
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"{not json}", "not JSON: "),
+        (b'{"text": "cut', "not JSON: "),
+        (b'{"text": "caf\xe9"}', "not UTF-8"),
+        (b'{"text": "a", "score": NaN}', "NaN is not JSON"),
+        (b'{"text": "a", "score": -Infinity}', "-Infinity is not JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b'{"text": "a", "n": ' + b"9" * 5_000 + b"}", "not JSON: "),
+    ],
+    ids=["garbage", "cut", "latin-1", "nan", "infinity", "deep", "long number"],
+)
+def test_a_line_that_is_no_json_is_skipped_alone(tmp_path: Path, line: bytes, why: str) -> None:
+    first, one, last = of_lines(tmp_path, '{"text": "first"}', line, '{"text": "last"}')
+    assert isinstance(first, Row)
+    assert isinstance(one, Skipped)
+    assert isinstance(last, Row)
+    assert (one.line, one.reason[: len(why)]) == (2, why)
+
+
+# lines
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_row(tmp_path: Path) -> None:
+    rows = of_lines(tmp_path, b'\xef\xbb\xbf{"text": "a"}\r', b'{"text": "b"}\r', b"")
+    assert [row.texts for row in rows if isinstance(row, Row)] == [("a",), ("b",)]
+
+
+def test_blank_lines_count_but_are_no_rows(tmp_path: Path) -> None:
+    rows = of_lines(tmp_path, "", "   ", '{"text": "a"}', "", '{"text": "b"}')
+    assert [row.line for row in rows] == [3, 5]
+
+
+def test_a_line_over_the_limit_ends_the_run_with_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "MAX_LINE", 1 << 20)
+    with pytest.raises(UserError, match=r"rows\.jsonl line 2 is longer than 1 MiB$"):
+        of_lines(tmp_path, '{"text": "a"}', '{"text": "' + "a" * (1 << 20) + '"}')
+
+
+def test_the_progress_bar_expects_the_lines(tmp_path: Path) -> None:
+    of_lines(tmp_path, '{"text": "a"}', '{"text": "b"}', "")
+    assert open_source(tmp_path / "rows.jsonl").total == 2
+
+
+# tables
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+def test_a_table_of_every_field(tmp_path: Path, name: str) -> None:
+    header = ["id", "task", "split", "labels", "image", "text"]
+    (row,) = of_table(tmp_path, name, header, ["a1", "sky", "val", "dog; cat", "a.jpg", "a dog,\ta cat"])
+    assert row == Row(
+        "a1",
+        line=2,
+        id="a1",
+        task="sky",
+        split="val",
+        labels=("dog", "cat"),
+        media={"image": tmp_path / "a.jpg"},
+        texts=("a dog,\ta cat",),
+    )
+
+
+def test_a_table_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbffile_name,text\r\na.jpg,a cat\r\n")
+    (row,) = read(tmp_path / "rows.csv")
+    assert isinstance(row, Row)
+    assert (row.media, row.texts) == ({"image": tmp_path / "a.jpg"}, ("a cat",))
+
+
+def test_an_empty_cell_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    (row,) = of_table(
+        tmp_path, "rows.csv", ["id", "task", "split", "image", "text"], ["", "", "", "a.jpg", ""]
+    )
+    assert row == Row(str(tmp_path / "a.jpg"), line=2, media={"image": tmp_path / "a.jpg"})
+
+
+def test_a_bad_row_of_a_table_is_skipped_with_its_line(tmp_path: Path) -> None:
+    _, bad, _ = of_table(
+        tmp_path, "rows.csv", ["image", "text"], ["a.jpg", "a"], ["/a.jpg", "b"], ["b.jpg", "c"]
+    )
+    assert isinstance(bad, Skipped)
+    assert (bad.line, bad.reason) == (3, "image is an absolute path; give it relative to the source")
+
+
+def test_cells_beyond_the_header_are_passed_over(tmp_path: Path) -> None:
+    (row,) = of_table(tmp_path, "rows.csv", ["text"], ["a", "b", "c"])
+    assert isinstance(row, Row)
+    assert row.texts == ("a",)
+
+
+def test_a_caption_of_several_lines_is_one_cell(tmp_path: Path) -> None:
+    first, second = of_table(tmp_path, "rows.csv", ["text"], ["a\nb"], ["c"])
+    assert isinstance(first, Row)
+    assert isinstance(second, Row)
+    assert (first.texts, second.texts) == (("a\nb",), ("c",))
+
+
+def test_a_table_that_is_not_utf8_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("text\ncafé\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"^cannot read .*rows\.csv: 'utf-8' codec"):
+        read(tmp_path / "rows.csv")
+
+
+# which file
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+def test_a_folder_with_metadata_is_exactly_its_rows(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "b.jpg").touch()
+    (tmp_path / name).write_text('{"image": "a.jpg"}' if name.endswith("jsonl") else "image\na.jpg\n")
+    (row,) = read(tmp_path)
+    assert isinstance(row, Row)
+    assert row.media == {"image": tmp_path / "a.jpg"}
+
+
+def test_the_source_of_metadata_in_a_folder_is_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "metadata.jsonl").touch()
+    collection = open_source(tmp_path / "scenes")
+    assert (collection.source, collection.default_task) == (tmp_path / "scenes", "scenes")
+
+
+def test_a_metadata_file_is_a_task_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "sky.jsonl").touch()
+    assert open_source(tmp_path / "sky.jsonl").default_task == "sky"
+
+
+def test_a_source_is_known_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sky.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert open_source(Path("./x/../sky.jsonl")).source == tmp_path / "sky.jsonl"
+
+
+@pytest.mark.parametrize("name", ["all", "a\nb", "x" * 81])
+def test_a_source_whose_name_cannot_be_a_task_asks_for_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="name one with --task"):
+        _ = open_source(tmp_path / name).default_task
+
+
+def test_a_missing_source_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        open_source(tmp_path / "scenes")
+    assert str(raised.value) == f"no such file or folder: {tmp_path / 'scenes'}"
+
+
+def test_a_file_of_another_kind_is_a_user_error_that_says_which_there_are(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").touch()
+    with pytest.raises(UserError) as raised:
+        open_source(tmp_path / "rows.json")
+    assert str(raised.value) == (
+        f"{tmp_path / 'rows.json'} is no source: give a folder, or a .jsonl, .csv, .tsv, .npz or .parquet file"
+    )

@@ -1,0 +1,329 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import worlds
+from engine.errors import UserError
+from engine.query import Part
+from engine.types import MergeName, PolicyName
+from indexer import evaluate, search, tables
+from indexer.evaluate import Direction, Evaluation, Result, Setting
+
+POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
+KEYS = {
+    "policy",
+    "merge",
+    "query",
+    "target",
+    "task_known",
+    "k",
+    "matrix",
+    "final",
+    "forgetting",
+    "bwt",
+    "queries",
+    "chance",
+}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worlds.trained(tmp_path_factory.getbasetemp())
+
+
+def results(root: Path, setting: Setting | None = None) -> list[Result]:
+    with evaluate.open_evaluation(root / ".mneme", setting or Setting()) as opened:
+        return list(opened.results())
+
+
+@pytest.fixture(scope="session")
+def usual(trained: Path) -> list[Result]:
+    return results(trained)
+
+
+def refusal(root: Path, setting: Setting) -> str:
+    with pytest.raises(UserError) as caught:
+        results(root, setting)
+    return str(caught.value)
+
+
+def test_there_is_one_result_for_each_policy_direction_k_known_and_unknown(usual: list[Result]) -> None:
+    met = [(r.policy, r.query, r.target, r.k, r.task_known, r.merge) for r in usual]
+    assert len(met) == len(set(met)) == 3 * 2 * 3 * 2
+
+
+def test_a_known_task_has_no_merge_and_an_unknown_one_has_one(usual: list[Result]) -> None:
+    assert {(r.task_known, r.merge) for r in usual} == {(True, None), (False, "raw")}
+
+
+def test_a_matrix_has_a_row_for_each_lesson_and_a_column_for_each_task(usual: list[Result]) -> None:
+    assert {(len(r.matrix), *map(len, r.matrix)) for r in usual} == {(3, 3, 3, 3)}
+
+
+def test_what_was_not_learned_yet_is_null_and_all_else_a_number(usual: list[Result]) -> None:
+    holes = {tuple(tuple(value is None for value in row) for row in r.matrix) for r in usual}
+    assert holes == {((False, True, True), (False, False, True), (False, False, False))}
+
+
+def test_matched_forgets_nothing_where_the_task_is_known(usual: list[Result]) -> None:
+    assert {r.forgetting for r in usual if r.policy == "matched" and r.task_known} == {0.0}
+
+
+def test_all_policies_agree_on_the_task_learned_last(usual: list[Result]) -> None:
+    met = {(r.query, r.k, r.matrix[2][2]) for r in usual if r.task_known}
+    assert len(met) == 2 * 3
+
+
+def test_all_policies_agree_after_the_first_lesson(usual: list[Result]) -> None:
+    met = {(r.query, r.k, r.matrix[0][0]) for r in usual if r.task_known}
+    assert len(met) == 2 * 3
+
+
+def test_recall_grows_with_k(usual: list[Result]) -> None:
+    curves: dict[object, list[float]] = {}
+    for r in usual:
+        curves.setdefault((r.policy, r.query, r.merge), []).append(r.final or 0.0)
+    assert all(curve == sorted(curve) for curve in curves.values())
+
+
+def test_a_known_task_is_never_harder_than_an_unknown_one(usual: list[Result]) -> None:
+    known = {(r.policy, r.query, r.k): r.final for r in usual if r.task_known}
+    unknown = {(r.policy, r.query, r.k): r.final for r in usual if not r.task_known}
+    assert all((known[setting] or 0) >= (unknown[setting] or 0) for setting in known)
+
+
+def test_queries_are_the_distinct_items_of_the_split(usual: list[Result]) -> None:
+    assert {tuple(r.queries) for r in usual} == {(6, 6, 6)}
+
+
+def test_chance_is_k_over_the_gallery_where_one_item_is_right(usual: list[Result]) -> None:
+    known = {r.k: r.chance[0] for r in usual if r.task_known}
+    unknown = {r.k: r.chance[0] for r in usual if not r.task_known}
+    assert known == pytest.approx({1: 1 / 6, 5: 5 / 6, 10: 1})
+    assert unknown == pytest.approx({1: 1 / 18, 5: 5 / 18, 10: 10 / 18})
+
+
+def test_the_averages_are_those_of_the_matrix(usual: list[Result]) -> None:
+    one = next(r for r in usual if r.policy == "reindex" and r.query == "text" and not r.task_known)
+    last = one.matrix[2]
+    falls = [max(row[j] or 0 for row in one.matrix[j:]) - (last[j] or 0) for j in (0, 1)]
+    moves = [(last[j] or 0) - (one.matrix[j][j] or 0) for j in (0, 1)]
+    assert one.final == pytest.approx(sum(value or 0 for value in last) / 3)
+    assert one.forgetting == pytest.approx(sum(falls) / 2)
+    assert one.bwt == pytest.approx(sum(moves) / 2)
+
+
+def evaluated(
+    root: Path, policy: PolicyName, query: str, target: str, task: str, *, known: bool
+) -> dict[str, list[tuple[str, float]]]:
+    """Return what evaluation ranks for each test query of a task after the last lesson."""
+    with evaluate.open_evaluation(root / ".mneme", Setting(ks=[10], gallery="all")) as opened:
+        merge: MergeName | None = None if known else "raw"
+        queries, found = Direction(opened, query, target).ranking(opened.plans(policy)[-1], task, merge)
+    return {
+        id.decode(): [(hit.decode(), score) for hit, score in zip(ids, scores, strict=True)]
+        for id, ids, scores in zip(queries, found.ids, found.scores, strict=True)
+    }
+
+
+def searched(
+    root: Path, policy: PolicyName, query: str, target: str, task: str, *, known: bool
+) -> dict[str, list[tuple[str, float]]]:
+    """Return what search answers to the same queries, asked one by one."""
+    with search.open_index(root / ".mneme", policy=policy) as answers:
+        index = answers.index
+        held = [pair for pair in index.store.pairs() if pair.task == task and pair.split == "test"]
+        backbone = index.workspace.manifest.backbones[query].id
+        found = {}
+        for id in {id for pair in held for id in pair.items[query]}:
+            part = Part(query, index.store.features([id], backbone)[0])
+            hits = index.search([part], target, 10, task=task if known else "all")
+            found[id] = [(hit.id, hit.score) for hit in hits]
+    return found
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize("task", worlds.TASKS)
+@pytest.mark.parametrize(("query", "target"), [("text", "image"), ("image", "text")])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_evaluation_ranks_as_search_does(
+    trained: Path, policy: PolicyName, query: str, target: str, task: str, known: bool
+) -> None:
+    expected = searched(trained, policy, query, target, task, known=known)
+    found = evaluated(trained, policy, query, target, task, known=known)
+    assert found.keys() == expected.keys()
+    assert {id: [hit for hit, _ in hits] for id, hits in found.items()} == {
+        id: [hit for hit, _ in hits] for id, hits in expected.items()
+    }
+    assert [score for id in expected for _, score in found[id]] == pytest.approx(
+        [score for id in expected for _, score in expected[id]], abs=1e-6
+    )
+
+
+def slow_recall(root: Path, policy: PolicyName, task: str, k: int) -> float:
+    """Score the answers of search by hand, against the pairs of the store."""
+    answers = searched(root, policy, "text", "image", task, known=False)
+    with worlds.stored(root) as store:
+        pairs = store.pairs()
+    right = {id: {i for p in pairs if id in p.items["text"] for i in p.items["image"]} for id in answers}
+    return float(np.mean([bool(right[id] & {hit for hit, _ in hits[:k]}) for id, hits in answers.items()]))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_last_row_is_the_recall_of_what_search_answers(trained: Path, policy: PolicyName) -> None:
+    found = results(trained, Setting(policies=[policy], ks=[3], gallery="all"))
+    (one,) = (r for r in found if r.query == "text" and not r.task_known)
+    assert one.matrix[-1] == pytest.approx([slow_recall(trained, policy, task, 3) for task in worlds.TASKS])
+
+
+def test_an_earlier_row_is_what_search_answered_then(tmp_path: Path, trained: Path) -> None:
+    for task in ("sky", "life"):
+        worlds.learn(tmp_path, task, trained / f"{task}.npz", epochs=6)
+        worlds.index(tmp_path, trained / f"{task}.npz")
+    then = slow_recall(tmp_path, "no-reindex", "sky", 2)
+    worlds.learn(tmp_path, "places", trained / "places.npz", epochs=6)
+    worlds.index(tmp_path, trained / "places.npz")
+    found = results(tmp_path, Setting(policies=["no-reindex"], ks=[2], gallery="all"))
+    (one,) = (r for r in found if r.query == "text" and not r.task_known)
+    assert one.matrix[1][0] == pytest.approx(then)
+
+
+def test_a_task_that_was_never_trained_takes_part_with_the_head_it_arrived_with(
+    trained: Path, tmp_path: Path
+) -> None:
+    worlds.learn(tmp_path, "sky", trained / "sky.npz")
+    worlds.index(tmp_path, trained / "sky.npz", trained / "life.npz")
+    worlds.learn(tmp_path, "places", trained / "places.npz")
+    one = results(tmp_path)[0]
+    assert [[value is None for value in row] for row in one.matrix] == [
+        [False, False, True],
+        [False, False, False],
+    ]
+
+
+def test_without_lessons_there_is_one_row_of_the_untrained_head(trained: Path, tmp_path: Path) -> None:
+    worlds.index(tmp_path, trained / "sky.npz")
+    found = results(tmp_path)
+    assert {len(r.matrix) for r in found} == {1}
+    assert {(r.forgetting, r.bwt) for r in found} == {(None, None)}
+    assert len({json.dumps(r.matrix) for r in found if r.query == "text" and r.k == 1}) == 1
+
+
+def test_a_label_makes_more_right_than_a_pair(trained: Path) -> None:
+    by_pair = results(trained, Setting(ks=[1], gallery="all"))
+    by_label = results(trained, Setting(ks=[1], gallery="all", relevance="label"))
+    gains = [(b.final or 0) - (a.final or 0) for a, b in zip(by_pair, by_label, strict=True)]
+    assert min(gains) >= 0
+    assert max(gains) > 0
+
+
+def test_labels_let_a_gallery_of_training_items_answer(trained: Path) -> None:
+    found = results(trained, Setting(ks=[1], gallery="train", relevance="label"))
+    assert {tuple(r.queries) for r in found} == {(6, 6, 6)}
+
+
+def test_queries_with_nothing_right_in_the_gallery_are_dropped(trained: Path) -> None:
+    found = results(trained, Setting(ks=[1], gallery="train"))
+    assert {(tuple(r.queries), tuple(r.chance), r.final) for r in found} == {((0, 0, 0), (None,) * 3, None)}
+
+
+def test_unlabelled_pairs_give_nulls_and_no_crash(tmp_path: Path) -> None:
+    path, rows = tmp_path / "sky.npz", worlds.rows("sky", 12)
+    np.savez(path, image=np.stack([r.image for r in rows]), text=[r.text for r in rows], split=["test"] * 12)
+    worlds.index(tmp_path, path)
+    assert {r.final for r in results(tmp_path, Setting(relevance="label"))} == {None}
+
+
+def test_three_modalities_give_six_directions(tmp_path: Path) -> None:
+    path, rows = tmp_path / "sky.npz", worlds.rows("sky", 12)
+    image = np.stack([r.image for r in rows])
+    np.savez(path, image=image, depth=image[:, :4], text=[r.text for r in rows], split=["test"] * 12)
+    worlds.index(tmp_path, path)
+    assert len({(r.query, r.target) for r in results(tmp_path)}) == 6
+
+
+def test_a_k_beyond_the_gallery_finds_everything(trained: Path) -> None:
+    found = results(trained, Setting(ks=[500]))
+    assert {r.final for r in found} == {1.0}
+
+
+def test_evaluating_writes_nothing(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    before = worlds.bytes_below(root)
+    results(root)
+    assert worlds.bytes_below(root) == before
+
+
+def test_a_removed_task_leaves_a_column_of_nulls(tmp_path: Path) -> None:
+    rows = [*worlds.rows("sky"), *worlds.rows("life", 10)]
+    source = worlds.save(tmp_path / "two.npz", rows)
+    worlds.index(tmp_path, source)
+    worlds.save(source, rows[:30])
+    worlds.index(tmp_path, source)
+    found = results(tmp_path)
+    assert {(r.queries[0], r.matrix[0][0]) for r in found} == {(0, None)}
+    assert all(r.matrix[0][1] is not None for r in found)
+
+
+def test_nothing_indexed_says_what_to_run(tmp_path: Path) -> None:
+    worlds.index(tmp_path, worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 9)))
+    with evaluate.open_evaluation(tmp_path / ".mneme", Setting()) as opened:
+        manifest = replace(
+            opened.workspace.manifest, history=replace(opened.workspace.manifest.history, arrivals=())
+        )
+        empty = Evaluation(replace(opened.workspace, manifest=manifest), opened.store, Setting())
+        with pytest.raises(UserError, match="^nothing is indexed yet: run `mneme index SOURCE`$"):
+            list(empty.results())
+
+
+def test_a_split_without_pairs_is_one_line(tmp_path: Path) -> None:
+    worlds.index(tmp_path, worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 5)))
+    assert refusal(tmp_path, Setting()) == "no test pair joins two modalities: there is nothing to evaluate"
+
+
+def as_json(root: Path) -> dict[str, Any]:
+    with evaluate.open_evaluation(root / ".mneme", Setting()) as opened:
+        found: dict[str, Any] = json.loads(json.dumps(evaluate.to_json(opened, list(opened.results()))))
+    return found
+
+
+def test_the_json_has_the_keys_of_the_command_lines_page(trained: Path) -> None:
+    content = as_json(trained)
+    assert set(content) == {"format", "tasks", "lessons", "results"}
+    assert {frozenset(result) for result in content["results"]} == {frozenset(KEYS)}
+
+
+def test_the_json_names_tasks_and_lessons_in_order(trained: Path) -> None:
+    content = as_json(trained)
+    assert content["tasks"] == content["lessons"] == ["sky", "life", "places"]
+
+
+@pytest.mark.parametrize(("given", "ks"), [("10,1,5", [1, 5, 10]), ("5,5", [5]), (" 3 ", [3])])
+def test_ks_are_parsed_in_order_and_once(given: str, ks: list[int]) -> None:
+    assert evaluate.parse_ks(given) == ks
+
+
+@pytest.mark.parametrize("given", ["", "0", "1,-5", "a", "1,,2", "1.5"])
+def test_ks_that_are_no_numbers_from_1_are_refused(given: str) -> None:
+    with pytest.raises(UserError, match=r"^--k takes numbers from 1, comma-separated, not "):
+        evaluate.parse_ks(given)
+
+
+def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"^no policy 'best'; policies are: reindex, no-reindex, matched"):
+        evaluate.parse_policies(["matched", "best"])
+
+
+def test_the_csv_has_a_line_for_each_result(usual: list[Result], tmp_path: Path) -> None:
+    tables.write_csv(tmp_path / "out.csv", usual)
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == len(usual) + 1
+
+
+def test_a_csv_that_cannot_be_written_is_one_line(usual: list[Result], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^cannot write .*out.csv: no such file or directory$"):
+        tables.write_csv(tmp_path / "gone" / "out.csv", usual)
