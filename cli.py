@@ -216,9 +216,9 @@ def query(
     asked = search.questions(what, files, text or [], sys.stdin)
     with search.open_index(workspaces.locate(workspace), device=resolve(device), policy=policy) as opened:
         for number, question in enumerate(asked):
-            if opened.is_meaningless(question, to):
-                note("note: these modalities share no space before the first `mneme train`; hits are chance")
             hits = opened.ask(question, to, k, task=task, merge=merge)
+            if number == 0 and opened.is_meaningless(question, to):
+                note("note: these modalities share no space before the first `mneme train`; hits are chance")
             for hit in (hit for hit in hits if hit.score >= min_score):
                 show_hit(number, hit, as_json=as_json, paths=paths)
 

@@ -39,7 +39,7 @@ class Embedder:
     def embed(self, version: int, modality: Modality, features: NDArray[np.float32]) -> Embeddings:
         """Map features (N, D) to unit rows (N, E)."""
         with torch.inference_mode():
-            rows = torch.from_numpy(np.ascontiguousarray(features)).to(self.device)
+            rows = torch.from_numpy(np.require(features, requirements=["C", "W"])).to(self.device)
             embedded: Embeddings = self.head(version, modality)({modality: rows})[modality].cpu().numpy()
         return embedded
 

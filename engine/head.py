@@ -82,14 +82,16 @@ def orthonormal(features: int, width: int, name: str) -> Tensor:
 
 
 def _matrix(features: int, width: int, name: str) -> nn.Linear:
-    layer = nn.Linear(features, width, bias=False)
+    layer = nn.Linear(features, width, bias=False, device="meta").to_empty(device="cpu")
     layer.weight.data = orthonormal(features, width, name)
     return layer
 
 
 def _dense(features: int, width: int, seed: str) -> nn.Linear:
     """Return a layer initialised as torch does, but from a seed of its own."""
-    layer, generator = nn.Linear(features, width), _generator(seed)
+    # by way of meta, since torch's own initialisation would draw from the global generator
+    layer = nn.Linear(features, width, device="meta").to_empty(device="cpu")
+    generator = _generator(seed)
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     nn.init.uniform_(layer.bias, -1 / math.sqrt(features), 1 / math.sqrt(features), generator=generator)
     return layer

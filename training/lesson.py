@@ -122,6 +122,7 @@ def _check(settings: Settings) -> None:
         raise UserError(f"--patience must be at least 0, not {settings.patience}")
     if not 0 <= settings.seed < 2**63:
         raise UserError(f"--seed must be from 0 to {2**63 - 1}, not {settings.seed}")
+    methods.loss(settings)  # which refuses unknown names, here before anything is read
 
 
 def _pairs(workspace: Workspace, store: Store, settings: Settings) -> list[Pair]:

@@ -386,10 +386,10 @@ def test_the_split_of_a_file_is_that_of_its_bytes(loader: Loader, source: Path) 
 
 def test_the_split_of_features_is_theirs_whatever_the_text(tmp_path: Path, store: Store) -> None:
     images = np.random.default_rng(0).random((30, 8), np.float32)
+    loader = Loader(store, lambda modality: FakeBackbone(spec="features", id="features"))
     for name in ("one", "two"):
         np.savez(tmp_path / f"{name}.npz", image=images, text=np.array([f"{name} {n}" for n in range(30)]))
-        features = FakeBackbone(spec="features", id="features")
-        ingest(Loader(store, lambda modality: features), tmp_path / f"{name}.npz")
+        ingest(loader, tmp_path / f"{name}.npz")
     found = {(row.task, row.name): row.split for row in store.rows()}
     assert [found["one", f"row {n}"] for n in range(1, 31)] == [
         found["two", f"row {n}"] for n in range(1, 31)

@@ -197,6 +197,6 @@ def test_what_a_crash_left_behind_is_swept_away(world: Path, trained: Path) -> N
 def test_a_task_may_be_named_like_a_path(tmp_path: Path) -> None:
     rows = [replace(row, task="../../outside") for row in worlds.rows("sky", 4)]
     worlds.index(tmp_path / "in", worlds.save(tmp_path / "odd.npz", rows))
-    (one, other) = worlds.opened(tmp_path / "in").manifest.served.shards
+    one, _ = worlds.opened(tmp_path / "in").manifest.served.shards
     assert one.path.startswith("..%2F..%2Foutside/image/")
     assert {path.name for path in tmp_path.iterdir()} == {"in", "odd.npz"}

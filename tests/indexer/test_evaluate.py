@@ -277,7 +277,7 @@ def test_nothing_indexed_says_what_to_run(tmp_path: Path) -> None:
             opened.workspace.manifest, history=replace(opened.workspace.manifest.history, arrivals=())
         )
         empty = Evaluation(replace(opened.workspace, manifest=manifest), opened.store, Setting())
-        with pytest.raises(UserError, match="^nothing is indexed yet: run `mneme index SOURCE`$"):
+        with pytest.raises(UserError, match=r"^nothing is indexed yet: run `mneme index SOURCE`$"):
             list(empty.results())
 
 

@@ -9,8 +9,10 @@ import pytest
 import worlds
 from engine.backbones import builtin
 from engine.errors import UserError
+from engine.opening import Wish
 from engine.query import Part, text_input
 from engine.types import Hit, PolicyName
+from indexer import index as indexing
 from indexer import search
 from indexer.search import Answers, Index
 
@@ -203,8 +205,7 @@ def test_a_modality_nobody_indexed_is_refused_with_those_there_are(trained: Path
 def test_a_text_query_without_pictures_to_find_is_one_line(tmp_path: Path) -> None:
     words = tmp_path / "words.csv"
     words.write_text("text\none\ntwo\n")
-    search_world = worlds.Wish(["builtin"])
-    worlds.indexing.index(tmp_path / ".mneme", [words], search_world)
+    indexing.index(tmp_path / ".mneme", [words], Wish(["builtin"]))
     assert refusal(tmp_path) == "no image in the index; the index holds: text (choose one with --to)"
 
 
@@ -214,7 +215,7 @@ def test_an_empty_workspace_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_no_workspace_is_one_line() -> None:
-    with pytest.raises(UserError, match="^no workspace here or above; make one with `mneme index SOURCE`"):
+    with pytest.raises(UserError, match=r"^no workspace here or above; make one with `mneme index SOURCE`"):
         search.open_index(None).__enter__()
 
 

@@ -21,7 +21,8 @@ GPU = pytest.mark.skipif(shard.gpus() == 0, reason="this FAISS sees no GPU")
 
 def unit(count: int, seed: int = 0, width: int = E) -> NDArray[np.float32]:
     rows = np.random.default_rng(seed).normal(size=(count, width))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    units: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return units
 
 
 def ids(count: int) -> list[str]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import worlds
 from torch import Tensor
 
+import worlds
 from engine import head as heads
 from engine.errors import UserError
 from engine.opening import Wish
@@ -230,9 +230,7 @@ def test_finetune_uses_the_pairs_of_its_task_alone(
     assert (len(batches[0].train), len(batches[0].validation)) == (21, 3)
 
 
-def test_joint_uses_the_pairs_of_every_task(
-    trained: Path, tmp_path: Path, batches: list[Material]
-) -> None:
+def test_joint_uses_the_pairs_of_every_task(trained: Path, tmp_path: Path, batches: list[Material]) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
     assert (len(batches[0].train), len(batches[0].validation)) == (63, 9)
 
@@ -245,9 +243,7 @@ def test_joint_leaves_out_tasks_that_were_never_learned(
     assert len(batches[0].train) == 9
 
 
-def test_joint_has_negatives_across_tasks(
-    trained: Path, tmp_path: Path, batches: list[Material]
-) -> None:
+def test_joint_has_negatives_across_tasks(trained: Path, tmp_path: Path, batches: list[Material]) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
     assert set(batches[0].train.group.tolist()) == {0}
 
@@ -259,9 +255,7 @@ def test_joint_intra_has_negatives_from_the_rows_own_task_only(
     assert torch.bincount(batches[0].train.group).tolist() == [21, 21, 21]
 
 
-def test_test_pairs_are_never_trained_on(
-    trained: Path, tmp_path: Path, batches: list[Material]
-) -> None:
+def test_test_pairs_are_never_trained_on(trained: Path, tmp_path: Path, batches: list[Material]) -> None:
     root = worlds.copied(trained, tmp_path)
     learn(root, replace(SETTINGS, method="joint"))
     with worlds.stored(root) as store:

@@ -36,7 +36,9 @@ def test_decay_and_adam_agree_with_adamw_over_20_steps(weight: float) -> None:
     ours, theirs = make_head(), make_head()
     adamw = torch.optim.AdamW(theirs.parameters(), lr=0.01, weight_decay=weight)
     steps = iter(range(20))
-    step = compose([Decay(weight), Adam()], ours, lambda batch: Gradient(torch.tensor(0.0), noise(next(steps))))
+    step = compose(
+        [Decay(weight), Adam()], ours, lambda batch: Gradient(torch.tensor(0.0), noise(next(steps)))
+    )
     for number in range(20):
         descend(ours, step, 0.01)
         for name, p in theirs.named_parameters():

@@ -1,0 +1,99 @@
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+
+from engine import metrics
+
+LEARNED: metrics.Matrix = [[0.5, None], [0.4, 0.6]]
+"""The test vector of METHODS.md, section 15, where what was not learned yet has no score."""
+
+
+def drawn_chance(relevant: int, gallery: int, k: int) -> float:
+    """Return the share of all draws of k items that hold one of the relevant ones."""
+    draws = list(combinations(range(gallery), k))
+    return sum(min(draw) < relevant for draw in draws) / len(draws)
+
+
+def test_recall_is_the_share_of_queries_with_a_right_item_among_the_first() -> None:
+    right = np.array([[False, True, False], [False, False, True], [True, True, True], [False, False, False]])
+    assert [metrics.recall(right, k) for k in (1, 2, 3, 10)] == [0.25, 0.5, 0.75, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("relevant", "gallery", "k"), [(1, 7, 1), (2, 7, 3), (3, 6, 2), (5, 6, 2), (1, 6, 6)]
+)
+def test_chance_is_that_of_every_possible_draw(relevant: int, gallery: int, k: int) -> None:
+    expected = drawn_chance(relevant, gallery, k)
+    assert metrics.chance(np.array([relevant]), gallery, k) == pytest.approx(expected)
+
+
+def test_chance_is_averaged_over_queries() -> None:
+    expected = np.mean([1 - comb(20 - r, 5) / comb(20, 5) for r in (0, 1, 4, 16)])
+    assert metrics.chance(np.array([0, 1, 4, 16]), 20, 5) == pytest.approx(expected)
+
+
+def test_more_draws_than_items_find_everything() -> None:
+    assert metrics.chance(np.array([1, 0]), 5, 10) == 0.5
+
+
+def test_chance_is_exact_in_a_large_gallery() -> None:
+    assert metrics.chance(np.array([1]), 1_000_000, 10) == pytest.approx(1e-5)
+
+
+def test_backward_transfer_of_the_test_vector() -> None:
+    assert metrics.bwt(LEARNED) == pytest.approx(-0.1)
+
+
+def test_forgetting_of_the_test_vector() -> None:
+    assert metrics.forgetting(LEARNED) == pytest.approx(0.1)
+
+
+def test_the_final_figure_is_the_mean_of_the_last_row() -> None:
+    assert metrics.final([[0.5, None, None], [0.4, 0.6, None]]) == pytest.approx(0.5)
+
+
+def test_forgetting_is_measured_from_the_best() -> None:
+    matrix: metrics.Matrix = [[0.5, None, None], [0.7, 0.6, None], [0.4, 0.6, 0.9]]
+    assert metrics.forgetting(matrix) == pytest.approx((0.3 + 0.0) / 2)
+
+
+def test_backward_transfer_is_measured_from_the_first() -> None:
+    matrix: metrics.Matrix = [[0.5, None, None], [0.7, 0.6, None], [0.4, 0.6, 0.9]]
+    assert metrics.bwt(matrix) == pytest.approx((-0.1 + 0.0) / 2)
+
+
+def test_a_task_that_gained_since_its_best_is_forgotten_less_than_nothing() -> None:
+    assert metrics.forgetting([[0.4, None], [0.6, 0.5]]) == pytest.approx(-0.2)
+
+
+def test_forgetting_is_never_below_what_backward_transfer_says() -> None:
+    matrix: list[list[float]] = np.random.default_rng(0).random((5, 5)).tolist()
+    learned: metrics.Matrix = [
+        [value if j <= i else None for j, value in enumerate(row)] for i, row in enumerate(matrix)
+    ]
+    forgotten, moved = metrics.forgetting(learned), metrics.bwt(learned)
+    assert forgotten is not None
+    assert moved is not None
+    assert forgotten >= -moved
+
+
+def test_the_last_task_says_nothing_of_forgetting() -> None:
+    assert metrics.forgetting([[0.5, None], [0.5, 0.0]]) == 0
+
+
+def test_after_one_lesson_nothing_can_have_been_forgotten() -> None:
+    assert (metrics.forgetting([[0.5]]), metrics.bwt([[0.5]])) == (None, None)
+
+
+def test_a_task_without_queries_counts_nowhere() -> None:
+    matrix: metrics.Matrix = [[None, 0.5, None], [None, 0.4, 0.6]]
+    assert metrics.final(matrix) == pytest.approx(0.5)
+    assert metrics.forgetting(matrix) == pytest.approx(0.1)
+    assert metrics.bwt(matrix) == pytest.approx(-0.1)
+
+
+def test_where_no_task_has_queries_there_is_no_figure() -> None:
+    matrix: metrics.Matrix = [[None, None], [None, None]]
+    assert (metrics.final(matrix), metrics.forgetting(matrix), metrics.bwt(matrix)) == (None, None, None)

@@ -1,0 +1,604 @@
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cli
+import worlds
+from engine.workspace import writing
+
+HIT = {
+    "format",
+    "query",
+    "rank",
+    "score",
+    "log_p",
+    "id",
+    "modality",
+    "task",
+    "tasks",
+    "path",
+    "text",
+    "head",
+}
+
+
+class Told(NamedTuple):
+    """What a run of the command left: its exit status, stdout and stderr."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on stdout."""
+        content: dict[str, Any] = json.loads(self.out)
+        return content
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The objects on stdout, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run: TypeAlias = Callable[..., Told]
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Told]:
+    """Return a function that runs `mneme` with arguments, in an empty folder, and says what came of it."""
+
+    def mneme(*arguments: str | Path, stdin: bytes = b"") -> Told:
+        monkeypatch.setattr(sys, "argv", ["mneme", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii"))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return Told(int(left.value.code or 0), *capsys.readouterr())
+
+    monkeypatch.delenv("MNEME_WORKSPACE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return mneme
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worlds.trained(tmp_path_factory.getbasetemp())
+
+
+def colours(folder: Path, *names: str) -> Path:
+    """Return a folder of plain pictures, each with its colour as caption."""
+    folder.mkdir()
+    for name in names:
+        Image.new("RGB", (32, 24), name).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(f"a {name} picture\n")
+    return folder
+
+
+def is_one_line(told: Told, status: int, message: str) -> bool:
+    return (told.status, told.out, told.err) == (status, "", f"error: {message}\n")
+
+
+# what stands in the page on the command line
+
+
+def test_index_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
+    told = run("index", trained / "sky.npz", "--json")
+    assert told.status == 0
+    assert set(told.json) == {
+        "format",
+        "tasks",
+        "added",
+        "updated",
+        "removed",
+        "unchanged",
+        "skipped",
+        "items",
+        "shards_built",
+        "seconds",
+    }
+    assert (told.json["tasks"], told.json["added"], told.json["shards_built"]) == (["sky"], 30, 2)
+
+
+def test_a_second_index_does_nothing(run: Run, trained: Path) -> None:
+    run("index", trained / "sky.npz")
+    again = run("index", trained / "sky.npz", "--json").json
+    assert (again["added"], again["updated"], again["removed"], again["unchanged"]) == (0, 0, 0, 30)
+    assert again["shards_built"] == 0
+
+
+def test_a_dry_run_says_what_would_be_added_and_leaves_no_workspace(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    assert run("index", trained / "sky.npz", "--dry-run", "--json").json["added"] == 30
+    assert not (tmp_path / ".mneme").exists()
+
+
+def train(run: Run, source: Path, *more: str) -> Told:
+    return run("train", source, "-t", "sky", "--epochs", "2", "--head", "linear", *more)
+
+
+def test_train_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
+    told = train(run, trained / "sky.npz", "--json", "--seed", "7")
+    assert set(told.json) == {
+        "format",
+        "task",
+        "lesson",
+        "head",
+        "parent",
+        "method",
+        "loss",
+        "seed",
+        "epochs",
+        "seconds",
+    }
+    assert {
+        key: told.json[key] for key in ("task", "lesson", "head", "parent", "method", "loss", "seed")
+    } == {
+        "task": "sky",
+        "lesson": 1,
+        "head": 1,
+        "parent": 0,
+        "method": "finetune",
+        "loss": "infonce",
+        "seed": 7,
+    }
+    assert [set(epoch) for epoch in told.json["epochs"]] == [{"loss", "val_loss", "val_recall@10"}] * 2
+
+
+def test_train_says_null_where_there_is_nothing_to_measure(run: Run, tmp_path: Path) -> None:
+    source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 6))
+    epochs = train(run, source, "--json").json["epochs"]
+    assert {(epoch["val_loss"], epoch["val_recall@10"]) for epoch in epochs} == {(None, None)}
+
+
+def test_query_prints_one_object_a_line_with_the_keys_it_promises(run: Run, trained: Path) -> None:
+    told = run("query", "a dog and a cat", "-w", trained, "-k", "4", "--json")
+    assert {frozenset(line) for line in told.lines} == {frozenset(HIT)}
+    assert [(line["query"], line["rank"]) for line in told.lines] == [(0, 1), (0, 2), (0, 3), (0, 4)]
+
+
+def test_query_prints_rank_score_task_and_text_for_people(run: Run, trained: Path) -> None:
+    (first, *_) = run("query", "a dog and a cat", "-w", trained, "--to", "text").out.splitlines()
+    rank, score, task, text = first.split("\t")
+    assert (rank, task in worlds.TASKS, text.startswith("a ")) == ("1", True, True)
+    assert -1 <= float(score) <= 1
+
+
+def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
+    told = run("evaluate", "-w", trained, "--json")
+    assert set(told.json) == {"format", "tasks", "lessons", "results"}
+    assert set(told.json["results"][0]) == {
+        "policy",
+        "merge",
+        "query",
+        "target",
+        "task_known",
+        "k",
+        "matrix",
+        "final",
+        "forgetting",
+        "bwt",
+        "queries",
+        "chance",
+    }
+
+
+def test_evaluate_takes_the_policies_it_is_given(run: Run, trained: Path) -> None:
+    told = run("evaluate", "-w", trained, "--policy", "matched", "--k", "2", "--json")
+    assert {(r["policy"], r["k"]) for r in told.json["results"]} == {("matched", 2)}
+
+
+def test_evaluate_prints_a_line_for_each_matrix_for_people(run: Run, trained: Path) -> None:
+    header, *lines = run("evaluate", "-w", trained, "--k", "5").out.splitlines()
+    assert header.split()[:3] == ["policy", "query", "target"]
+    assert len(lines) == 12
+
+
+def test_evaluate_writes_a_csv_beside(run: Run, trained: Path, tmp_path: Path) -> None:
+    run("evaluate", "-w", trained, "--k", "5", "--csv", tmp_path / "out.csv")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 13
+
+
+def test_status_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
+    content = run("status", "-w", trained, "--json").json
+    assert set(content) == {
+        "format",
+        "tasks",
+        "items",
+        "heads",
+        "lessons",
+        "shards",
+        "policy",
+        "backbone",
+        "bytes",
+    }
+    assert content["tasks"][0] == {"task": "sky", "head": 1, "items": {"image": 30, "text": 30}}
+    assert set(content["shards"][0]) == {"task", "modality", "head", "rows", "bytes"}
+    assert content["heads"][0] == {"head": 0, "parent": None, "task": None, "method": None, "loss": None}
+    assert content["heads"][2] == {
+        "head": 2,
+        "parent": 1,
+        "task": "life",
+        "method": "finetune",
+        "loss": "infonce",
+    }
+
+
+def test_status_counts_distinct_items(run: Run, trained: Path) -> None:
+    assert run("status", "-w", trained, "--json").json["items"] == {"image": 89, "text": 90}
+
+
+def test_status_names_every_task_for_people(run: Run, trained: Path) -> None:
+    out = run("status", "-w", trained).out
+    assert [line.split()[:2] for line in out.splitlines()[-3:]] == [
+        ["sky", "v0001"],
+        ["life", "v0002"],
+        ["places", "v0003"],
+    ]
+
+
+def test_methods_lists_every_loss_and_method_with_its_defaults(run: Run) -> None:
+    listed = {one["name"]: one for one in run("methods", "--json").json["methods"]}
+    assert {"infonce", "triplet", "finetune", "joint", "joint-intra", "experts"} <= set(listed)
+    assert listed["triplet"]["options"]["triplet.margin"] == 0.05
+
+
+def test_methods_of_one_name_tells_of_that_one(run: Run) -> None:
+    assert run("methods", "triplet").out.startswith("triplet (loss): Bidirectional ranking loss")
+
+
+def test_a_hyper_parameter_can_be_set(run: Run, trained: Path) -> None:
+    wide = train(run, trained / "sky.npz", "--json", "--loss", "triplet", "--set", "triplet.margin=9")
+    assert wide.json["epochs"][0]["loss"] > 10
+
+
+# asking
+
+
+def test_known_tasks_and_policies_can_be_chosen(run: Run, trained: Path) -> None:
+    told = run("query", "a dog", "-w", trained, "-t", "life", "--policy", "reindex", "--json")
+    assert {(line["task"], line["head"]) for line in told.lines} == {("life", 3)}
+
+
+def test_a_dash_reads_one_query_a_line(run: Run, trained: Path) -> None:
+    told = run("query", "-", "-w", trained, "-k", "2", "--json", stdin=b"a dog\n\na star\n")
+    assert [(line["query"], line["rank"]) for line in told.lines] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+
+
+def test_a_dash_reads_utf_8_whatever_the_locale(run: Run, trained: Path) -> None:
+    told = run("query", "-", "-w", trained, "-k", "1", stdin="un café\n".encode())
+    assert (told.status, told.err) == (0, "")
+
+
+def test_a_line_that_is_no_utf_8_is_one_line(run: Run, trained: Path) -> None:
+    told = run("query", "-", "-w", trained, stdin=b"caf\xe9\n")
+    assert is_one_line(told, 1, "text holds a lone surrogate, which is no character")
+
+
+def test_an_empty_stream_of_queries_has_no_answers(run: Run, trained: Path) -> None:
+    assert run("query", "-", "-w", trained) == Told(0, "", "")
+
+
+def test_paths_prints_the_paths_alone(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "colours", "red", "blue")
+    run("index", folder, "--backbone", "builtin")
+    told = run("query", "a red picture", "--paths")
+    assert sorted(told.out.splitlines()) == [str(folder / "blue.png"), str(folder / "red.png")]
+
+
+def test_paths_prints_texts_where_there_is_no_path(run: Run, trained: Path) -> None:
+    told = run("query", "a dog", "--to", "text", "-w", trained, "--paths", "-k", "1")
+    assert told.out.startswith("a ")
+    assert "\t" not in told.out
+
+
+def test_a_picture_is_asked_with_by_its_path(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "colours", "red", "blue")
+    run("index", folder, "--backbone", "builtin")
+    (hit,) = run("query", folder / "red.png", "--to", "image", "-k", "1", "--json").lines
+    assert (hit["path"], hit["text"], round(hit["score"], 6)) == (str(folder / "red.png"), None, 1)
+
+
+def test_a_lowest_score_leaves_out_what_is_below(run: Run, trained: Path) -> None:
+    scores = [line["score"] for line in run("query", "a dog", "-w", trained, "-k", "9", "--json").lines]
+    bar = (scores[3] + scores[4]) / 2
+    told = run("query", "a dog", "-w", trained, "-k", "9", "--json", "--min-score", str(bar))
+    assert [line["score"] for line in told.lines] == scores[:4]
+
+
+def test_an_item_opposite_to_the_query_is_not_lost(run: Run, trained: Path, tmp_path: Path) -> None:
+    rows = [replace(row, image=-row.image) for row in worlds.rows("sky", 30)]
+    worlds.index(tmp_path, worlds.save(tmp_path / "both.npz", worlds.rows("sky", 30)))
+    image = np.stack([row.image for row in [*worlds.rows("sky", 30), *rows]])
+    np.savez(tmp_path / "opposites.npz", image=image)
+    worlds.index(tmp_path / "other", tmp_path / "opposites.npz")
+    found = worlds.opened(tmp_path / "other")
+    assert len(found.manifest.served.shards) == 1
+    told = run("query", "anything", "-w", tmp_path / "other", "-k", "100", "--json")
+    assert len(told.lines) == 60
+
+
+def test_the_workspace_is_found_from_below_like_git(
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = worlds.copied(trained, tmp_path)
+    (root / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(root / "deep" / "er")
+    assert run("query", "a dog", "-k", "1").status == 0
+
+
+def test_the_environment_names_a_workspace(run: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNEME_WORKSPACE", str(trained))
+    assert run("query", "a dog", "-k", "1").status == 0
+
+
+def test_hits_that_are_chance_are_called_so_once(run: Run, trained: Path) -> None:
+    run("index", trained / "sky.npz")
+    told = run("query", "-", "-k", "1", stdin=b"a dog\na star\n")
+    note = "note: these modalities share no space before the first `mneme train`; hits are chance\n"
+    assert (told.status, told.err) == (0, note)
+
+
+# exit statuses
+
+
+def test_wrong_usage_is_one_line_and_status_2(run: Run) -> None:
+    told = run("query", "--colour", "red")
+    assert (told.status, told.out, told.err.count("\n")) == (2, "", 1)
+    assert "--colour" in told.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["query", "a dog", "-k", "0"],
+        ["query", "a dog", "-k", "many"],
+        ["query", "a dog", "--policy", "best"],
+        ["index"],
+        ["train"],
+        ["tarin"],
+        ["evaluate", "--merge", "best"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_have_status_2_and_no_traceback(run: Run, arguments: list[str]) -> None:
+    told = run(*arguments)
+    assert (told.status, told.out, told.err.count("\n")) == (2, "", 1)
+
+
+def test_an_interrupt_has_status_130(run: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(root: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("indexer.status.status", interrupted)
+    told = run("status", "-w", trained)
+    assert (told.status, told.out, "Traceback" in told.err) == (130, "", False)
+
+
+def test_help_goes_to_stdout_and_is_no_error(run: Run) -> None:
+    told = run("query", "--help")
+    assert (told.status, told.err) == (0, "")
+    assert "--min-score" in told.out
+
+
+# bad input
+
+
+def test_a_missing_source_is_one_line(run: Run, tmp_path: Path) -> None:
+    assert is_one_line(run("index", "gone"), 1, f"no such file or folder: {tmp_path / 'gone'}")
+
+
+def test_a_missing_source_leaves_no_workspace(run: Run, tmp_path: Path) -> None:
+    run("index", "gone")
+    assert not (tmp_path / ".mneme/workspace.json").exists()
+
+
+def test_an_empty_folder_is_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    told = run("index", "empty", "--backbone", "builtin")
+    assert is_one_line(told, 1, f"nothing to read in {tmp_path / 'empty'}")
+
+
+def test_a_truncated_picture_is_skipped_with_one_line(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "colours", "red", "blue")
+    (folder / "blue.png").write_bytes((folder / "blue.png").read_bytes()[:60])
+    told = run("index", folder, "--backbone", "builtin", "--json")
+    assert (told.status, told.json["added"], told.err.count("\n")) == (0, 1, 1)
+    assert told.err.startswith(f"skipped {folder / 'blue.png'}: broken image: ")
+    assert [set(one) for one in told.json["skipped"]] == [{"path", "line", "reason"}]
+
+
+def test_quiet_does_not_name_what_was_skipped(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "colours", "red", "blue")
+    (folder / "blue.png").write_bytes(b"")
+    assert run("index", folder, "--backbone", "builtin", "-q").err == ""
+
+
+def test_a_wrong_row_is_skipped_with_file_and_line(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "words.jsonl"
+    table.write_text('{"text": "one"}\n{"text": 2}\n{"text": "three"}\n')
+    told = run("index", table, "--backbone", "builtin")
+    assert (told.status, told.err) == (0, f"skipped {table} line 2: text is not a string\n")
+
+
+def test_a_file_of_wrong_rows_alone_is_an_error_with_the_first_reason(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "words.jsonl"
+    table.write_text('{"text": 1}\n{"text": 2}\n')
+    told = run("index", table, "--backbone", "builtin")
+    reason = f"nothing in {table} could be read: {table} line 1: text is not a string (2 skipped)"
+    assert is_one_line(told, 1, reason)
+
+
+def test_a_query_where_there_is_no_workspace_is_one_line(run: Run) -> None:
+    told = run("query", "a dog")
+    assert told.status == 1
+    assert told.err.startswith("error: no workspace here or above; make one with `mneme index SOURCE`")
+
+
+def test_a_text_query_on_a_workspace_without_pictures_is_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_text("text\none\ntwo\n")
+    run("index", "words.csv", "--backbone", "builtin")
+    message = "no image in the index; the index holds: text (choose one with --to)"
+    assert is_one_line(run("query", "one"), 1, message)
+
+
+def test_an_unknown_task_is_one_helpful_line(run: Run, trained: Path) -> None:
+    told = run("query", "a dog", "-w", trained, "--task", "animal")
+    assert is_one_line(told, 1, "no task 'animal' in the index; tasks are: sky, life, places")
+
+
+def test_training_an_unknown_task_is_one_helpful_line(run: Run, trained: Path, tmp_path: Path) -> None:
+    told = run("train", "-t", "animal", "-w", worlds.copied(trained, tmp_path))
+    message = "no task 'animal' is stored; tasks are: life, places, sky (give a SOURCE that holds it)"
+    assert is_one_line(told, 1, message)
+
+
+def test_a_picture_that_is_not_there_is_one_line(run: Run, trained: Path) -> None:
+    told = run("query", "dog.jpg", "-w", trained)
+    assert is_one_line(told, 1, "no such file: dog.jpg (to search for the words: --text)")
+
+
+def test_a_truncated_picture_to_search_with_is_one_line(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "colours", "red", "blue")
+    run("index", folder, "--backbone", "builtin")
+    (tmp_path / "half.png").write_bytes((folder / "red.png").read_bytes()[:60])
+    told = run("query", "half.png")
+    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
+    assert told.err.startswith("error: the image of the query cannot be used: broken image: ")
+
+
+def test_a_workspace_of_a_newer_format_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    manifest = root / ".mneme/workspace.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
+    told = run("query", "a dog", "-w", root)
+    assert is_one_line(told, 1, f"{manifest} has format 99; this mneme reads up to 1: upgrade mneme")
+
+
+def test_another_backbone_than_the_recorded_one_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    told = run("index", trained / "sky.npz", "-w", root, "--backbone", "image=builtin")
+    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
+    assert told.err.startswith("error: this workspace's image backbone is features, not builtin")
+
+
+def test_a_second_writer_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    with writing(root / ".mneme"):
+        told = run("index", trained / "sky.npz", "-w", root)
+    message = f"another mneme is writing to {root / '.mneme'}; wait until it ends (searching goes on)"
+    assert is_one_line(told, 1, message)
+
+
+def test_a_reader_does_not_wait_for_a_writer(run: Run, trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    with writing(root / ".mneme"):
+        assert run("query", "a dog", "-w", root, "-k", "1").status == 0
+
+
+def test_a_workspace_that_is_a_file_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = run("index", trained / "sky.npz", "-w", tmp_path / "file")
+    assert told.status == 1
+    assert told.err.startswith(f"error: cannot write to {tmp_path / 'file'}")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("margin", "--set takes NAME=VALUE, not 'margin'"),
+        (
+            "margin=1",
+            "no hyper-parameter 'margin' here; valid are: infonce.temperature, infonce.anchor",
+        ),
+        ("infonce.temperature=warm", "infonce.temperature takes a number, not 'warm'"),
+    ],
+)
+def test_a_wrong_hyper_parameter_is_one_line(run: Run, trained: Path, given: str, message: str) -> None:
+    assert is_one_line(train(run, trained / "sky.npz", "--set", given), 1, message)
+
+
+def test_a_step_too_far_is_one_line_and_no_lesson(run: Run, trained: Path) -> None:
+    told = train(run, trained / "sky.npz", "--lr", "1e30")
+    assert told.status == 1
+    assert told.err.endswith("nothing was kept; try a smaller --lr\n")
+    assert run("status", "--json").json["lessons"] == []
+
+
+@pytest.mark.parametrize("task", ["all", "auto", "..", "a\x1b[31m", ""])
+def test_a_task_name_that_could_not_be_asked_for_is_one_line(
+    run: Run, trained: Path, tmp_path: Path, task: str
+) -> None:
+    told = run("index", trained / "sky.npz", "--task", task, "-w", worlds.copied(trained, tmp_path))
+    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
+
+
+def test_an_unknown_method_name_is_refused_with_those_there_are(run: Run) -> None:
+    told = run("methods", "tripplet")
+    assert told.err.startswith("error: no loss or method 'tripplet'; there are: infonce, triplet")
+
+
+def test_a_csv_that_cannot_be_written_is_one_line(run: Run, trained: Path) -> None:
+    told = run("evaluate", "-w", trained, "--csv", "gone/out.csv")
+    assert is_one_line(told, 1, "cannot write gone/out.csv: no such file or directory")
+
+
+# what reaches a terminal
+
+EVIL = "red \x1b[31m alarm \x07\u202e"
+
+
+def test_control_characters_of_a_text_are_never_printed_raw(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "words.jsonl").write_text(json.dumps({"text": EVIL}) + "\n")
+    run("index", "words.jsonl", "--backbone", "builtin")
+    told = run("query", "red", "--to", "text")
+    assert told.out.rstrip("\n").endswith(r"red \x1b[31m alarm \x07\u202e")
+
+
+def test_control_characters_of_a_text_are_escaped_in_json(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "words.jsonl").write_text(json.dumps({"text": EVIL}) + "\n")
+    run("index", "words.jsonl", "--backbone", "builtin")
+    told = run("query", "red", "--to", "text", "--json")
+    assert told.lines[0]["text"] == EVIL
+    assert told.out.rstrip("\n").isprintable()
+
+
+def test_control_characters_of_a_query_are_never_printed_raw(run: Run, trained: Path) -> None:
+    told = run("query", "red\x1b[31m.png", "-w", trained)
+    assert told.err == "error: no such file: red\\x1b[31m.png (to search for the words: --text)\n"
+
+
+def test_control_characters_of_a_file_name_are_never_printed_raw(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "colours", "red")
+    (folder / "\x1b[31m\n.png").write_bytes(b"")
+    told = run("index", folder, "--backbone", "builtin")
+    assert told.err == f"skipped {folder}/\\x1b[31m\\n.png: empty file\n"
+
+
+def test_nothing_but_results_goes_to_stdout(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "colours", "red", "blue")
+    (folder / "blue.png").write_bytes(b"")
+    assert len(run("index", folder, "--backbone", "builtin", "--json").out.splitlines()) == 1
+
+
+def test_what_succeeds_without_a_hitch_is_silent_on_stderr(run: Run, trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    told = [
+        run("index", trained / "sky.npz", "-w", root),
+        run("query", "a dog", "-w", root),
+        run("evaluate", "-w", root),
+        run("train", "-t", "sky", "--epochs", "1", "-w", root),
+        run("status", "-w", root),
+    ]
+    assert [(one.status, one.err) for one in told] == [(0, "")] * 5
