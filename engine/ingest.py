@@ -70,7 +70,8 @@ def ingest(
     with loader.store.writing() as txn:
         for key in gone:
             txn.remove_row(key)
-        txn.drop_unused()
+        if gone or run.report.added or run.report.updated:
+            txn.drop_unused()
     run.report.removed = len(gone)
     return run.report
 

@@ -196,9 +196,9 @@ class Writer:
         For the end of a run: an item that one row has let go may be about to be named by another.
         """
         items, uses = self._txn.cursor(self._items), self._txn.cursor(self._uses)
-        unused = [key for key in items.iternext(values=False) if not uses.set_key(key)]
+        used = set(uses.iternext_nodup(values=False))
         features = self._txn.cursor(self._features)
-        for key in unused:
+        for key in [key for key in items.iternext(values=False) if key not in used]:
             self._txn.delete(key, db=self._items)
             found = features.set_range(key)
             while found and features.key().startswith(key):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FakeBackbone
 
+from conftest import FakeBackbone
 from engine.errors import Unreadable, UserError
 from engine.ingest import Report, ingest, preview
 from engine.loading import CHUNK, Loader

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import WIDTH, FakeBackbone
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
+from conftest import WIDTH, FakeBackbone
 from engine import query
 from engine.embed import Embedder
 from engine.errors import Unreadable, UserError

@@ -60,6 +60,25 @@ def test_search_for_a_row_that_stands_40_times_lists_its_copies_by_id() -> None:
     assert found.ids[0].tolist() == brute(vectors, vectors[0], 10)
 
 
+@dataclass
+class Backwards:
+    """What stands for an index that proposes the largest row first among ties, and float32 noise among near ties."""
+
+    vectors: NDArray[np.float32]
+
+    def search(self, queries: NDArray[np.float32], width: int) -> tuple[Any, Any]:
+        scores = (queries @ self.vectors.T).round(6)
+        order = np.lexsort((-np.arange(len(self.vectors))[None] + 0 * scores, -scores), axis=1)[:, :width]
+        return np.take_along_axis(scores, order, 1).astype(np.float32), order
+
+
+@pytest.mark.parametrize("k", [1, 5, 32, 60])
+def test_ties_beyond_the_margin_are_all_proposed_before_any_is_chosen(k: int) -> None:
+    vectors = crowded()
+    found = replace(make(vectors), index=Backwards(vectors)).search(vectors[:1], k)
+    assert found.ids[0].tolist() == brute(vectors, vectors[0], k)
+
+
 def test_rows_that_differ_in_the_seventh_digit_are_told_apart() -> None:
     vectors = np.repeat(unit(1), 60, axis=0)
     vectors[50, 0] += np.float32(2e-7) * np.sign(vectors[50, 0])

@@ -325,6 +325,20 @@ def test_a_late_modality_leaves_the_other_branches_alone(tmp_path: Path, sky: Pa
     assert torch.equal(tensors(tmp_path, 2)[name], tensors(tmp_path, 1)[name])
 
 
+@pytest.mark.parametrize(("seeds", "alike"), [((5, 5), True), ((5, 6), False)])
+def test_a_late_branch_is_initialised_from_the_seed_of_its_lesson(
+    tmp_path: Path, sky: Path, seeds: tuple[int, int], alike: bool
+) -> None:
+    late = replace(SETTINGS, task="life", form=None, lr=1e-9)
+    for seed, root in zip(seeds, (tmp_path / "one", tmp_path / "other"), strict=True):
+        learn(root, replace(SETTINGS, form="mlp"), sky)
+        learn(root, replace(late, seed=seed), depth(tmp_path))
+    one, other = (
+        tensors(root, 2)["layers.depth.0.weight"] for root in (tmp_path / "one", tmp_path / "other")
+    )
+    assert torch.allclose(one, other, atol=1e-4) == alike
+
+
 def test_a_rare_modality_is_not_moved_by_batches_that_lack_it(tmp_path: Path) -> None:
     path, rows = tmp_path / "sky.npz", worlds.rows("sky", 12)
     deep = np.full((12, 5), np.nan)
