@@ -18,6 +18,7 @@ from engine.types import (
     Gallery,
     HeadForm,
     Hit,
+    Keep,
     LossName,
     MergeName,
     MethodName,
@@ -74,12 +75,15 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Bring a collection into the index: add what is new, re-read what changed, drop what is gone."""
+    from engine import backbones
     from engine import workspace as workspaces
+
+    root = workspaces.place(workspace)
+    backbones.check(backbone or [])
     from engine.device import resolve
     from engine.opening import Wish
     from indexer import index as indexing
 
-    root = workspaces.place(workspace)
     if dry_run:
         done = indexing.dry_run(root, source, task=task)
     else:
@@ -129,6 +133,9 @@ def train(
     patience: Annotated[
         int, typer.Option(help="Epochs without progress before stopping; 0: never.")
     ] = Settings.patience,
+    keep: Annotated[
+        Keep, typer.Option(help="End with the epoch of best validation loss, or the last.")
+    ] = Settings.keep,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, e.g. triplet.margin=0.1.")
     ] = None,
@@ -142,7 +149,11 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Teach the newest head a task; what is served changes with the next `mneme index`."""
+    from engine import backbones
     from engine import workspace as workspaces
+
+    root = workspaces.place(workspace)
+    backbones.check(backbone or [])
     from engine.device import resolve
     from engine.opening import Wish
     from training import lesson as lessons
@@ -160,6 +171,7 @@ def train(
         temperature=temperature,
         weight_decay=weight_decay,
         patience=patience,
+        keep=keep,
         seed=seed,
         options=parse_options(set_ or []),
     )
@@ -168,7 +180,7 @@ def train(
         progress_bar("training", "epochs", shown=not quiet) as bar,
     ):
         done, reports = lessons.learn(
-            workspaces.place(workspace),
+            root,
             source or [],
             Wish(backbone or (), dim, note),
             settings,

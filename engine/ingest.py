@@ -182,6 +182,7 @@ class _Run:
             row.labels,
             items,
             {modality: str(path) for modality, path in row.media.items()},
+            row.other,
         )
 
     def refuse_empty(self) -> None:

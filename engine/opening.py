@@ -10,6 +10,7 @@ from engine.backbones import Backbone
 from engine.backbones.features import FeatureFile
 from engine.errors import Unreadable, UserError
 from engine.sources import open_source
+from engine.sources.row import Collection
 from engine.types import Modality
 from engine.workspace import Encoder, Manifest, Workspace, open_at
 
@@ -59,45 +60,42 @@ class Wish:
 
 def enter(root: Path, sources: Sequence[Path], wish: Wish, device: str) -> tuple[Workspace, Encoders]:
     """Open the workspace, or make it; either way it has a backbone for what the sources bring."""
-    brought = _brought(sources)
+    collections = [open_source(source) for source in sources]
     exists = (root / "workspace.json").is_file()
     known = dict(open_at(root).manifest.backbones) if exists else {}
-    encoders = Encoders(known, device)
-    chosen = _chosen(wish, brought, encoders)
-    records = {m: Encoder(b.spec, b.id, b.widths[m]) for m, b in chosen.items()} | known
-    if exists:
-        workspace = open_at(root)
-        if wish.width not in (None, workspace.manifest.width):
-            raise UserError(
-                f"this workspace has width {workspace.manifest.width}, not {wish.width}: it is fixed when made"
-            )
-        if records != known:
-            workspace = workspace.with_manifest(replace(workspace.manifest, backbones=records))
-    else:
-        if wish.width is not None and wish.width < 1:
-            raise UserError(f"--dim must be at least 1, not {wish.width}")
-        width = wish.width or min(record.width for record in records.values())
-        manifest = Manifest(width, _aligned(chosen), records)
-        workspace = Workspace(root, manifest).with_manifest(manifest)
+    chosen = _chosen(wish, collections, Encoders(known, device))
+    records = known | {m: Encoder(b.spec, b.id, b.widths[m]) for m, b in chosen.items()}
+    workspace = _extended(root, wish, records) if exists else _made(root, wish, chosen, records)
     loaded = {b.spec: b for b in chosen.values() if b.spec != "features"}
     return workspace, Encoders(records, device, loaded)
 
 
-def _brought(sources: Sequence[Path]) -> dict[Modality, int]:
-    """Return the widths of the modalities whose features the sources bring themselves."""
-    widths: dict[Modality, int] = {}
-    for source in sources:
-        widths |= open_source(source).widths
-    return widths
+def _extended(root: Path, wish: Wish, records: Mapping[Modality, Encoder]) -> Workspace:
+    workspace = open_at(root)
+    manifest = workspace.manifest
+    if wish.width not in (None, manifest.width):
+        raise UserError(f"this workspace has width {manifest.width}, not {wish.width}: it is fixed when made")
+    if records == manifest.backbones:
+        return workspace
+    return workspace.with_manifest(replace(manifest, backbones=records))
 
 
-def _chosen(wish: Wish, brought: Mapping[Modality, int], encoders: Encoders) -> dict[Modality, Backbone]:
+def _made(root: Path, wish: Wish, chosen: Chosen, records: Mapping[Modality, Encoder]) -> Workspace:
+    if wish.width is not None and wish.width < 1:
+        raise UserError(f"--dim must be at least 1, not {wish.width}")
+    width = wish.width or min(record.width for record in records.values())
+    manifest = Manifest(width, _aligned(chosen), records)
+    return Workspace(root, manifest).with_manifest(manifest)
+
+
+def _chosen(wish: Wish, collections: Sequence[Collection], encoders: Encoders) -> dict[Modality, Backbone]:
     """Return the backbones of the modalities that the workspace does not know yet."""
     known = encoders.records
+    brought = {m: width for collection in collections for m, width in collection.widths.items()}
     chosen: dict[Modality, Backbone] = {
         m: FeatureFile(m, width) for m, width in brought.items() if m not in known
     }
-    for spec in wish.specs or ([] if known else [_default(wish, brought)]):
+    for spec in wish.specs or ([] if known else _default(wish, collections)):
         modality, _, name = spec.rpartition("=") if "=" in spec.split(":")[0] else ("", "", spec)
         if name == "features":
             continue
@@ -115,10 +113,14 @@ def _chosen(wish: Wish, brought: Mapping[Modality, int], encoders: Encoders) -> 
     return chosen
 
 
-def _default(wish: Wish, brought: Mapping[Modality, int]) -> str:
-    spec = backbones.default(needs_images=not brought)
+def _default(wish: Wish, collections: Sequence[Collection]) -> list[str]:
+    """Return the specs of a new workspace that was asked for none; features need none, their texts one."""
+    if collections and all(collection.encoded is not None for collection in collections):
+        needed = {modality for collection in collections for modality in collection.encoded or ()}
+        return [f"{modality}=builtin" for modality in sorted(needed)]
+    spec = backbones.default()
     wish.note(f"backbone: {spec} (name another with --backbone when a workspace is made)")
-    return spec
+    return [spec]
 
 
 def _same(encoders: Encoders, spec: str) -> Backbone | None:

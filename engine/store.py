@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,6 +35,7 @@ class StoredRow:
         name: what tells the row from the others of its source and task.
         named: whether the row itself named its task.
         files: absolute path of each modality's file.
+        other: the fields of the row that mean nothing to mneme.
     """
 
     source: str
@@ -45,6 +46,7 @@ class StoredRow:
     labels: tuple[str, ...]
     items: Mapping[Modality, tuple[ItemId, ...]]
     files: Mapping[Modality, str]
+    other: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def key(self) -> bytes:

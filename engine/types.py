@@ -19,6 +19,7 @@ MergeName = Literal["raw"]
 Relevance = Literal["pair", "label"]
 Gallery = Literal["test", "train", "all"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+Keep = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Settings:
         modalities: those to train; none named: all that the task's pairs hold.
         lr: the step size. temperature: what a loss divides cosines by.
         patience: epochs without a better validation loss before training stops; 0: never.
+        keep: the epoch of lowest validation loss (the last where too few pairs can tell), or the last.
         options: hyper-parameters of the loss and of the links, by name (`triplet.margin`).
     """
 
@@ -126,5 +128,6 @@ class Settings:
     temperature: float = 0.07
     weight_decay: float = 1e-2
     patience: int = 0
+    keep: Keep = "best"
     seed: int = 0
     options: Mapping[str, int | float | str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -95,30 +96,29 @@ def find(start: Path) -> Path | None:
     return None
 
 
-def locate(given: Path | None) -> Path | None:
-    """Return the `.mneme` that a command works on: the one given, MNEME_WORKSPACE's, or one above."""
-    named = given or (Path(os.environ["MNEME_WORKSPACE"]) if os.environ.get("MNEME_WORKSPACE") else None)
-    if named is None:
-        return find(Path.cwd())
-    root = named.absolute() / FOLDER
-    return root if (root / "workspace.json").is_file() else None
+def locate(given: Path | None) -> Path:
+    """Return the `.mneme` that a command reads: the one given, MNEME_WORKSPACE's, or the nearest above."""
+    root = place(given)
+    if not (root / "workspace.json").is_file():
+        named = given or os.environ.get("MNEME_WORKSPACE")
+        raise UserError(
+            f"no workspace in {named}; make one there with `mneme index SOURCE --workspace {named}`"
+            if named
+            else "no workspace here or above; make one with `mneme index SOURCE`, or name one with --workspace DIR"
+        )
+    return root
 
 
 def place(given: Path | None) -> Path:
     """Return where a command that may create a workspace keeps it."""
-    found = locate(given)
-    if found is not None:
-        return found
-    folder = given or Path(os.environ.get("MNEME_WORKSPACE") or Path.cwd())
-    return folder.absolute() / FOLDER
+    named = given or (Path(os.environ["MNEME_WORKSPACE"]) if os.environ.get("MNEME_WORKSPACE") else None)
+    if named is not None:
+        return named.absolute() / FOLDER
+    return find(Path.cwd()) or Path.cwd() / FOLDER
 
 
-def open_at(root: Path | None) -> Workspace:
+def open_at(root: Path) -> Workspace:
     """Read a workspace; queries need nothing else."""
-    if root is None:
-        raise UserError(
-            "no workspace here or above; make one with `mneme index SOURCE`, or name one with --workspace DIR"
-        )
     path = root / "workspace.json"
     try:
         content = json.loads(path.read_bytes())
@@ -134,6 +134,7 @@ def open_at(root: Path | None) -> Workspace:
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
     """Hold the workspace's writer lock; the system frees it when its holder dies."""
+    made = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(root / "lock")
@@ -148,6 +149,8 @@ def writing(root: Path) -> Iterator[None]:
         disk.drop_drafts(root)
         yield
     finally:
+        if made and not (root / "workspace.json").exists():  # what was asked for came to nothing
+            shutil.rmtree(root, ignore_errors=True)
         lock.release()
 
 

@@ -220,7 +220,7 @@ def to_json(evaluation: Evaluation, results: Sequence[Result]) -> Mapping[str, o
 
 
 @contextmanager
-def open_evaluation(root: Path | None, setting: Setting, *, device: str = "cpu") -> Iterator[Evaluation]:
+def open_evaluation(root: Path, setting: Setting, *, device: str = "cpu") -> Iterator[Evaluation]:
     """Open a workspace for evaluation."""
     workspace = open_at(root)
     with Store(workspace.store) as store:

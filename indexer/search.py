@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.embed import Embedder
-from engine.errors import UserError
+from engine.errors import UserError, Vanished
 from engine.media import clean_text, modality_of
 from engine.merge import MERGES
 from engine.opening import Encoders
@@ -51,6 +51,16 @@ class Index:
         self, parts: Sequence[Part], target: Modality, k: int, *, task: str = "all", merge: MergeName = "raw"
     ) -> list[Hit]:
         """Return the K items of the target modality nearest to a query of one or more parts."""
+        try:
+            asked = self._asked(parts, target, task)
+        except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
+            self.workspace = open_at(self.workspace.root)
+            self._open.clear()
+            asked = self._asked(parts, target, task)
+        return hits(rank(asked, k, MERGES[merge]), asked, self.store)
+
+    def _asked(self, parts: Sequence[Part], target: Modality, task: str) -> list[Asked]:
+        """Return the shards to ask and the queries put to each."""
         plan = self._plan()
         wanted = [one for one in self._tasks(task) if self._members(one, target)]
         if not wanted:
@@ -63,7 +73,7 @@ class Index:
                 queries[placement.queries] = compose(self.embedder, placement.queries, parts)
             found = self._shard(ShardKey(name, target, placement.items))
             asked.append(Asked(found, queries[placement.queries]))
-        return hits(rank(asked, k, MERGES[merge]), asked, self.store)
+        return asked
 
     def _plan(self) -> Plan:
         manifest = self.workspace.manifest
@@ -94,23 +104,21 @@ class Index:
         return self._open[key]
 
     def _read(self, key: ShardKey) -> Shard:
+        backbone = self.workspace.manifest.backbones[key.modality].id
         members: Mapping[int, ServedShard] = {
             one.key.head: one for one in self._members(key.task, key.modality)
         }
         if key.head in members:
-            return shard.read(self.workspace.shards / members[key.head].path, key)
+            return shard.read(self.workspace.shards / members[key.head].path, key, backbone)
         (other,) = members.values()
-        held = shard.read(self.workspace.shards / other.path, other.key).ids
-        backbone = self.workspace.manifest.backbones[key.modality].id
+        held = shard.read(self.workspace.shards / other.path, other.key, backbone).ids
         ids = [id.decode() for id in held if self.store.has_features(id.decode(), backbone)]
         vectors = np.concatenate(list(self.embedder.blocks(self.store, key.head, key.modality, ids)))
         return shard.build(key, ids, vectors)
 
 
 @contextmanager
-def open_index(
-    root: Path | None, *, device: str = "cpu", policy: PolicyName | None = None
-) -> Iterator["Answers"]:
+def open_index(root: Path, *, device: str = "cpu", policy: PolicyName | None = None) -> Iterator["Answers"]:
     """Open what is served for any number of queries."""
     workspace = open_at(root)
     with Store(workspace.store) as store:

@@ -15,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from engine import disk
-from engine.errors import UserError
+from engine.errors import UserError, Vanished
 from engine.merge import DECIMALS, Candidates, Ids
 from engine.types import ItemId, ShardKey
 
@@ -77,12 +77,15 @@ class Shard:
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Score the proposed rows (Q, n) exactly and keep the k best."""
         exact = np.empty(rows.shape, np.float64)
-        step = max(1, BLOCK_NUMBERS // (rows.shape[1] * self.vectors.shape[1]))
+        at_once = max(1, BLOCK_NUMBERS // self.vectors.shape[1])
+        step = max(1, at_once // max(1, rows.shape[1]))
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
-            candidates = self.vectors[rows[block]].astype(np.float64)  # (q, n, E)
-            scores = np.einsum("qe,qne->qn", queries[block].astype(np.float64), candidates)
-            exact[block] = scores.clip(-1, 1)  # rows are of length 1 to seven digits only
+            for left in range(0, rows.shape[1], at_once):
+                part = slice(left, left + at_once)
+                candidates = self.vectors[rows[block, part]].astype(np.float64)  # (q, n, E)
+                scores = np.einsum("qe,qne->qn", queries[block].astype(np.float64), candidates)
+                exact[block, part] = scores.clip(-1, 1)  # rows are of length 1 to seven digits only
         # rows stand in the order of item ids, so a smaller row is a smaller id
         best = np.lexsort((rows, -exact.round(DECIMALS)), axis=1)[:, :k]
         return np.take_along_axis(exact, best, 1), np.take_along_axis(rows, best, 1)
@@ -156,11 +159,12 @@ def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
     return len(vectors) + len(stats)
 
 
-def read(folder: Path, key: ShardKey) -> Shard:
+def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
     """Open a shard, its vectors mapped from the file; one that is not what the manifest says is an error."""
     faiss = load_faiss()
     facts = read_facts(folder)
-    if {name: facts[name] for name in vars(key)} != vars(key):
+    expected = {**vars(key), "backbone": backbone}
+    if {name: facts[name] for name in expected} != expected or not folder.name.endswith(facts["digest"][:8]):
         raise UserError(f"{folder} holds another shard than the manifest says; {MEND}")
     stats = safetensors.numpy.load(_checked_stats(folder, facts))
     index = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
@@ -187,8 +191,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """Read what stands beside a shard's vectors."""
     try:
         facts: dict[str, Any] = json.loads((folder / "shard.json").read_bytes())
+    except FileNotFoundError:
+        raise Vanished(f"{folder} is gone: run `mneme index` on the source again") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {folder / 'shard.json'}: {error}; ask again, or {MEND}") from None
+        raise UserError(f"cannot read {folder / 'shard.json'}: {error}; {MEND}") from None
     if facts["format"] > FORMAT:
         raise UserError(f"{folder} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
     return facts

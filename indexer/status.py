@@ -10,7 +10,7 @@ from indexer import build, shard
 from indexer.policy import POLICIES
 
 
-def status(root: Path | None) -> dict[str, Any]:
+def status(root: Path) -> dict[str, Any]:
     """Return tasks, items, heads, lessons, shards, policy and bytes on disk."""
     workspace = open_at(root)
     with Store(workspace.store) as store:

@@ -319,7 +319,7 @@ def test_a_lowest_score_leaves_out_what_is_below(run: Run, trained: Path) -> Non
 def test_an_item_opposite_to_the_query_is_not_lost(run: Run, tmp_path: Path) -> None:
     pictures = np.stack([row.image for row in worlds.rows("sky", 40)])
     np.savez(tmp_path / "opposites.npz", image=np.concatenate([pictures, -pictures]))
-    worlds.index(tmp_path, tmp_path / "opposites.npz")
+    run("index", tmp_path / "opposites.npz", "--backbone", "text=builtin")
     told = run("query", "anything", "-k", "100", "--json")
     assert len(told.lines) == 80
 

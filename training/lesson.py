@@ -62,10 +62,12 @@ def train(
         head.to(device),
         Material(
             _collect(workspace, store, settings, train_pairs, modalities),
-            _collect(workspace, store, settings, _validation(joined), modalities),
+            _collect(workspace, store, settings, _validation(joined, train_pairs), modalities),
         ),
         Objective(loss, links),
-        Course(settings.epochs, settings.lr, settings.batch_size, settings.patience, settings.seed),
+        Course(
+            settings.epochs, settings.lr, settings.batch_size, settings.patience, settings.keep, settings.seed
+        ),
         on_epoch,
     )
     lesson = _next_lesson(workspace, settings.task)
@@ -94,6 +96,7 @@ def learn(
     on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None,
 ) -> tuple[Outcome, list[Report]]:
     """Store what the sources hold of the task, then train it."""
+    settings = methods.settled(settings)
     _check(settings)
     with writing(root):
         workspace, encoders = enter(root, sources, wish, device)
@@ -194,8 +197,14 @@ def _collect(
     return found
 
 
-def _validation(joined: Sequence[Pair]) -> list[Pair]:
-    return [pair for pair in joined if pair.split == "val"][:MOST_VALIDATION]
+def _validation(joined: Sequence[Pair], trained: Sequence[Pair]) -> list[Pair]:
+    """Return the validation pairs in the order of their keys, which mixes tasks as training does.
+
+    Where they lack a modality that is trained they cannot judge, and there are none.
+    """
+    held = sorted((pair for pair in joined if pair.split == "val"), key=lambda pair: pair.key)
+    lacking = {m for pair in trained for m in pair.items} - {m for pair in held for m in pair.items}
+    return [] if lacking else held[:MOST_VALIDATION]
 
 
 def _next_lesson(workspace: Workspace, task: str) -> Lesson:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -77,6 +77,17 @@ def loss(settings: Settings) -> Loss:
         short = name.partition(".")[2]
         chosen[short] = _checked(function, name, value, known[short])
     return partial(function, **chosen)
+
+
+def settled(settings: Settings) -> Settings:
+    """Return settings that name the temperature once, where `--set infonce.temperature=X` named it again."""
+    name = f"{settings.loss}.temperature"
+    if name not in settings.options:
+        return settings
+    rest = {option: value for option, value in settings.options.items() if option != name}
+    function = LOSSES[settings.loss]
+    value = float(_checked(function, name, settings.options[name], options(function)["temperature"]))
+    return replace(settings, temperature=value, options=rest)
 
 
 def options(function: Callable[..., object]) -> dict[str, int | float | str]:

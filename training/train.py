@@ -9,7 +9,17 @@ from torch import Tensor
 
 from engine.errors import UserError
 from engine.head import Head
-from training.gradient import Gradient, Loss, Strategy, compose, loss_gradient, weighted_mean
+from engine.types import Keep
+from training.gradient import (
+    Batch,
+    Gradient,
+    GradientFn,
+    Loss,
+    Strategy,
+    compose,
+    loss_gradient,
+    weighted_mean,
+)
 from training.pairs import PairSet
 
 ENOUGH_TO_JUDGE = 20
@@ -47,12 +57,14 @@ class Course:
 
     Attributes:
         patience: epochs without a better validation loss before training stops; 0: never.
+        keep: end with the epoch of lowest validation loss where enough pairs can tell, or with the last.
     """
 
     epochs: int = 40
     lr: float = 1e-3
     batch_size: int = 128
     patience: int = 0
+    keep: Keep = "best"
     seed: int = 0
 
 
@@ -63,34 +75,26 @@ def train_task(
     course: Course,
     on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None,
 ) -> list[Epoch]:
-    """Train the head in place on one task; it ends with the parameters of its best epoch."""
-    loss, strategies = objective.loss, objective.strategies
+    """Train the head in place on one task; it ends with the parameters of the epoch that is kept."""
+    loss, strategies, validation = objective.loss, objective.strategies, pairs.validation
     device = next(head.parameters()).device.type
     plain = loss_gradient(head, loss)
     step = compose(strategies, head, plain)
     generator = torch.Generator().manual_seed(course.seed)
     epochs: list[Epoch] = []
-    best, kept = math.inf, 0
+    best, since = math.inf, 0
     parameters: dict[str, Tensor] = {}
     for number in range(course.epochs):
-        head.train()
-        values = []
-        for place, batch in enumerate(pairs.train.epoch(course.batch_size, generator)):
-            move = step(batch.to(device))
-            _refuse_not_finite(float(move.loss), f"epoch {number + 1}, batch {place + 1}")
-            _apply(head, move, course.lr)
-            values.append(float(move.loss))
-        head.eval()
-        epochs.append(
-            Epoch(sum(values) / len(values), *measure(head, pairs.validation, loss, course.batch_size))
-        )
+        batches = pairs.train.epoch(course.batch_size, generator)
+        trained = _steps(head, [batch.to(device) for batch in batches], step, course.lr, number + 1)
+        epochs.append(Epoch(trained, *measure(head.eval(), validation, loss, course.batch_size)))
         on_epoch(number, epochs[-1])
-        _refuse_not_finite(epochs[-1].val_loss, f"the validation of epoch {number + 1}")
-        judged = epochs[-1].val_loss if len(pairs.validation) >= ENOUGH_TO_JUDGE else None
-        if judged is None or judged < best:
-            best, kept = judged if judged is not None else best, number
+        judged = epochs[-1].val_loss if len(validation) >= ENOUGH_TO_JUDGE else None
+        since = 0 if judged is None or judged < best else since + 1
+        best = best if judged is None else min(best, judged)
+        if since == 0 or course.keep == "last":
             parameters = {name: p.detach().clone() for name, p in head.named_parameters()}
-        if course.patience and number - kept >= course.patience:
+        if course.patience and since >= course.patience:
             break
     head.load_state_dict(parameters)
     _refuse_overgrown(head)
@@ -108,6 +112,7 @@ def measure(head: Head, pairs: PairSet, loss: Loss, batch_size: int) -> tuple[fl
         batches = [batch.to(device) for batch in pairs.in_order(batch_size)]
         values = [(weighted_mean(loss(head(b.features), b), b), len(b)) for b in batches if len(b) > 1]
         total = sum(float(value) * rows for value, rows in values) / sum(rows for _, rows in values)
+        _refuse_not_finite(total, "the validation")
         return total, _recall(head, pairs, device)
 
 
@@ -134,8 +139,20 @@ def _joined(pairs: PairSet, a: str, b: str) -> Tensor:
     return stands[0].T @ stands[1] > 0
 
 
-def _refuse_not_finite(loss: float | None, place: str) -> None:
-    if loss is not None and not math.isfinite(loss):
+def _steps(head: Head, batches: Sequence[Batch], step: GradientFn, lr: float, epoch: int) -> float:
+    """Take one step on each batch and return their mean loss."""
+    head.train()
+    values = []
+    for place, batch in enumerate(batches):
+        move = step(batch)
+        _refuse_not_finite(float(move.loss), f"epoch {epoch}, batch {place + 1}")
+        _apply(head, move, lr)
+        values.append(float(move.loss))
+    return sum(values) / len(values)
+
+
+def _refuse_not_finite(loss: float, place: str) -> None:
+    if not math.isfinite(loss):
         raise UserError(f"the loss is {loss} in {place}: nothing was kept; try a smaller --lr")
 
 

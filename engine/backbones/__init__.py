@@ -57,11 +57,20 @@ def load(spec: str, device: str = "cpu") -> Backbone:
     )
 
 
-def default(*, needs_images: bool) -> str:
-    """Return the spec of a workspace that was given none: open_clip where its weights are at hand."""
-    if needs_images:
-        from engine.backbones import open_clip
+def check(specs: Sequence[str]) -> None:
+    """Refuse at once what can be told to fail before anything heavy is imported."""
+    for spec in specs:
+        name = spec.rpartition("=")[2] if "=" in spec.split(":")[0] else spec
+        if name.startswith("open_clip:"):
+            from engine.backbones import open_clip
 
-        if open_clip.available(*open_clip.DEFAULT):
-            return f"open_clip:{'/'.join(open_clip.DEFAULT)}"
-    return "builtin"
+            open_clip.check(name)
+
+
+def default() -> str:
+    """Return the spec of a workspace that was given none: open_clip where its weights are at hand."""
+    from engine.backbones import open_clip
+
+    return (
+        f"open_clip:{'/'.join(open_clip.DEFAULT)}" if open_clip.available(*open_clip.DEFAULT) else "builtin"
+    )

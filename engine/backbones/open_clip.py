@@ -9,21 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import blake2b
-from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from ssl import SSLError
 from textwrap import shorten
-from threading import Thread
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import numpy as np
 from safetensors import SafetensorError
 
 from engine import media
-from engine.backbones import Backbone, Features, Prepared
+from engine.backbones import Backbone, Features, Prepared, hub
 from engine.errors import UserError
 from engine.types import Modality
 
@@ -32,9 +27,6 @@ DEFAULT_HOME = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K/"
 """Where the Hub keeps them: known here too, for open_clip takes seconds to import and ask."""
 
 AT_ONCE = 64
-SECONDS = 2.0
-"""How long the network may take to show that it is there."""
-
 MAX_CHARACTERS = 4_096
 """A text is read up to here; contexts end long before, and the tokenizer is quadratic in a word's length."""
 
@@ -93,11 +85,18 @@ class _Weights:
     trained: Mapping[str, Any]
 
 
+def check(spec: str) -> None:
+    """Refuse weights that are neither here nor can be had, before torch and open_clip take seconds to import."""
+    arch, _, source = spec.removeprefix("open_clip:").partition("/")
+    known = hub.cached(DEFAULT_HOME) is not None if (arch, source) == DEFAULT else hub.has_models()
+    if not known and not Path(source).suffix:
+        _need_hub(arch, source)
+
+
 def load(spec: str, device: str) -> Backbone:
     """Load the backbone that a spec names, on cpu or cuda."""
+    check(spec)
     arch, _, source = spec.removeprefix("open_clip:").partition("/")
-    if not Path(source).suffix and not _maybe_cached(arch, source):
-        _need_hub(arch, source)
     library = _library()
     if arch not in library.list_models():
         raise UserError(f"no architecture '{arch}' in open_clip{_close(arch, library.list_models())}")
@@ -120,30 +119,7 @@ def available(arch: str, tag: str) -> bool:
     if find_spec("open_clip") is None:
         return False
     home = DEFAULT_HOME if (arch, tag) == DEFAULT else _library().get_pretrained_cfg(arch, tag).get("hf_hub")
-    return bool(home) and (_cached(home) is not None or obstacle() is None)
-
-
-def obstacle() -> str | None:
-    """Return what stands between here and the Hugging Face Hub; None where it answers within SECONDS."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    answers: list[str] = []  # asked for in a thread, for looking up a name knows no time-out
-    asking = Thread(target=_ask, args=(constants.ENDPOINT, answers), daemon=True)
-    asking.start()
-    asking.join(SECONDS)
-    return None if answers else f"no network ({constants.ENDPOINT} does not answer)"
-
-
-def _ask(url: str, answers: list[str]) -> None:
-    try:
-        urlopen(Request(url, method="HEAD"), timeout=SECONDS).close()
-    except (OSError, ValueError, HTTPException) as error:
-        # A refusal is an answer, and which certificates to trust is for the library that downloads to say.
-        if not isinstance(error, HTTPError) and not isinstance(getattr(error, "reason", None), SSLError):
-            return
-    answers.append(url)
+    return bool(home) and (hub.cached(home) is not None or hub.obstacle() is None)
 
 
 def heal_torchvision() -> None:
@@ -178,7 +154,7 @@ def _from_tag(library: Any, arch: str, tag: str) -> _Weights:
     if not trained:
         close = _close(tag, library.list_pretrained_tags_by_model(arch))
         raise UserError(f"no pretrained weights '{tag}' for open_clip {arch}{close}")
-    path = _cached(trained["hf_hub"])
+    path = hub.cached(trained["hf_hub"])
     if path is None:
         _need_hub(arch, tag)
         try:
@@ -189,7 +165,7 @@ def _from_tag(library: Any, arch: str, tag: str) -> _Weights:
 
 
 def _need_hub(arch: str, tag: str) -> None:
-    if reason := obstacle():
+    if reason := hub.obstacle():
         cure = f"the Hugging Face cache, or give a file: --backbone open_clip:{arch}/weights.safetensors"
         raise UserError(f"cannot download open_clip {arch}/{tag}: {reason}; put the weights in {cure}")
 
@@ -213,7 +189,7 @@ def _check_text_tower(library: Any, arch: str) -> None:
     homes = [text[key] for key in ("hf_tokenizer_name", "hf_model_name") if text.get(key)]
     if homes and find_spec("transformers") is None:
         raise UserError(f"open_clip {arch} reads text with transformers; run: pip install transformers")
-    if not all(_cached(f"{home}/tokenizer_config.json") for home in homes) and (reason := obstacle()):
+    if not all(hub.cached(f"{home}/tokenizer_config.json") for home in homes) and (reason := hub.obstacle()):
         raise UserError(f"cannot download the tokenizer of open_clip {arch}: {reason}")
 
 
@@ -227,26 +203,6 @@ def _network(library: Any, arch: str, weights: _Weights) -> tuple[Any, Callable[
     except (OSError, RuntimeError, SafetensorError, *misfits) as error:
         raise UserError(f"{weights.path} does not fit open_clip {arch}: {_reason(error)}") from None
     return network, transform
-
-
-def _cached(home: str) -> str | None:
-    """Return the file of a `repository/name` in the local cache; without a name, its weights."""
-    from huggingface_hub import try_to_load_from_cache
-
-    repository, _, name = home.rpartition("/")
-    name = name or "open_clip_pytorch_model.bin"
-    safe = name.replace("open_clip_pytorch_model", "open_clip_model").replace(".bin", ".safetensors")
-    found = (try_to_load_from_cache(repository, file) for file in (safe, name))
-    return next((path for path in found if isinstance(path, str)), None)
-
-
-def _maybe_cached(arch: str, tag: str) -> bool:
-    """Say whether a tag's weights may be in the cache, as far as can be told before open_clip is imported."""
-    from huggingface_hub import constants
-
-    if (arch, tag) == DEFAULT:
-        return _cached(DEFAULT_HOME) is not None
-    return any(Path(constants.HF_HUB_CACHE).glob("models--*"))
 
 
 def _close(name: str, choices: Sequence[str]) -> str:

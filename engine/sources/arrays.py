@@ -41,7 +41,8 @@ def open_arrays(source: Path) -> Collection:
     columns = _npz(source) if source.suffix == ".npz" else _parquet(source)
     table = _checked(source, columns)
     widths = {modality: array.shape[1] for modality, array in table.arrays.items()}
-    return Collection(source, table.rows, lambda: _rows(source, table), widths)
+    encoded = ["text"] if "text" in table.names else []
+    return Collection(source, table.rows, lambda: _rows(source, table), widths, encoded)
 
 
 def _npz(source: Path) -> dict[str, Column]:

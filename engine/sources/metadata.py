@@ -12,6 +12,7 @@ from engine.sources.row import Collection, Row, checked_task, inside
 from engine.types import Modality, Skipped, Split
 
 MEDIA_FIELDS: tuple[Modality, ...] = ("image", "audio")
+KNOWN_FIELDS = frozenset({*MEDIA_FIELDS, "file_name", "id", "labels", "split", "task", "text", "texts"})
 MAX_ID = 200
 MAX_LINE = 64 << 20
 
@@ -101,6 +102,7 @@ def _row(folder: Path, number: int, fields: Mapping[str, Any]) -> Row:
         labels=tuple(string(label, "label") for label in _listed(fields, "labels")),
         media=paths,
         texts=tuple(dict.fromkeys(texts)),
+        other={name: value for name, value in fields.items() if name not in KNOWN_FIELDS},
     )
 
 

@@ -1,7 +1,7 @@
 """What a source is read into, and what every kind of source checks."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Row:
         id: the id the row itself gave.
         task: the task the row itself named.
         features: arrays (D,) that a features file brought, by modality.
+        other: fields that mean nothing to mneme, kept as they are.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     media: Mapping[Modality, Path] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
     features: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
+    other: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Collection:
     Attributes:
         total: how many rows to expect, for a progress bar.
         widths: the width D of each modality whose features the source brings itself.
+        encoded: the modalities that the source may bring and a backbone must read; None: whatever there is.
     """
 
     source: Path
     total: int
     rows: Callable[[], Iterator[Row | Skipped]]
     widths: Mapping[Modality, int] = field(default_factory=dict)
+    encoded: Sequence[Modality] | None = None
 
     @property
     def name(self) -> str:

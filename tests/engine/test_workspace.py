@@ -77,9 +77,10 @@ def test_a_cut_manifest_is_a_user_error(tmp_path: Path) -> None:
         workspace.open_at(path.parent)
 
 
-def test_no_workspace_says_what_to_run() -> None:
+def test_no_workspace_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as raised:
-        workspace.open_at(None)
+        workspace.locate(None)
     assert str(raised.value) == (
         "no workspace here or above; make one with `mneme index SOURCE`, or name one with --workspace DIR"
     )
@@ -124,7 +125,8 @@ def test_the_option_goes_before_the_variable(tmp_path: Path, monkeypatch: pytest
 
 def test_a_named_workspace_is_not_looked_for_above(tmp_path: Path) -> None:
     made(tmp_path)
-    assert workspace.locate(tmp_path / "a") is None
+    with pytest.raises(UserError, match=f"^no workspace in {tmp_path / 'a'}; make one there with"):
+        workspace.locate(tmp_path / "a")
 
 
 def test_a_new_workspace_is_placed_where_it_was_named(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def folders(root: Path) -> set[str]:
 def vectors(root: Path, task: str, modality: str) -> NDArray[np.float32]:
     """Return what a served shard holds."""
     head, path = served(root)[task, modality]
-    found = shard.read(root / ".mneme/shards" / path, ShardKey(task, modality, head))
+    backbone = worlds.opened(root).manifest.backbones[modality].id
+    found = shard.read(root / ".mneme/shards" / path, ShardKey(task, modality, head), backbone)
     return found.vectors.copy()
 
 

@@ -214,11 +214,6 @@ def test_an_empty_workspace_says_what_to_run(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "nothing is indexed yet: run `mneme index SOURCE`"
 
 
-def test_no_workspace_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"^no workspace here or above; make one with `mneme index SOURCE`"):
-        search.open_index(None).__enter__()
-
-
 def test_questions_of_a_dash_are_the_lines_that_hold_something() -> None:
     asked = list(search.questions("-", {}, [], ["a dog\n", "\n", "  \n", "a star"]))
     assert [one.data for [one] in asked] == [b"a dog", b"a star"]

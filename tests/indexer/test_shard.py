@@ -134,13 +134,13 @@ def test_embeddings_that_are_no_numbers_are_refused() -> None:
 
 
 def written(folder: Path, vectors: NDArray[np.float32]) -> Path:
-    shard.write(make(vectors), folder / "one", backbone="fake-1", digest="0" * 32)
-    return folder / "one"
+    shard.write(make(vectors), folder / "v0000-00000000", backbone="fake-1", digest="0" * 32)
+    return folder / "v0000-00000000"
 
 
 def test_a_shard_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     vectors = crowded()
-    back = shard.read(written(tmp_path, vectors), KEY)
+    back = shard.read(written(tmp_path, vectors), KEY, "fake-1")
     assert back.key == KEY
     assert_array_equal(back.ids, make(vectors).ids)
     assert_array_equal(back.vectors, vectors)
@@ -148,7 +148,7 @@ def test_a_shard_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
 
 def test_a_shard_from_disk_answers_as_the_one_in_memory(tmp_path: Path) -> None:
     vectors = crowded()
-    back = shard.read(written(tmp_path, vectors), KEY).search(unit(9, 1), 12)
+    back = shard.read(written(tmp_path, vectors), KEY, "fake-1").search(unit(9, 1), 12)
     assert_array_equal(back.ids, make(vectors).search(unit(9, 1), 12).ids)
 
 
@@ -178,26 +178,38 @@ def test_a_shard_records_mean_and_covariance(tmp_path: Path) -> None:
 def test_a_shard_that_is_another_than_the_manifest_says_is_refused(tmp_path: Path, other: ShardKey) -> None:
     folder = written(tmp_path, unit(4))
     with pytest.raises(UserError, match="holds another shard than the manifest says; delete that"):
-        shard.read(folder, other)
+        shard.read(folder, other, "fake-1")
+
+
+def test_a_shard_of_another_backbone_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path, unit(4))
+    with pytest.raises(UserError, match="holds another shard than the manifest says"):
+        shard.read(folder, KEY, "fake-2")
+
+
+def test_a_shard_of_other_items_than_its_name_says_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path, unit(4)).rename(tmp_path / "v0000-11111111")
+    with pytest.raises(UserError, match="holds another shard than the manifest says"):
+        shard.read(folder, KEY, "fake-1")
 
 
 def test_a_shard_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     facts = written(tmp_path, unit(4)) / "shard.json"
     facts.write_text(json.dumps({**json.loads(facts.read_text()), "format": 2}))
     with pytest.raises(UserError, match=r"has a newer format; this mneme reads up to 1: upgrade mneme$"):
-        shard.read(facts.parent, KEY)
+        shard.read(facts.parent, KEY, "fake-1")
 
 
 def test_a_shard_with_anothers_vectors_is_damaged(tmp_path: Path) -> None:
     many, few = written(tmp_path / "a", unit(9)), written(tmp_path / "b", unit(4))
     (few / "vectors.faiss").replace(many / "vectors.faiss")
     with pytest.raises(UserError, match=r"is damaged"):
-        shard.read(many, KEY)
+        shard.read(many, KEY, "fake-1")
 
 
 def test_a_shard_whose_folder_has_vanished_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^cannot read .*shard.json: .*; ask again, or delete"):
-        shard.read(tmp_path / "gone", KEY)
+    with pytest.raises(UserError, match=r" is gone: run `mneme index` on the source again$"):
+        shard.read(tmp_path / "gone", KEY, "fake-1")
 
 
 @pytest.mark.parametrize("name", ["vectors.faiss", "stats.safetensors"])
@@ -206,7 +218,7 @@ def test_a_truncated_shard_is_one_line(tmp_path: Path, name: str, kept: int) -> 
     folder = written(tmp_path, unit(40))
     (folder / name).write_bytes((folder / name).read_bytes()[:kept])
     with pytest.raises(UserError, match="is damaged"):
-        shard.read(folder, KEY)
+        shard.read(folder, KEY, "fake-1")
 
 
 def test_without_faiss_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +253,7 @@ def test_the_cpu_proposes_what_a_gpu_cannot_return_at_once() -> None:
 
 
 def test_a_copy_on_the_gpu_keeps_the_memory_that_the_vectors_lie_in(tmp_path: Path) -> None:
-    mapped = shard.read(written(tmp_path, unit(9)), KEY)
+    mapped = shard.read(written(tmp_path, unit(9)), KEY, "fake-1")
     assert replace(mapped, gpu=Copy()).index is mapped.index
 
 
@@ -253,5 +265,5 @@ def test_the_gpu_answers_as_the_cpu_does() -> None:
 
 @GPU
 def test_a_mapped_shard_survives_its_move_to_the_gpu(tmp_path: Path) -> None:
-    moved = shard.to_gpu(shard.read(written(tmp_path, crowded()), KEY))
+    moved = shard.to_gpu(shard.read(written(tmp_path, crowded()), KEY, "fake-1"))
     assert_array_equal(moved.search(unit(9, 1), 12).ids, make(crowded()).search(unit(9, 1), 12).ids)

@@ -77,6 +77,12 @@ def test_the_epoch_of_lowest_validation_loss_is_kept_with_20_validation_pairs() 
     assert walked(head) == 3
 
 
+def test_the_last_epoch_is_kept_where_it_is_asked_for() -> None:
+    head, course = make_head(), Course(epochs=4, lr=1.0, keep="last")
+    train_task(head, Material(pairs(8), pairs(20, 100)), scripted(3, 2, 1, 2), course)
+    assert walked(head) == 4
+
+
 def test_the_last_epoch_is_kept_with_19_validation_pairs() -> None:
     head = make_head()
     train_task(head, Material(pairs(8), pairs(19, 100)), scripted(3, 2, 1, 2), Course(epochs=4, lr=1.0))

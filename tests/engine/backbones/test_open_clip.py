@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from engine.backbones import Backbone, open_clip
+from engine.backbones import Backbone, hub, open_clip
 from engine.errors import UserError
 
 TINY = {
@@ -214,6 +214,13 @@ def test_a_pickle_is_refused_unread(weights: Path) -> None:
     )
 
 
+@pytest.fixture
+def some_cache(offline: Path) -> None:
+    """A cache that holds another model, so that what is missing must be looked up in open_clip's lists."""
+    (offline / "models--another--model").mkdir(parents=True)
+
+
+@pytest.mark.usefixtures("some_cache")
 def test_an_unknown_tag_is_answered_with_close_ones() -> None:
     assert _refusal("open_clip:ViT-B-32/laion2b_s34b_b97k") == (
         "no pretrained weights 'laion2b_s34b_b97k' for open_clip ViT-B-32; "
@@ -221,6 +228,7 @@ def test_an_unknown_tag_is_answered_with_close_ones() -> None:
     )
 
 
+@pytest.mark.usefixtures("some_cache")
 def test_an_unknown_architecture_is_answered_with_close_ones() -> None:
     assert _refusal("open_clip:ViT-B32/openai").startswith(
         "no architecture 'ViT-B32' in open_clip; there are: ViT-B-32"
@@ -262,15 +270,15 @@ def test_offline_mode_is_named_as_the_reason(offline: Path, monkeypatch: pytest.
 def test_a_hub_that_accepts_and_stays_silent_is_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_clip, "SECONDS", 0.2)
+    monkeypatch.setattr(hub, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         _hub_at(silent.getsockname()[1], tmp_path, monkeypatch)
-        assert open_clip.obstacle() == f"no network ({huggingface_hub.constants.ENDPOINT} does not answer)"
+        assert hub.obstacle() == f"no network ({huggingface_hub.constants.ENDPOINT} does not answer)"
 
 
 @pytest.mark.usefixtures("refusing_server")
 def test_a_hub_that_answers_with_a_refusal_is_a_network() -> None:
-    assert open_clip.obstacle() is None
+    assert hub.obstacle() is None
 
 
 @pytest.mark.usefixtures("refusing_server", "weights")

@@ -60,6 +60,7 @@ def test_a_row_of_every_field(tmp_path: Path) -> None:
         labels=("dog", "cat"),
         media={"image": tmp_path / "a.jpg", "audio": tmp_path / "b.wav"},
         texts=("a dog",),
+        other={"more": 1},
     )
 
 
