@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,9 @@ from engine.types import (
 
 if TYPE_CHECKING:
     from training.lesson import Outcome
+
+if TYPE_CHECKING:
+    from engine.opening import Wish
 
 app = typer.Typer(
     name="mneme",
@@ -75,13 +78,10 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Bring a collection into the index: add what is new, re-read what changed, drop what is gone."""
-    from engine import backbones
     from engine import workspace as workspaces
-
-    root = workspaces.place(workspace)
-    backbones.check(backbone or [])
     from engine.device import resolve
-    from engine.opening import Wish
+
+    root, wish = workspaces.place(workspace), wish_for(backbone, dim)
     from indexer import index as indexing
 
     if dry_run:
@@ -91,7 +91,7 @@ def index(
             done = indexing.index(
                 root,
                 source,
-                Wish(backbone or (), dim, note),
+                wish,
                 task=task,
                 policy=policy,
                 device=resolve(device),
@@ -149,13 +149,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Teach the newest head a task; what is served changes with the next `mneme index`."""
-    from engine import backbones
     from engine import workspace as workspaces
-
-    root = workspaces.place(workspace)
-    backbones.check(backbone or [])
     from engine.device import resolve
-    from engine.opening import Wish
+
+    root, wish = workspaces.place(workspace), wish_for(backbone, dim)
     from training import lesson as lessons
 
     settings = Settings(
@@ -182,7 +179,7 @@ def train(
         done, reports = lessons.learn(
             root,
             source or [],
-            Wish(backbone or (), dim, note),
+            wish,
             settings,
             device=resolve(device),
             allow_mass_delete=allow_mass_delete,
@@ -340,6 +337,15 @@ def progress_bar(doing: str, unit: str, *, shown: bool) -> Iterator[Any]:
             bar.update(line, completed=done, total=total, visible=True, rate=rate)
 
         yield update
+
+
+def wish_for(backbone: list[str] | None, dim: int | None) -> "Wish":
+    """Return what is asked of a workspace, refused before anything heavy is imported where it cannot be had."""
+    from engine import backbones
+    from engine.opening import Wish
+
+    backbones.check(backbone or [])
+    return Wish(backbone or (), dim, note)
 
 
 def note(line: str) -> None:

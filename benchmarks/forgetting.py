@@ -39,10 +39,14 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--relevance", choices=["pair", "label"], default="pair")
     parser.add_argument("--head", choices=["linear", "mlp"], default="mlp")
+    parser.add_argument(
+        "--keep", choices=["best", "last"], default="best", help="which epoch a lesson ends with"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    out = given.out or Path(f"benchmarks/results/forgetting-{given.data.name}.json")
+    name = given.data.name + ("" if given.keep == "best" else "-last")
+    out = given.out or Path(f"benchmarks/results/forgetting-{name}.json")
     order = json.loads((given.data / "tasks.json").read_text())["order"]
     setting = Setting(ks=(given.k,), relevance=given.relevance)
     began = time.perf_counter()
@@ -53,11 +57,21 @@ def main() -> None:
         for seed in range(given.seeds):
             for method, policies in PLAN:
                 root = Path(scratch) / f"{method}-{seed}"
-                _learn(stored, root, order, Settings(task="", method=method, form=given.head, seed=seed))
+                _learn(
+                    stored,
+                    root,
+                    order,
+                    Settings(task="", method=method, form=given.head, keep=given.keep, seed=seed),
+                )
                 _measure(root, method, policies, setting, found)
     rows = [_row(cell, results) for cell, results in found.items()]
     facts = {**machine(), "data": given.data.name, "k": given.k, "relevance": given.relevance}
-    facts |= {"head": given.head, "seeds": given.seeds, "seconds": round(time.perf_counter() - began)}
+    facts |= {
+        "head": given.head,
+        "keep": given.keep,
+        "seeds": given.seeds,
+        "seconds": round(time.perf_counter() - began),
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**facts, "rows": rows}, indent=1) + "\n")
     print(markdown(rows))
