@@ -4,11 +4,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,7 +87,7 @@ def index(
     if dry_run:
         done = indexing.dry_run(root, source, task=task)
     else:
-        with progress_bar("indexing", "rows", shown=not quiet) as progress:
+        with progress_bars(quiet=quiet) as bar:
             done = indexing.index(
                 root,
                 source,
@@ -96,10 +96,9 @@ def index(
                 policy=policy,
                 device=resolve(device),
                 allow_mass_delete=allow_mass_delete,
-                progress=progress,
+                progress=bar("indexing", "rows"),
             )
-    if not quiet:
-        show_skipped(done.skipped)
+    show_skipped(done.skipped, quiet=quiet)
     if as_json:
         show_json(asdict(done))
         return
@@ -172,10 +171,8 @@ def train(
         seed=seed,
         options=parse_options(set_ or []),
     )
-    with (
-        progress_bar("reading", "rows", shown=not quiet) as progress,
-        progress_bar("training", "epochs", shown=not quiet) as bar,
-    ):
+    with progress_bars(quiet=quiet) as bar:
+        trained = bar("training", "epochs")
         done, reports = lessons.learn(
             root,
             source or [],
@@ -183,11 +180,10 @@ def train(
             settings,
             device=resolve(device),
             allow_mass_delete=allow_mass_delete,
-            progress=progress,
-            on_epoch=lambda number, epoch: bar(number + 1, epochs),
+            progress=bar("reading", "rows"),
+            on_epoch=lambda number, epoch: trained(number + 1, epochs),
         )
-    if not quiet:
-        show_skipped([one for report in reports for one in report.skipped])
+    show_skipped([one for report in reports for one in report.skipped], quiet=quiet)
     show_lesson(done, as_json=as_json)
 
 
@@ -313,30 +309,29 @@ def parse_options(given: list[str]) -> dict[str, int | float | str]:
 
 
 @contextmanager
-def progress_bar(doing: str, unit: str, *, shown: bool) -> Iterator[Any]:
-    """Show a bar with rate and time left on a terminal, nothing elsewhere."""
-    if not shown or not sys.stderr.isatty():
-        yield lambda done, total: None
+def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int, int], None]]]:
+    """Yield what makes a bar of a doing and its unit, with rate and time left; on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda doing, unit: lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn(doing),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        line = bar.add_task(doing, visible=False, rate="")
+    words, rate = TextColumn("{task.description}"), TextColumn("{task.fields[rate]}")
+    columns = (words, BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
 
-        def update(done: int, total: int) -> None:
-            speed = bar.tasks[0].speed
-            rate = f"{speed:.0f} {unit}/s" if speed else ""
-            bar.update(line, completed=done, total=total, visible=True, rate=rate)
+        def bar(doing: str, unit: str) -> Callable[[int, int], None]:
+            line = shown.add_task(doing, visible=False, rate="")
 
-        yield update
+            def update(done: int, total: int) -> None:
+                speed = shown.tasks[line].speed
+                rate = f"{speed:.0f} {unit}/s" if speed else ""
+                shown.update(line, completed=done, total=total, visible=True, rate=rate)
+
+            return update
+
+        yield bar
 
 
 def wish_for(backbone: list[str] | None, dim: int | None) -> "Wish":
@@ -353,9 +348,9 @@ def note(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def show_skipped(skipped: list[Skipped]) -> None:
+def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
     """Print one line for each file or row that was left out."""
-    for one in skipped:
+    for one in () if quiet else skipped:
         place = one.path if one.line is None else f"{one.path} line {one.line}"
         print(f"skipped {printable(place)}: {printable(one.reason)}", file=sys.stderr)
 
