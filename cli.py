@@ -210,22 +210,29 @@ def query(
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     paths: Annotated[bool, typer.Option("--paths", help="Print the paths (or texts) alone.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the hits as a page to this file too.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find items by a text, a picture, a sound, or several at once."""
     from engine import workspace as workspaces
     from engine.device import resolve
-    from indexer import search
+    from indexer import page, search
 
+    answers: list[tuple[str, list[Hit]]] = []
     files = {"image": image or [], "audio": audio or []}
     asked = search.questions(what, files, text or [], sys.stdin)
     with search.open_index(workspaces.locate(workspace), device=resolve(device), policy=policy) as opened:
         for number, question in enumerate(asked):
-            hits = opened.ask(question, to, k, task=task, merge=merge)
+            hits = opened.ask(question, to, k, task=task, merge=merge, min_score=min_score)
+            answers.append((search.title(question), hits))
             if number == 0 and opened.is_meaningless(question, to):
                 note("note: these modalities share no space before the first `mneme train`; hits are chance")
-            for hit in (hit for hit in hits if hit.score >= min_score):
+            for hit in hits:
                 show_hit(number, hit, as_json=as_json, paths=paths)
+    if html:
+        page.write(html, answers)
 
 
 @app.command()

@@ -49,11 +49,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a query as a person gave it: a file's bytes or a text's, and its weight."""
+    """One input of a query as a person gave it: a file's bytes and name, or a text's bytes; and its weight."""
 
     modality: Modality
     data: bytes
     weight: float = 1.0
+    name: str = ""
 
 
 def text_input(text: str) -> Input:
@@ -66,7 +67,7 @@ def text_input(text: str) -> Input:
 def file_input(modality: Modality, path: Path) -> Input:
     """Return a file as an input."""
     try:
-        return Input(modality, media.read(path))
+        return Input(modality, media.read(path), name=path.name)
     except Unreadable as error:
         raise UserError(f"cannot read {path}: {error}") from None
 

@@ -48,16 +48,29 @@ class Index:
         return [task for task in tasks(self.workspace.manifest.history) if task in indexed]
 
     def search(
-        self, parts: Sequence[Part], target: Modality, k: int, *, task: str = "all", merge: MergeName = "raw"
+        self,
+        parts: Sequence[Part],
+        target: Modality,
+        k: int,
+        *,
+        task: str = "all",
+        merge: MergeName = "raw",
+        min_score: float = -1.0,
     ) -> list[Hit]:
-        """Return the K items of the target modality nearest to a query of one or more parts."""
+        """Return the K items of the target modality nearest to a query of one or more parts.
+
+        Args:
+            task: search this task only, or all.
+            min_score: leave out hits below this cosine.
+        """
         try:
             asked = self._asked(parts, target, task)
         except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
             self.workspace = open_at(self.workspace.root)
+            self.embedder = Embedder(self.workspace, self.device)
             self._open.clear()
             asked = self._asked(parts, target, task)
-        return hits(rank(asked, k, MERGES[merge]), asked, self.store)
+        return hits(rank(asked, k, MERGES[merge]), asked, self.store, min_score=min_score)
 
     def _asked(self, parts: Sequence[Part], target: Modality, task: str) -> list[Asked]:
         """Return the shards to ask and the queries put to each."""
@@ -141,10 +154,11 @@ class Answers:
         *,
         task: str = "all",
         merge: MergeName = "raw",
+        min_score: float = -1.0,
     ) -> list[Hit]:
         """Return the K best hits for a question."""
-        parts = encode(question, self.encoders.backbone)
-        return self.index.search(parts, target_of(question, to), k, task=task, merge=merge)
+        parts, target = encode(question, self.encoders.backbone), target_of(question, to)
+        return self.index.search(parts, target, k, task=task, merge=merge, min_score=min_score)
 
     def is_meaningless(self, question: Sequence[Input], to: Modality | None) -> bool:
         """Say whether query and target have nothing in common yet: no shared backbone and no lesson."""
@@ -156,6 +170,11 @@ class Answers:
 def target_of(question: Sequence[Input], to: Modality | None) -> Modality:
     """Return the modality to be found: the one asked for, else image for a text and text for all else."""
     return to or ("image" if all(one.modality == "text" for one in question) else "text")
+
+
+def title(question: Sequence[Input]) -> str:
+    """Return a question in words."""
+    return " + ".join(one.data.decode() if one.modality == "text" else one.name for one in question)
 
 
 def questions(

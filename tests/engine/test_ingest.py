@@ -531,3 +531,12 @@ def test_progress_ends_at_the_whole(loader: Loader, source: Path) -> None:
     list_rows(source, *captions(3))
     ingest(loader, source, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_fields_that_mean_nothing_here_are_kept(loader: Loader, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        '{"id": "a", "text": "a dog", "licence": "CC0-1.0", "size": [3, 4]}\n'
+    )
+    ingest(loader, tmp_path / "rows.jsonl")
+    (row,) = loader.store.rows()
+    assert row.other == {"licence": "CC0-1.0", "size": [3, 4]}

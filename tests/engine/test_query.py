@@ -88,7 +88,7 @@ def test_a_blank_text_is_a_user_error(text: str) -> None:
 
 def test_a_file_is_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"photo")
-    assert query.file_input("image", tmp_path / "a.jpg") == Input("image", b"photo")
+    assert query.file_input("image", tmp_path / "a.jpg") == Input("image", b"photo", name="a.jpg")
 
 
 def test_a_file_that_cannot_be_read_is_a_user_error(tmp_path: Path) -> None:

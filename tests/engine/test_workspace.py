@@ -204,3 +204,9 @@ def test_a_task_that_is_learned_after_it_arrived_keeps_its_place() -> None:
 
 def test_a_head_version_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert Workspace(tmp_path, MANIFEST).head(12) == tmp_path / "heads" / "v0012"
+
+
+def test_a_workspace_that_came_to_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a bad source"), workspace.writing(tmp_path / ".mneme"):
+        raise UserError("a bad source")
+    assert not (tmp_path / ".mneme").exists()

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -258,3 +260,21 @@ def test_a_text_part_is_what_the_backbone_makes_of_it(trained: Path) -> None:
     with opened(trained) as answers:
         direct = answers.index.search([Part("text", np.asarray(features))], "image", 9)
     assert direct == ask(trained, text, k=9)
+
+
+def test_a_reader_whose_shards_were_replaced_reads_the_manifest_again(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    switch = [
+        sys.executable,
+        "-c",
+        "import cli; cli.main()",
+        "index",
+        str(trained / "sky.npz"),
+        "-w",
+        str(root),
+    ]
+    with opened(root) as answers:
+        subprocess.run([*switch, "--policy", "reindex"], check=True, capture_output=True)
+        subprocess.run(switch, check=True, capture_output=True)  # which clears what was replaced away
+        found = answers.index.search([picture()], "image", 5)
+    assert {hit.head for hit in found} == {3}

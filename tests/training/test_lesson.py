@@ -183,6 +183,11 @@ def test_the_temperature_reaches_infonce(sky: Path, tmp_path: Path) -> None:
     assert cold.epochs[0].loss != pytest.approx(hot.epochs[0].loss)
 
 
+def test_a_temperature_that_is_set_by_name_is_recorded_as_the_temperature(sky: Path, tmp_path: Path) -> None:
+    done = learn(tmp_path, replace(SETTINGS, options={"infonce.temperature": "0.5"}), sky)
+    assert (done.settings.temperature, done.settings.options) == (0.5, {})
+
+
 def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
