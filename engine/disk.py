@@ -16,15 +16,6 @@ def checksum(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def file_checksum(path: Path) -> str:
-    """Return the checksum of a file's bytes, read in pieces."""
-    digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def replace(path: Path, data: bytes) -> None:
     """Put these bytes in the place of a file in one step; a crash leaves the old file."""
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

@@ -19,12 +19,6 @@ def test_a_checksum_changes_with_the_bytes() -> None:
     assert disk.checksum(b"a") != disk.checksum(b"b")
 
 
-def test_a_file_has_the_checksum_of_its_bytes(tmp_path: Path) -> None:
-    data = b"0123456789" * 300_000  # more than one piece
-    (tmp_path / "a").write_bytes(data)
-    assert disk.file_checksum(tmp_path / "a") == disk.checksum(data)
-
-
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("old")
     disk.replace(tmp_path / "a.json", b"new")
