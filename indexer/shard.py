@@ -7,6 +7,7 @@ give the same ids in the same order.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,16 @@ def build(key: ShardKey, ids: Sequence[ItemId], vectors: Vectors) -> Shard:
 def to_gpu(shard: Shard) -> Shard:
     """Return a shard whose proposals come from a copy on the first GPU; the CPU's rows still decide."""
     faiss = load_faiss()
+    return replace(shard, gpu=faiss.index_cpu_to_gpu(_gpu_resources(), 0, shard.index))
+
+
+@cache
+def _gpu_resources() -> Any:
+    """Return the scratch memory that all shards share; FAISS would take 1.5 GiB of it for each."""
+    faiss = load_faiss()
     resources = faiss.StandardGpuResources()
-    resources.setTempMemory(64 << 20)
-    return replace(shard, gpu=faiss.index_cpu_to_gpu(resources, 0, shard.index))
+    resources.setTempMemory(256 << 20)
+    return resources
 
 
 def gpus() -> int:

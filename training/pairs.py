@@ -1,6 +1,6 @@
 """Pairs as tensors: the features a lesson trains on, and the batches drawn from them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,13 +57,13 @@ class PairSet:
             item[modality] = torch.where(present[modality], column.numbers[taken], -1)
         return Batch(features, present, item, self.group[rows], torch.ones(len(rows)), seed)
 
-    def epoch(self, batch_size: int, generator: torch.Generator) -> list[Batch]:
-        """Return the batches of one epoch: all pairs in a new order, one item of each list drawn."""
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield the batches of one epoch: all pairs in a new order, one item of each list drawn."""
         order = torch.randperm(len(self), generator=generator)
         place = torch.rand(len(self), generator=generator)
         seeds = torch.randint(2**62, (len(self),), generator=generator)
         parts = order.tensor_split(max(1, -(-len(self) // batch_size)))
-        return [self.batch(rows, place[rows], int(seeds[n])) for n, rows in enumerate(parts)]
+        return (self.batch(rows, place[rows], int(seeds[n])) for n, rows in enumerate(parts))
 
     def in_order(self, batch_size: int) -> list[Batch]:
         """Return the same batches every time: the first item of each list, in order."""

@@ -1,7 +1,7 @@
 """The only training loop."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,7 +86,7 @@ def train_task(
     parameters: dict[str, Tensor] = {}
     for number in range(course.epochs):
         batches = pairs.train.epoch(course.batch_size, generator)
-        trained = _steps(head, [batch.to(device) for batch in batches], step, course.lr, number + 1)
+        trained = _steps(head, (batch.to(device) for batch in batches), step, course.lr, number + 1)
         epochs.append(Epoch(trained, *measure(head.eval(), validation, loss, course.batch_size)))
         on_epoch(number, epochs[-1])
         judged = epochs[-1].val_loss if len(validation) >= ENOUGH_TO_JUDGE else None
@@ -139,7 +139,7 @@ def _joined(pairs: PairSet, a: str, b: str) -> Tensor:
     return stands[0].T @ stands[1] > 0
 
 
-def _steps(head: Head, batches: Sequence[Batch], step: GradientFn, lr: float, epoch: int) -> float:
+def _steps(head: Head, batches: Iterable[Batch], step: GradientFn, lr: float, epoch: int) -> float:
     """Take one step on each batch and return their mean loss."""
     head.train()
     values = []
