@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 from report import machine, markdown
@@ -53,11 +52,12 @@ def main() -> None:
 
 
 def _excerpt(data: Path, items: int, scratch: Path) -> Path:
-    """Return a source that is the first rows of another."""
+    """Return a source that is some rows of another, taken evenly."""
     folder = scratch / "source"
     folder.mkdir()
     with (data / "metadata.jsonl").open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in islice(lines, items)]
+        every = list(lines)
+        rows = [json.loads(every[n * len(every) // items]) for n in range(items)]
     for row in rows:
         source = data / row["image"]
         copy = folder / "photos" / Path(row["image"]).name
@@ -89,7 +89,8 @@ def _measure(spec: str, source: Path, workspace: Path) -> dict[str, object]:
         opened, encoders = enter(workspace / ".mneme", [source], Wish([spec]), "cpu")
     backbone = encoders.backbone("image")
     loading = time.perf_counter() - began
-    jobs = [job for row in open_source(source).rows() if isinstance(row, Row) for job in _jobs(row)]
+    rows = [row for row in open_source(source).rows() if isinstance(row, Row)]
+    jobs = list(dict.fromkeys(job for row in rows for job in _jobs(row)))  # equal captions are one item
     backbone.encode("image", [backbone.prepare(*next(job for job in jobs if job[0] == "image"))])
     backbone.encode("text", [backbone.prepare(*next(job for job in jobs if job[0] == "text"))])
 
