@@ -364,7 +364,7 @@ def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
 
 def show_lesson(done: "Outcome", *, as_json: bool) -> None:
     """Print what came of a lesson."""
-    lesson, settings, last = done.lesson, done.settings, done.epochs[-1]
+    lesson, settings, kept = done.lesson, done.settings, done.kept
     if as_json:
         measured = [
             {"loss": e.loss, "val_loss": e.val_loss, "val_recall@10": e.val_recall} for e in done.epochs
@@ -379,14 +379,16 @@ def show_lesson(done: "Outcome", *, as_json: bool) -> None:
                 "loss": settings.loss,
                 "seed": settings.seed,
                 "epochs": measured,
+                "kept": done.epochs.index(kept) + 1,
                 "seconds": done.seconds,
             }
         )
         return
-    validation = "" if last.val_recall is None else f", validation recall@10 {last.val_recall:.3f}"
+    validation = "" if kept.val_recall is None else f", validation recall@10 {kept.val_recall:.3f}"
     print(
         f"lesson {lesson.number}: {lesson.task}, head v{lesson.head:04d} from v{done.parent:04d}, "
-        f"{len(done.epochs)} epochs, loss {last.loss:.3f}{validation}, {done.seconds:.1f} s"
+        f"epoch {done.epochs.index(kept) + 1} of {len(done.epochs)}, loss {kept.loss:.3f}{validation}, "
+        f"{done.seconds:.1f} s"
     )
 
 

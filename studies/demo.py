@@ -73,8 +73,8 @@ def _learn(root: Path, source: Path, task: str) -> None:
     wish = Wish(["builtin"])
     _say(f"\n$ mneme train {PICTURES} --task {task}")
     outcome, _ = lessons.learn(root, [source], wish, Settings(task=task))
-    last = outcome.epochs[-1]
-    measured = "" if last.val_recall is None else f", validation recall@10 {last.val_recall:.2f}"
+    recall = outcome.kept.val_recall
+    measured = "" if recall is None else f", validation recall@10 {recall:.2f}"
     _say(f"lesson {outcome.lesson.number}: {len(outcome.epochs)} epochs in {outcome.seconds:.1f} s{measured}")
     _say(f"$ mneme index {PICTURES} --task {task}")
     done = indexing.index(root, [source], wish, task=task)

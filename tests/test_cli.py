@@ -136,6 +136,7 @@ def test_train_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "head",
         "parent",
         "method",
+        "kept",
         "loss",
         "seed",
         "epochs",

@@ -36,6 +36,11 @@ class Outcome:
     epochs: Sequence[Epoch]
     seconds: float
 
+    @property
+    def kept(self) -> Epoch:
+        """The epoch that the head ended as."""
+        return next(epoch for epoch in self.epochs if epoch.kept)
+
 
 def train(
     workspace: Workspace,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,11 +28,12 @@ ENOUGH_TO_JUDGE = 20
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; None where there is nothing to measure."""
+    """What one epoch came to; None where there is nothing to measure. The head ends as the one that is kept."""
 
     loss: float
     val_loss: float | None = None
     val_recall: float | None = None
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def train_task(
     step = compose(strategies, head, plain)
     generator = torch.Generator().manual_seed(course.seed)
     epochs: list[Epoch] = []
-    best, since = math.inf, 0
+    best, since, kept = math.inf, 0, 0
     parameters: dict[str, Tensor] = {}
     for number in range(course.epochs):
         batches = pairs.train.epoch(course.batch_size, generator)
@@ -93,9 +94,11 @@ def train_task(
         since = 0 if judged is None or judged < best else since + 1
         best = best if judged is None else min(best, judged)
         if since == 0 or course.keep == "last":
+            kept = number
             parameters = {name: p.detach().clone() for name, p in head.named_parameters()}
         if course.patience and since >= course.patience:
             break
+    epochs[kept] = replace(epochs[kept], kept=True)
     head.load_state_dict(parameters)
     _refuse_overgrown(head)
     for strategy in strategies:

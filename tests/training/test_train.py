@@ -135,7 +135,13 @@ def test_each_epoch_is_reported_when_it_is_done() -> None:
         Course(3),
         lambda number, epoch: met.append((number, epoch)),
     )
-    assert met == list(enumerate(done))
+    assert met == [(number, replace(epoch, kept=False)) for number, epoch in enumerate(done)]
+
+
+def test_one_epoch_says_that_it_was_kept() -> None:
+    material = Material(pairs(8), pairs(20, 100))
+    done = train_task(make_head(), material, scripted(3, 2, 1, 2), Course(epochs=4, lr=1.0))
+    assert [epoch.kept for epoch in done] == [False, False, True, False]
 
 
 def test_training_lowers_the_loss() -> None:
