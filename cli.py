@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -49,6 +50,7 @@ WorkspaceDir = Annotated[
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say which workspace and device are used.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no list of skipped files.")]
 Backbones = Annotated[
     list[str] | None,
@@ -75,6 +77,7 @@ def index(
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring a collection into the index: add what is new, re-read what changed, drop what is gone."""
@@ -82,6 +85,7 @@ def index(
     from engine.device import resolve
 
     root, wish = workspaces.place(workspace), wish_for(backbone, dim)
+    say_where(root, device, verbose)
     from indexer import index as indexing
 
     if dry_run:
@@ -145,6 +149,7 @@ def train(
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Teach the newest head a task; what is served changes with the next `mneme index`."""
@@ -152,6 +157,7 @@ def train(
     from engine.device import resolve
 
     root, wish = workspaces.place(workspace), wish_for(backbone, dim)
+    say_where(root, device, verbose)
     from training import lesson as lessons
 
     settings = Settings(
@@ -213,6 +219,8 @@ def query(
     html: Annotated[
         Path | None, typer.Option(help="Write the hits as a page to this file too.", show_default=False)
     ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Find items by a text, a picture, a sound, or several at once."""
@@ -223,11 +231,13 @@ def query(
     answers: list[tuple[str, list[Hit]]] = []
     files = {"image": image or [], "audio": audio or []}
     asked = search.questions(what, files, text or [], sys.stdin)
-    with search.open_index(workspaces.locate(workspace), device=resolve(device), policy=policy) as opened:
+    root = workspaces.locate(workspace)
+    say_where(root, device, verbose)
+    with search.open_index(root, device=resolve(device), policy=policy) as opened:
         for number, question in enumerate(asked):
             hits = opened.ask(question, to, k, task=task, merge=merge, min_score=min_score)
             answers.append((search.title(question), hits))
-            if number == 0 and opened.is_meaningless(question, to):
+            if number == 0 and not quiet and opened.is_meaningless(question, to):
                 note("note: these modalities share no space before the first `mneme train`; hits are chance")
             for hit in hits:
                 show_hit(number, hit, as_json=as_json, paths=paths)
@@ -241,7 +251,7 @@ def evaluate(
     merge: Annotated[
         MergeName, typer.Option(help="How shards are merged where the task is unknown.")
     ] = "raw",
-    k: Annotated[str, typer.Option(help="The K of recall@K, comma-separated.")] = "1,5,10",
+    k: Annotated[str, typer.Option("--k", "-k", help="The K of recall@K, comma-separated.")] = "1,5,10",
     split: Annotated[Split, typer.Option(help="Whose pairs ask.")] = "test",
     gallery: Annotated[Gallery, typer.Option(help="Whose pairs are searched.")] = "test",
     relevance: Annotated[Relevance, typer.Option(help="Right is what shares a pair, or a label.")] = "pair",
@@ -250,29 +260,36 @@ def evaluate(
     ] = None,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure recall after every lesson under each policy, and what was forgotten."""
+    from engine import metrics
     from engine import workspace as workspaces
     from engine.device import resolve
     from indexer import evaluate as evaluation
+    from indexer import policy as policies
     from indexer import tables
 
     default = evaluation.Setting()
     setting = evaluation.Setting(
-        evaluation.parse_policies(policy) if policy else default.policies,
+        policies.parse_policies(policy) if policy else default.policies,
         [merge],
-        evaluation.parse_ks(k),
+        metrics.parse_ks(k),
         split,
         gallery,
         relevance,
     )
-    with evaluation.open_evaluation(workspaces.locate(workspace), setting, device=resolve(device)) as opened:
+    root = workspaces.locate(workspace)
+    say_where(root, device, verbose)
+    with evaluation.open_evaluation(root, setting, device=resolve(device)) as opened:
         results = list(opened.results())
         content = evaluation.to_json(opened, results)
+    print(json.dumps(content) if as_json else tables.evaluation(results))
+    if not any(any(result.queries) for result in results):
+        note(f"note: no query of split {split} has a right item in gallery {gallery}: try --gallery all")
     if csv:
         tables.write_csv(csv, results)
-    print(json.dumps(content) if as_json else tables.evaluation(results))
 
 
 @app.command()
@@ -350,6 +367,12 @@ def wish_for(backbone: list[str] | None, dim: int | None) -> "Wish":
     return Wish(backbone or (), dim, note)
 
 
+def say_where(root: Path, device: DeviceName, verbose: bool) -> None:
+    """Say on stderr what a command works on, where that was asked for."""
+    if verbose:
+        note(f"workspace: {root}; device: {device}")
+
+
 def note(line: str) -> None:
     """Say something beside the results."""
     print(line, file=sys.stderr)
@@ -409,10 +432,15 @@ def show_json(content: dict[str, Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text that cannot steer a terminal or break a line."""
+    """Return a text that cannot steer a terminal, turn its direction or break a line."""
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+        c if _is_harmless(c) else c.encode("unicode_escape", "backslashreplace").decode() for c in text
     )
+
+
+def _is_harmless(character: str) -> bool:
+    joiners = "\u200c\u200d"  # which emoji and many scripts need
+    return character in joiners or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def main() -> None:

@@ -18,9 +18,13 @@ def checksum(data: bytes) -> str:
 
 def replace(path: Path, data: bytes) -> None:
     """Put these bytes in the place of a file in one step; a crash leaves the old file."""
+    path = path.resolve()  # a link stays a link
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    _write(draft, data)
-    draft.replace(path)
+    try:
+        _write(draft, data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

@@ -62,18 +62,26 @@ def ingest(
         run.land(rows, loaded)
     run.refuse_empty()
     gone = run.gone()
-    if len(gone) > max(SPARED, len(run.known) // 2) and not allow_mass_delete:
+    lost = _lost(loader.store, gone)
+    if lost > max(SPARED, len(run.known) // 2) and not allow_mass_delete:
         raise UserError(
-            f"{len(gone)} of {len(run.known)} rows of {run.collection.source} are gone; nothing was removed: "
+            f"{lost} of {len(run.known)} rows of {run.collection.source} are gone; nothing was removed: "
             "is a disk not mounted? To drop them run again with --allow-mass-delete"
         )
     with loader.store.writing() as txn:
         for key in gone:
             txn.remove_row(key)
-        if gone or run.report.added or run.report.updated:
-            txn.drop_unused()
+        txn.drop_unused()
     run.report.removed = len(gone)
     return run.report
+
+
+def _lost(store: Store, gone: Sequence[bytes]) -> int:
+    """Count the rows that took an item with them; a renamed file's is named by its new row."""
+    names = set(gone)
+    rows = [row for row in map(store.row, gone) if row is not None]
+    ids = [[id for held in row.items.values() for id in held] for row in rows]
+    return sum(any(names.issuperset(store.users(id)) for id in held) for held in ids)
 
 
 def preview(store: Store, source: Path, *, task: str | None = None) -> Report:

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import UserError
+
 Matrix: TypeAlias = Sequence[Sequence[float | None]]
 
 
@@ -66,3 +68,14 @@ def _settled(matrix: Matrix) -> list[int]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
+
+
+def parse_ks(ks: str) -> list[int]:
+    """Parse `1,5,10`."""
+    try:
+        found = sorted({int(k) for k in ks.split(",")})
+    except ValueError:
+        found = []
+    if not found or found[0] < 1:
+        raise UserError(f"--k takes numbers from 1, comma-separated, not {ks!r}")
+    return found

@@ -77,12 +77,18 @@ def _extended(root: Path, wish: Wish, records: Mapping[Modality, Encoder]) -> Wo
         raise UserError(f"this workspace has width {manifest.width}, not {wish.width}: it is fixed when made")
     if records == manifest.backbones:
         return workspace
-    return workspace.with_manifest(replace(manifest, backbones=records))
+    widths = {record.width if record.id == "features" else 0 for record in records.values()}
+    one_space = len({record.id for record in records.values()}) == 1 and len(widths) == 1
+    return workspace.with_manifest(
+        replace(manifest, backbones=records, aligned=manifest.aligned and one_space)
+    )
 
 
 def _made(root: Path, wish: Wish, chosen: Chosen, records: Mapping[Modality, Encoder]) -> Workspace:
     if wish.width is not None and wish.width < 1:
         raise UserError(f"--dim must be at least 1, not {wish.width}")
+    if not records:
+        raise UserError("the sources bring no features of their own: name a backbone with --backbone SPEC")
     width = wish.width or min(record.width for record in records.values())
     manifest = Manifest(width, _aligned(chosen), records)
     return Workspace(root, manifest).with_manifest(manifest)

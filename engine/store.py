@@ -130,6 +130,12 @@ class Store:
         item = Item(id, modality, tuple(sorted(paths)), content["text"])
         return item, tuple(sorted({row.task for row in rows}))
 
+    def users(self, id: ItemId) -> list[bytes]:
+        """Return the keys of the rows that name an item."""
+        with self._env.begin(self._uses) as txn:
+            uses = txn.cursor()
+            return list(uses.iternext_dup()) if uses.set_key(bytes.fromhex(id)) else []
+
     def stamp(self, path: str) -> FileStamp | None:
         """Return what a file looked like when it was last read."""
         with self._env.begin(self._files) as txn:

@@ -13,6 +13,7 @@ import filelock
 
 from engine import disk
 from engine.errors import UserError
+from engine.store import Store
 from engine.types import Arrival, History, Lesson, Modality, PolicyName, ShardKey
 
 FORMAT = 1
@@ -148,10 +149,19 @@ def writing(root: Path) -> Iterator[None]:
     try:
         disk.drop_drafts(root)
         yield
-    finally:
-        if made and not (root / "workspace.json").exists():  # what was asked for came to nothing
+    except UserError:
+        if made and not _holds_rows(root):  # what was asked for came to nothing
             shutil.rmtree(root, ignore_errors=True)
+        raise
+    finally:
         lock.release()
+
+
+def _holds_rows(root: Path) -> bool:
+    if not (root / "store").exists():
+        return False
+    with Store(root / "store") as store:
+        return any(True for _ in store.rows())
 
 
 def tasks(history: History) -> list[str]:

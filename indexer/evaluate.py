@@ -15,8 +15,19 @@ from engine.errors import UserError
 from engine.merge import MERGES, Ids, Ranking
 from engine.query import Asked, rank
 from engine.store import Store
-from engine.types import Gallery, ItemId, MergeName, Modality, Pair, PolicyName, Relevance, ShardKey, Split
-from engine.workspace import Workspace, open_at, tasks
+from engine.types import (
+    Gallery,
+    History,
+    ItemId,
+    MergeName,
+    Modality,
+    Pair,
+    PolicyName,
+    Relevance,
+    ShardKey,
+    Split,
+)
+from engine.workspace import Workspace, open_at
 from indexer import shard
 from indexer.policy import POLICIES, Plan, up_to
 from indexer.relevance import Judge, judge
@@ -75,9 +86,17 @@ class Evaluation:
         self.embedder = Embedder(self.workspace, self.device)
 
     @property
+    def history(self) -> History:
+        """What is judged: every lesson, and the arrival of those tasks that were never learned."""
+        history = self.workspace.manifest.history
+        learned = {lesson.task for lesson in history.lessons}
+        return History(history.lessons, tuple(a for a in history.arrivals if a.task not in learned))
+
+    @property
     def tasks(self) -> list[str]:
-        """The tasks in the order they were learned or arrived."""
-        return tasks(self.workspace.manifest.history)
+        """The tasks in the order they were learned, then those that were never learned."""
+        learned = dict.fromkeys(self.lessons)
+        return [*learned, *(arrival.task for arrival in self.history.arrivals)]
 
     @property
     def lessons(self) -> list[str]:
@@ -102,7 +121,7 @@ class Evaluation:
 
     def plans(self, policy: PolicyName) -> list[Plan]:
         """Return the policy's plan after every lesson; without lessons, the one of the untrained head."""
-        history = self.workspace.manifest.history
+        history = self.history
         after = [lesson.number for lesson in history.lessons] or [0]
         return [POLICIES[policy](up_to(history, number)) for number in after]
 
@@ -225,22 +244,3 @@ def open_evaluation(root: Path, setting: Setting, *, device: str = "cpu") -> Ite
     workspace = open_at(root)
     with Store(workspace.store) as store:
         yield Evaluation(workspace, store, setting, device)
-
-
-def parse_ks(ks: str) -> list[int]:
-    """Parse `1,5,10`."""
-    try:
-        found = sorted({int(k) for k in ks.split(",")})
-    except ValueError:
-        found = []
-    if not found or found[0] < 1:
-        raise UserError(f"--k takes numbers from 1, comma-separated, not {ks!r}")
-    return found
-
-
-def parse_policies(names: Sequence[str]) -> list[PolicyName]:
-    """Return the policies of these names, each once."""
-    unknown = [name for name in names if name not in POLICIES]
-    if unknown:
-        raise UserError(f"no policy {unknown[0]!r}; policies are: {', '.join(POLICIES)}")
-    return [policy for policy in POLICIES if policy in names]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import UserError
 from engine.ingest import Progress, Report, ingest, preview, silent
 from engine.loading import Loader
 from engine.opening import Wish, enter
@@ -49,10 +50,14 @@ def index(
         workspace, encoders = enter(root, sources, wish, device)
         with Store(workspace.store, readonly=False) as store:
             loader = Loader(store, encoders.backbone)
-            reports = [
-                ingest(loader, source, task=task, allow_mass_delete=allow_mass_delete, progress=progress)
-                for source in sources
-            ]
+            try:
+                reports = [
+                    ingest(loader, source, task=task, allow_mass_delete=allow_mass_delete, progress=progress)
+                    for source in sources
+                ]
+            except UserError:  # of one source; what has landed of the others is served
+                build.serve(workspace, store, policy=None, device=device)
+                raise
             workspace, built = build.serve(workspace, store, policy=policy, device=device)
             return _summary(reports, store, built, time.perf_counter() - began)
 

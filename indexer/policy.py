@@ -1,9 +1,10 @@
 """Indexing policies: pure functions from what was learned to which shards are kept and how they are asked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from engine.errors import UserError
 from engine.types import History, PolicyName
 
 
@@ -59,3 +60,11 @@ def _settled(history: History) -> dict[str, int]:
     """Return the head that each task was embedded by when it was last learned, else when it arrived."""
     heads = {arrival.task: arrival.head for arrival in history.arrivals}
     return heads | {lesson.task: lesson.head for lesson in history.lessons}
+
+
+def parse_policies(names: Sequence[str]) -> list[PolicyName]:
+    """Return the policies of these names, each once."""
+    unknown = [name for name in names if name not in POLICIES]
+    if unknown:
+        raise UserError(f"no policy {unknown[0]!r}; policies are: {', '.join(POLICIES)}")
+    return [policy for policy in POLICIES if policy in names]

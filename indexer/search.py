@@ -40,6 +40,8 @@ class Index:
 
     def __post_init__(self) -> None:
         self.embedder = Embedder(self.workspace, self.device)
+        if self.policy is not None and self.policy not in POLICIES:
+            raise UserError(f"no policy {self.policy!r}; policies are: {', '.join(POLICIES)}")
 
     @property
     def tasks(self) -> list[str]:
@@ -63,6 +65,8 @@ class Index:
             task: search this task only, or all.
             min_score: leave out hits below this cosine.
         """
+        if k < 1:
+            raise UserError(f"k must be at least 1, not {k}")
         try:
             asked = self._asked(parts, target, task)
         except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
@@ -185,7 +189,9 @@ def questions(
 ) -> Iterator[list[Input]]:
     """Yield what is asked: the lines of a stream for `-`, else one question of one or more inputs."""
     if what == "-":
-        yield from ([_bare(line.rstrip("\n"))] for line in lines if line.strip())
+        if texts or any(files.values()):
+            raise UserError("- reads whole queries from stdin: leave out --image, --audio and --text")
+        yield from ([_bare(line.rstrip("\r\n"))] for line in lines if line.strip())
         return
     inputs = [] if what is None else [_bare(what)]
     inputs += [file_input(modality, path) for modality, paths in files.items() for path in paths]

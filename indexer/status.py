@@ -7,7 +7,7 @@ from engine import head as heads
 from engine.store import Store
 from engine.workspace import Workspace, open_at, tasks
 from indexer import build, shard
-from indexer.policy import POLICIES
+from indexer.policy import POLICIES, up_to
 
 
 def status(root: Path) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def status(root: Path) -> dict[str, Any]:
 def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
     manifest = workspace.manifest
     members = build.members_of(store)
-    plan = POLICIES[manifest.served.policy](manifest.history)
+    plan = POLICIES[manifest.served.policy](up_to(manifest.history, manifest.served.lessons))
     counts: dict[str, dict[str, int]] = {}
     for (task, modality), ids in members.items():
         counts.setdefault(task, {})[modality] = len(ids)

@@ -547,7 +547,8 @@ def test_an_unknown_method_name_is_refused_with_those_there_are(run: Run) -> Non
 
 def test_a_csv_that_cannot_be_written_is_one_line(run: Run, trained: Path) -> None:
     told = run("evaluate", "-w", trained, "--csv", "gone/out.csv")
-    assert is_one_line(told, 1, "cannot write gone/out.csv: no such file or directory")
+    assert (told.status, told.err) == (1, "error: cannot write gone/out.csv: no such file or directory\n")
+    assert told.out.startswith("policy")  # what was computed is not lost
 
 
 # what reaches a terminal
@@ -599,3 +600,28 @@ def test_what_succeeds_without_a_hitch_is_silent_on_stderr(run: Run, trained: Pa
         run("status", "-w", root),
     ]
     assert [(one.status, one.err) for one in told] == [(0, "")] * 5
+
+
+def test_a_first_index_that_fails_leaves_no_workspace(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    run("index", tmp_path / "empty", "--backbone", "builtin")
+    assert not (tmp_path / ".mneme").exists()
+
+
+def test_training_without_source_makes_no_workspace(run: Run, tmp_path: Path) -> None:
+    assert run("train", "-t", "sky").status == 1
+    assert not (tmp_path / ".mneme").exists()
+
+
+def test_a_line_of_stdin_may_end_as_windows_ends_it(run: Run, trained: Path) -> None:
+    unix = run("query", "-", "-w", trained, "--json", stdin=b"a dog\n")
+    assert run("query", "-", "-w", trained, "--json", stdin=b"a dog\r\n").lines == unix.lines
+
+
+def test_a_dash_takes_no_other_inputs(run: Run, trained: Path) -> None:
+    told = run("query", "-", "--text", "a dog", "-w", trained)
+    assert is_one_line(told, 1, "- reads whole queries from stdin: leave out --image, --audio and --text")
+
+
+def test_a_wide_space_is_printed_as_it_is() -> None:
+    assert cli.printable("赤い\u3000船 \u202e\x1b") == "赤い\u3000船 \\u202e\\x1b"

@@ -17,7 +17,7 @@ from engine.loading import Loader
 from engine.opening import Wish, enter
 from engine.store import Store
 from engine.types import HeadForm, ItemId, Lesson, Modality, Pair, Settings
-from engine.workspace import Workspace, writing
+from engine.workspace import Workspace, open_at, writing
 from training import methods
 from training.pairs import PairSet, collect
 from training.train import Course, Epoch, Material, Objective, train_task
@@ -67,7 +67,7 @@ def train(
         head.to(device),
         Material(
             _collect(workspace, store, settings, train_pairs, modalities),
-            _collect(workspace, store, settings, _validation(joined, train_pairs), modalities),
+            _collect(workspace, store, settings, _validation(joined, train_pairs, modalities), modalities),
         ),
         Objective(loss, links),
         Course(
@@ -103,6 +103,8 @@ def learn(
     """Store what the sources hold of the task, then train it."""
     settings = methods.settled(settings)
     _check(settings)
+    if not sources:
+        open_at(root)
     with writing(root):
         workspace, encoders = enter(root, sources, wish, device)
         with Store(workspace.store, readonly=False) as store:
@@ -202,13 +204,16 @@ def _collect(
     return found
 
 
-def _validation(joined: Sequence[Pair], trained: Sequence[Pair]) -> list[Pair]:
+def _validation(
+    joined: Sequence[Pair], trained: Sequence[Pair], modalities: Sequence[Modality]
+) -> list[Pair]:
     """Return the validation pairs in the order of their keys, which mixes tasks as training does.
 
     Where they lack a modality that is trained they cannot judge, and there are none.
     """
     held = sorted((pair for pair in joined if pair.split == "val"), key=lambda pair: pair.key)
-    lacking = {m for pair in trained for m in pair.items} - {m for pair in held for m in pair.items}
+    there = {m for pair in held for m in pair.items}
+    lacking = {m for pair in trained for m in pair.items if m in modalities} - there
     return [] if lacking else held[:MOST_VALIDATION]
 
 

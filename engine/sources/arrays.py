@@ -158,7 +158,8 @@ def _row(table: _Table, number: int) -> Row:
         raise Unreadable("no features in it")
     labels = given.get("labels", [])
     texts = given.get("text", [])
-    id_ = checked_id(given["id"]) if "id" in given else None
+    name = given.get("id")
+    id_ = None if name is None else checked_id(str(name) if isinstance(name, int) else name)
     return Row(
         id_ or f"row {number + 1}",
         line=number + 1,

@@ -540,3 +540,13 @@ def test_fields_that_mean_nothing_here_are_kept(loader: Loader, tmp_path: Path) 
     ingest(loader, tmp_path / "rows.jsonl")
     (row,) = loader.store.rows()
     assert row.other == {"licence": "CC0-1.0", "size": [3, 4]}
+
+
+def test_renaming_most_files_is_no_mass_delete(loader: Loader, tmp_path: Path) -> None:
+    for n in range(14):
+        (tmp_path / f"a{n}.txt").write_text(f"text number {n}")
+    ingest(loader, tmp_path)
+    for n in range(14):
+        (tmp_path / f"a{n}.txt").rename(tmp_path / f"b{n}.txt")
+    report = ingest(loader, tmp_path)
+    assert (report.added, report.removed) == (14, 14)

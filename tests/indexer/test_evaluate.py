@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import worlds
+from engine import metrics
 from engine.errors import UserError
 from engine.query import Part
 from engine.types import MergeName, PolicyName
-from indexer import evaluate, search, tables
+from indexer import evaluate, policy, search, tables
 from indexer.evaluate import Direction, Evaluation, Result, Setting
 
 POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
@@ -201,9 +202,17 @@ def test_a_task_that_was_never_trained_takes_part_with_the_head_it_arrived_with(
     worlds.learn(tmp_path, "places", trained / "places.npz")
     one = results(tmp_path)[0]
     assert [[value is None for value in row] for row in one.matrix] == [
-        [False, False, True],
+        [False, True, False],  # sky, places, life: what was never learned comes last
         [False, False, False],
     ]
+
+
+def test_a_task_that_was_indexed_first_is_null_until_it_is_learned(trained: Path, tmp_path: Path) -> None:
+    worlds.index(tmp_path, trained / "sky.npz", trained / "life.npz")
+    worlds.learn(tmp_path, "sky")
+    worlds.learn(tmp_path, "life")
+    one = results(tmp_path)[0]
+    assert [[value is None for value in row] for row in one.matrix] == [[False, True], [False, False]]
 
 
 def test_without_lessons_there_is_one_row_of_the_untrained_head(trained: Path, tmp_path: Path) -> None:
@@ -305,18 +314,18 @@ def test_the_json_names_tasks_and_lessons_in_order(trained: Path) -> None:
 
 @pytest.mark.parametrize(("given", "ks"), [("10,1,5", [1, 5, 10]), ("5,5", [5]), (" 3 ", [3])])
 def test_ks_are_parsed_in_order_and_once(given: str, ks: list[int]) -> None:
-    assert evaluate.parse_ks(given) == ks
+    assert metrics.parse_ks(given) == ks
 
 
 @pytest.mark.parametrize("given", ["", "0", "1,-5", "a", "1,,2", "1.5"])
 def test_ks_that_are_no_numbers_from_1_are_refused(given: str) -> None:
     with pytest.raises(UserError, match=r"^--k takes numbers from 1, comma-separated, not "):
-        evaluate.parse_ks(given)
+        metrics.parse_ks(given)
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"^no policy 'best'; policies are: reindex, no-reindex, matched"):
-        evaluate.parse_policies(["matched", "best"])
+        policy.parse_policies(["matched", "best"])
 
 
 def test_the_csv_has_a_line_for_each_result(usual: list[Result], tmp_path: Path) -> None:
