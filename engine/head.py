@@ -69,7 +69,8 @@ class Head(nn.Module):
             x = x * _mask(x, seed) if self.training else x
         if self.top is not None:
             layers.append(self.top)
-        return nn.Sequential(*layers)(x)  # type: ignore[no-any-return]
+        projected: Tensor = nn.Sequential(*layers)(x)
+        return projected
 
 
 def orthonormal(features: int, width: int, name: str) -> Tensor:

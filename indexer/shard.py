@@ -71,7 +71,8 @@ class Shard:
 
     def _propose(self, queries: Vectors, width: int) -> tuple[Vectors, NDArray[np.int64]]:
         index = self.index if self.gpu is None or width > GPU_MOST else self.gpu
-        return index.search(queries, width)  # type: ignore[no-any-return]
+        scores, rows = index.search(queries, width)
+        return scores, rows
 
     def _decide(
         self, queries: Vectors, rows: NDArray[np.int64], k: int

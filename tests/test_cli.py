@@ -59,7 +59,7 @@ def run(
 
     def mneme(*arguments: str | Path, stdin: bytes = b"") -> Told:
         monkeypatch.setattr(sys, "argv", ["mneme", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii"))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii", newline="\n"))
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             cli.main()
@@ -613,9 +613,13 @@ def test_training_without_source_makes_no_workspace(run: Run, tmp_path: Path) ->
     assert not (tmp_path / ".mneme").exists()
 
 
-def test_a_line_of_stdin_may_end_as_windows_ends_it(run: Run, trained: Path) -> None:
-    unix = run("query", "-", "-w", trained, "--json", stdin=b"a dog\n")
-    assert run("query", "-", "-w", trained, "--json", stdin=b"a dog\r\n").lines == unix.lines
+def test_a_file_named_on_stdin_is_found_where_its_line_ends_as_on_windows(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "colours", "red", "blue")
+    run("index", folder, "--backbone", "builtin")
+    (hit,) = run(
+        "query", "-", "--to", "image", "-k", "1", "--json", stdin=f"{folder}/red.png\r\n".encode()
+    ).lines
+    assert hit["path"] == str(folder / "red.png")
 
 
 def test_a_dash_takes_no_other_inputs(run: Run, trained: Path) -> None:
