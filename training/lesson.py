@@ -17,7 +17,7 @@ from engine.loading import Loader
 from engine.opening import Wish, enter
 from engine.store import Store
 from engine.types import HeadForm, ItemId, Lesson, Modality, Pair, Settings
-from engine.workspace import Workspace, open_at, writing
+from engine.workspace import Workspace, writing
 from training import methods
 from training.pairs import PairSet, collect
 from training.train import Course, Epoch, Material, Objective, train_task
@@ -103,8 +103,8 @@ def learn(
     """Store what the sources hold of the task, then train it."""
     settings = methods.settled(settings)
     _check(settings)
-    if not sources:
-        open_at(root)
+    if not sources and not (root / "workspace.json").is_file():
+        raise UserError(f"no workspace at {root}: give a SOURCE to make one")
     with writing(root):
         workspace, encoders = enter(root, sources, wish, device)
         with Store(workspace.store, readonly=False) as store:
