@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -43,6 +43,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def check_methods(chain: str) -> str:
+    """Refuse a chain that names no method, as typer refuses a choice."""
+    for name in chain.split("+"):
+        if name not in get_args(MethodName):
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(get_args(MethodName))}")
+    return chain
+
 
 Sources = Annotated[list[Path], typer.Argument(help="Folders, .jsonl/.csv/.tsv or .npz/.parquet files.")]
 WorkspaceDir = Annotated[
@@ -120,7 +129,9 @@ def train(
         list[Path] | None, typer.Argument(help="Where the task's pairs are; else those stored.")
     ] = None,
     loss: Annotated[LossName, typer.Option(help="What is minimised.")] = "infonce",
-    method: Annotated[MethodName, typer.Option(help="See `mneme methods`.")] = "finetune",
+    method: Annotated[
+        str, typer.Option(callback=check_methods, help="See `mneme methods`; several are joined by +.")
+    ] = "finetune",
     modalities: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
     head: Annotated[HeadForm | None, typer.Option(help="Form of a first head.", show_default=False)] = None,
     shared_top: Annotated[
@@ -133,9 +144,15 @@ def train(
         float, typer.Option(help="What the loss divides cosines by.")
     ] = Settings.temperature,
     weight_decay: Annotated[float, typer.Option(help="Decoupled decay.")] = Settings.weight_decay,
+    warmup: Annotated[
+        float, typer.Option(help="The share of all steps over which the step size grows.")
+    ] = Settings.warmup,
     patience: Annotated[
         int, typer.Option(help="Epochs without progress before stopping; 0: never.")
     ] = Settings.patience,
+    protect: Annotated[
+        str, typer.Option(help="The one modality whose branch ewc and mas guard.", show_default=False)
+    ] = Settings.protect,
     keep: Annotated[
         Keep, typer.Option(help="End with the epoch of best validation loss, or the last.")
     ] = Settings.keep,
@@ -172,6 +189,8 @@ def train(
         batch_size=batch_size,
         temperature=temperature,
         weight_decay=weight_decay,
+        warmup=warmup,
+        protect=protect,
         patience=patience,
         keep=keep,
         seed=seed,
@@ -190,7 +209,11 @@ def train(
             on_epoch=lambda number, epoch: trained(number + 1, epochs),
         )
     show_skipped([one for report in reports for one in report.skipped], quiet=quiet)
+    for link in done.unaware:
+        note(f"note: {link} knows nothing of the lessons before, which were trained without it")
     show_lesson(done, as_json=as_json)
+    if done.epochs[-1].interrupted:
+        raise KeyboardInterrupt
 
 
 @app.command()
@@ -314,6 +337,49 @@ def methods(
 
 
 @app.command()
+def sweep(
+    spec: Annotated[Path, typer.Argument(help="A TOML file: stream, axes, settings.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where runs and tables go; default: sweep-SPEC.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a sweep that ended early.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="As the spec's quick table says; one seed.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; default: one a core.", show_default=False)
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and measure methods, losses, heads and seeds over a stream of tasks, and write the tables."""
+    from engine.device import resolve
+    from studies import spec as specs
+    from studies import summary
+    from studies import sweep as sweeps
+
+    wanted = specs.load_quick(spec) if quick else specs.load(spec)
+    folder = out or Path(f"sweep-{spec.stem}")
+    (sweeps.resume if resume else sweeps.begin)(wanted, folder)
+    with progress_bars(quiet=quiet) as bar:
+        watch = sweeps.Watch(
+            bar("reading", "rows"),
+            bar("sweeping", "runs"),
+            lambda some: show_skipped(some, quiet=quiet),
+            note,
+        )
+        done = sweeps.run(
+            wanted, folder, jobs=jobs or os.cpu_count() or 1, device=resolve(device), watch=watch
+        )
+    if as_json:
+        content = {"runs": done.runs, "seconds": done.seconds, "rows": [asdict(row) for row in done.rows]}
+        show_json({"out": str(folder), **content})
+    elif done.rows:
+        print(summary.to_markdown(done.rows), end="")
+    if done.failed:
+        raise UserError(f"{len(done.failed)} of {len(wanted.runs)} runs failed; --resume tries them again")
+
+
+@app.command()
 def demo(folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Path("demo")) -> None:
     """Make a small collection, learn three tasks, search it and see what was forgotten."""
     from studies import demo as demonstration
@@ -390,7 +456,8 @@ def show_lesson(done: "Outcome", *, as_json: bool) -> None:
     lesson, settings, kept = done.lesson, done.settings, done.kept
     if as_json:
         measured = [
-            {"loss": e.loss, "val_loss": e.val_loss, "val_recall@10": e.val_recall} for e in done.epochs
+            {"loss": e.loss, "val_loss": e.val_loss, "val_recall@10": e.val_recall, "drift": e.drift}
+            for e in done.epochs
         ]
         show_json(
             {

@@ -1,7 +1,7 @@
 """Recall and forgetting on a pack: finetune under every policy, joint and experts, over several seeds.
 
-    python benchmarks/forgetting.py --data ../shared/data/scenes --k 10
-    python benchmarks/forgetting.py --data ../shared/data/sounds --k 1 --relevance label
+    python -m benchmarks.forgetting --data ../shared/data/scenes --k 10
+    python -m benchmarks.forgetting --data ../shared/data/sounds --k 1 --relevance label
 
 Tasks in the order of the pack's tasks.json. Each cell: the mean over tasks after the last lesson, task known and
 unknown (raw merge), mean and standard deviation over seeds. joint is one head trained on all tasks (one lesson after
@@ -17,8 +17,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from report import machine, markdown
-
+from benchmarks.report import machine, markdown
 from engine.opening import Wish
 from engine.types import MethodName, PolicyName, Settings
 from indexer import index as indexing

@@ -1,6 +1,6 @@
 """How fast is `index`, and how much of its time is the encoder's? Items/s of decode, encode and the whole.
 
-    python benchmarks/rates.py --data ../shared/data/scenes --items 300
+    python -m benchmarks.rates --data ../shared/data/scenes --items 300
 
 The backbone is loaded before any clock starts; its load time is printed beside. decode: all items prepared by
 the same number of threads that `index` uses, nothing else running. encode: prepared items through the frozen
@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from report import machine, markdown
-
+from benchmarks.report import machine, markdown
 from engine import media
 from engine.backbones import Backbone, Prepared
 from engine.ingest import ingest

@@ -1,6 +1,6 @@
 """What waiting threads cost: OMP_WAIT_POLICY passive and active, on a quiet machine and beside a busy process.
 
-    python benchmarks/threads.py
+    python -m benchmarks.threads
 
 Milliseconds of one search (100 queries, 300 vectors of 512) and of one training step (mlp heads, batch 128).
 """
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from report import machine, markdown
+from benchmarks.report import machine, markdown
 
 REPEATS = 20
 
@@ -30,7 +30,7 @@ def main() -> None:
             )
             try:
                 found = subprocess.run(
-                    [sys.executable, __file__, "--child"],
+                    [sys.executable, "-m", "benchmarks.threads", "--child"],
                     env={**os.environ, "OMP_WAIT_POLICY": policy},
                     capture_output=True,
                     check=True,
@@ -63,7 +63,7 @@ def _step() -> float:
 
     from engine.head import Head
     from training.gradient import Batch, compose, loss_gradient
-    from training.losses import infonce
+    from training.pairwise import infonce
     from training.steps import Adam, Decay
 
     head, rows = Head("mlp", 512), 128

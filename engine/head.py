@@ -24,13 +24,15 @@ DROPOUT = 0.5
 class Head(nn.Module):
     """One branch per modality into a space of width E; with a shared top, one last layer for all.
 
-    linear: one bias-free matrix (D, E). mlp: D, 1024, ReLU, dropout .5, E.
+    linear: one bias-free matrix (D, E). mlp: D, 1024, ReLU, dropout .5, E. `losses` holds what a loss of its
+    own trains beside the branches.
     """
 
     def __init__(self, form: HeadForm, width: int, *, shared_top: bool = False, seed: int = 0) -> None:
         super().__init__()
         self.form, self.width, self.seed = form, width, seed
         self.layers = nn.ModuleDict()
+        self.losses = nn.ModuleDict()
         self.top: nn.Linear | None = None
         if shared_top:
             self.top = _dense(HIDDEN, width, f"{seed} top") if form == "mlp" else _matrix(width, width, "top")
@@ -50,6 +52,31 @@ class Head(nn.Module):
                 layer.append(_dense(HIDDEN, self.width, f"{self.seed} {modality} out"))
         self.layers[modality] = layer
 
+    def add_scorer(self, name: str, inputs: int) -> nn.Module:
+        """Return a loss's own scorer of that name, from rows (B, inputs) to (B, 1); made where it is new."""
+        if name not in self.losses:
+            layers = (_dense(inputs, self.width, f"{self.seed} {name}"), nn.ReLU())
+            self.losses[name] = nn.Sequential(*layers, _dense(self.width, 1, f"{self.seed} {name} out"))
+        return self.losses[name]
+
+    def branch_of(self, parameter: str) -> Modality | None:
+        """Return the modality whose branch a parameter belongs to; None: shared, or a loss's own."""
+        return next((m for m in self.layers if parameter.startswith(f"layers.{m}.")), None)
+
+    def inputs(self, features: Mapping[Modality, Tensor]) -> dict[Modality, dict[str, Tensor]]:
+        """Return what each layer is given by each modality, in evaluation mode.
+
+        {m: {name of the layer: its input rows (B, D_in)}}; a shared top stands under every modality.
+        """
+        found: dict[Modality, dict[str, Tensor]] = {}
+        for m, x in features.items():
+            found[m] = {}
+            for place, (name, layer) in enumerate(self._chain(m)):
+                found[m][name] = x
+                x = layer(x)
+                x = torch.relu(x) if self.form == "mlp" and place == 0 else x
+        return found
+
     def project(self, features: Mapping[Modality, Tensor], seed: int = 0) -> dict[Modality, Tensor]:
         """Map features {m: (B, D)} to {m: (B, E)}, before normalisation.
 
@@ -63,14 +90,18 @@ class Head(nn.Module):
         return {m: nn.functional.normalize(y, dim=1) for m, y in self.project(features, seed).items()}
 
     def _branch(self, modality: Modality, x: Tensor, seed: str) -> Tensor:
-        layers: list[nn.Module] = list(self.layers[modality].children()) or [self.layers[modality]]
-        if self.form == "mlp":
-            x = torch.relu(layers.pop(0)(x))
-            x = x * _mask(x, seed) if self.training else x
-        if self.top is not None:
-            layers.append(self.top)
-        projected: Tensor = nn.Sequential(*layers)(x)
-        return projected
+        for place, (_, layer) in enumerate(self._chain(modality)):
+            x = layer(x)
+            if self.form == "mlp" and place == 0:
+                x = torch.relu(x)
+                x = x * _mask(x, seed) if self.training else x
+        return x
+
+    def _chain(self, modality: Modality) -> list[tuple[str, nn.Module]]:
+        """Return the layers that a modality passes, first to last, by name."""
+        branch, name = self.layers[modality], f"layers.{modality}"
+        inner = [(f"{name}.{place}", layer) for place, layer in branch.named_children()] or [(name, branch)]
+        return inner if self.top is None else [*inner, ("top", self.top)]
 
 
 def orthonormal(features: int, width: int, name: str) -> Tensor:
@@ -145,6 +176,9 @@ def read(folder: Path) -> tuple[Head, Record]:
     head = Head(record.form, record.width, shared_top=record.shared_top, seed=record.settings.seed)
     for modality, features in record.widths.items():
         head.add_branch(modality, features)
+    for key, tensor in tensors.items():
+        if key.startswith("losses.") and key.endswith(".0.weight"):
+            head.add_scorer(key.split(".")[1], tensor.shape[1])
     head.load_state_dict(tensors)
     return head.eval(), record
 

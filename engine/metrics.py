@@ -61,6 +61,12 @@ def bwt(matrix: Matrix) -> float | None:
     return _mean(moves)
 
 
+def plasticity(matrix: Matrix) -> float | None:
+    """Return how well tasks were learned when they were new: the mean of R[i][i]."""
+    firsts = [next((row[j] for row in matrix if row[j] is not None), None) for j in range(len(matrix[-1]))]
+    return _mean([first for first in firsts if first is not None])
+
+
 def _settled(matrix: Matrix) -> list[int]:
     """Return the tasks that have a score before the last row."""
     return [j for j in range(len(matrix[-1])) if any(row[j] is not None for row in matrix[:-1])]

@@ -153,6 +153,18 @@ class Store:
             found = [txn.get(_feature_key(id, backbone), b"") for id in ids]
             return np.stack([np.frombuffer(value, np.float32) for value in found])
 
+    def find(self, beginning: str, backbone: str) -> Features | None:
+        """Return the features (D,) of the item whose id begins with these hex digits; None: not stored."""
+        suffix = _feature_key("", backbone)
+        with self._env.begin(self._features) as txn:
+            cursor = txn.cursor()
+            more = cursor.set_range(bytes.fromhex(beginning.ljust(32, "0")))
+            while more and cursor.key().hex().startswith(beginning):
+                if cursor.key().endswith(suffix):
+                    return np.frombuffer(cursor.value(), np.float32)
+                more = cursor.next()
+        return None
+
     @contextmanager
     def writing(self) -> Iterator["Writer"]:
         """Yield a writer whose changes all land when the block ends, or none."""

@@ -11,8 +11,29 @@ ItemId: TypeAlias = str
 """32 hex digits: the digest of the modality and the item's bytes."""
 
 Split = Literal["train", "val", "test"]
-LossName = Literal["infonce", "triplet"]
-MethodName = Literal["finetune", "joint", "joint-intra", "experts"]
+LossName = Literal["triplet", "infonce", "fabind", "centrobind", "pmrl", "gram"]
+MethodName = Literal[
+    "finetune",
+    "joint",
+    "joint-intra",
+    "experts",
+    "ewc",
+    "mas",
+    "replay",
+    "crosstask",
+    "gem",
+    "agem",
+    "der",
+    "derpp",
+    "co2l",
+    "cila",
+    "sam",
+    "cflat",
+    "dns",
+    "dns-exact",
+    "igm",
+    "mla",
+]
 HeadForm = Literal["linear", "mlp"]
 PolicyName = Literal["reindex", "no-reindex", "matched"]
 MergeName = Literal["raw"]
@@ -110,14 +131,17 @@ class Settings:
     Attributes:
         form, shared_top: None takes the parent's, or for a first head what suits the backbones.
         modalities: those to train; none named: all that the task's pairs hold.
-        lr: the step size. temperature: what a loss divides cosines by.
+        method: one recipe's name, or several joined by +.
+        lr: the step size, reached after `warmup`, a share of all steps from 0 to 1.
+        temperature: what a loss divides cosines by.
+        protect: the one modality whose branch ewc and mas guard; empty: all.
         patience: epochs without a better validation loss before training stops; 0: never.
         keep: the epoch of lowest validation loss (the last where too few pairs can tell), or the last.
         options: hyper-parameters of the loss and of the links, by name (`triplet.margin`).
     """
 
     task: str
-    method: MethodName = "finetune"
+    method: str = "finetune"
     loss: LossName = "infonce"
     form: HeadForm | None = None
     shared_top: bool | None = None
@@ -127,6 +151,8 @@ class Settings:
     batch_size: int = 128
     temperature: float = 0.07
     weight_decay: float = 1e-2
+    warmup: float = 0.0
+    protect: Modality = ""
     patience: int = 0
     keep: Keep = "best"
     seed: int = 0

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeAlias
 
@@ -30,6 +30,8 @@ class Batch:
         group: (B,) int64; rows of another group are no negatives.
         weight: (B,); a row of weight 0 is a negative only.
         seed: of the dropout masks, so that every call on one batch sees the same ones.
+        epoch: which pass over the pairs this is, from 0; -1: rows that a strategy remembers.
+        fixed: {m: (B, E)} unit rows that stand in for the head's own; a row of zeros leaves the head's.
     """
 
     features: Mapping[Modality, Tensor]
@@ -38,19 +40,22 @@ class Batch:
     group: Tensor
     weight: Tensor
     seed: int = 0
+    epoch: int = 0
+    fixed: Mapping[Modality, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.weight)
 
     def to(self, device: str) -> "Batch":
         """Return the batch on a device."""
-        return Batch(
-            {m: t.to(device) for m, t in self.features.items()},
-            {m: t.to(device) for m, t in self.present.items()},
-            {m: t.to(device) for m, t in self.item.items()},
-            self.group.to(device),
-            self.weight.to(device),
-            self.seed,
+        return replace(
+            self,
+            features={m: t.to(device) for m, t in self.features.items()},
+            present={m: t.to(device) for m, t in self.present.items()},
+            item={m: t.to(device) for m, t in self.item.items()},
+            group=self.group.to(device),
+            weight=self.weight.to(device),
+            fixed={m: t.to(device) for m, t in self.fixed.items()},
         )
 
 
@@ -81,8 +86,8 @@ class Strategy(Protocol):
         """Return what to do with this batch, having asked `inner` as often as needed."""
         ...
 
-    def end_task(self, head: Head, batches: Iterable[Batch], inner: GradientFn) -> None:
-        """Consolidate after a lesson; `inner` is the plain loss gradient."""
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        """Consolidate after a lesson: the head in evaluation mode, the task's batches, the plain loss."""
         ...
 
 
@@ -91,7 +96,7 @@ def loss_gradient(head: Head, loss: Loss) -> GradientFn:
 
     def gradient(batch: Batch) -> Gradient:
         named = [(name, p) for name, p in head.named_parameters() if p.requires_grad]
-        value = weighted_mean(loss(head(batch.features, batch.seed), batch), batch)
+        value = weighted_mean(loss(embed(head, batch), batch), batch)
         if not value.requires_grad:
             return Gradient(value.detach(), {})
         found = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
@@ -99,6 +104,42 @@ def loss_gradient(head: Head, loss: Loss) -> GradientFn:
         return Gradient(value.detach(), by_name)
 
     return gradient
+
+
+def embed(head: Head, batch: Batch) -> dict[Modality, Tensor]:
+    """Return the embeddings of a batch {m: (B, E)}: the head's, or those that are fixed."""
+    z: dict[Modality, Tensor] = head(batch.features, batch.seed)
+    for m, rows in batch.fixed.items():
+        z[m] = torch.where(rows.any(1, keepdim=True), rows, z[m])
+    return z
+
+
+def join(batch: Batch, more: Batch) -> Batch:
+    """Return the rows of both; a modality that one of them lacks is absent there."""
+    first, second = len(batch), len(more)
+
+    def side_by_side(
+        a: Mapping[Modality, Tensor], b: Mapping[Modality, Tensor], absent: float
+    ) -> dict[Modality, Tensor]:
+        return {
+            m: torch.cat(
+                [
+                    a[m] if m in a else b[m].new_full((first, *b[m].shape[1:]), absent),
+                    b[m] if m in b else a[m].new_full((second, *a[m].shape[1:]), absent),
+                ]
+            )
+            for m in sorted({*a, *b})
+        }
+
+    return replace(
+        batch,
+        features=side_by_side(batch.features, more.features, 0),
+        present=side_by_side(batch.present, more.present, False),
+        item=side_by_side(batch.item, more.item, -1),
+        group=torch.cat([batch.group, more.group]),
+        weight=torch.cat([batch.weight, more.weight]),
+        fixed=side_by_side(batch.fixed, more.fixed, 0),
+    )
 
 
 def weighted_mean(values: Tensor, batch: Batch) -> Tensor:

@@ -1,82 +1,83 @@
-"""METHODS and LOSSES by name: what each is made of, its hyper-parameters and its source."""
+"""From settings to a loss and strategies: chains, hyper-parameters, and what there is to choose from."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from engine.errors import UserError
-from engine.types import MethodName, Settings
+from engine.head import Head
+from engine.types import Settings
+from training.binding import centrobind, noised
 from training.gradient import Loss, Strategy
 from training.losses import LOSSES
+from training.matching import with_scorer
+from training.past import NOTHING, Past
+from training.recipes import METHODS, Link, Place, Recipe
 from training.steps import Adam, Decay
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A training method.
-
-    Attributes:
-        start: train on from the newest head, or from the initialisation.
-        pairs: of the task alone, or of every task learned so far and the task.
-        negatives: within a batch, all other rows or those of the row's own task.
-    """
-
-    summary: str
-    source: str
-    start: Literal["parent", "initialisation"] = "parent"
-    pairs: Literal["task", "history"] = "task"
-    negatives: Literal["all", "task"] = "all"
-    links: Callable[[Settings], Sequence[Strategy]] = lambda settings: ()
-
-
-METHODS: Mapping[MethodName, Recipe] = {
-    "finetune": Recipe("train the newest head on the task alone", "the usual baseline"),
-    "joint": Recipe(
-        "train anew on every task learned so far together",
-        "the upper bound of Wang et al. 2021, with cross-task negatives",
-        start="initialisation",
-        pairs="history",
-    ),
-    "joint-intra": Recipe(
-        "as joint, with negatives from a row's own task only",
-        "Wang et al. 2021, without cross-task negatives",
-        start="initialisation",
-        pairs="history",
-        negatives="task",
-    ),
-    "experts": Recipe(
-        "train anew on the task alone: one head per task",
-        "the upper bound for a known task; ask with --policy matched",
-        start="initialisation",
-    ),
-}
+def recipe(method: str) -> Recipe:
+    """Return the recipe of a name, or of several names joined by +, all their links in one."""
+    names = method.split("+")
+    known: Mapping[str, Recipe] = {str(name): part for name, part in METHODS.items()}
+    for name in names:
+        if name not in known:
+            raise UserError(f"no method {name!r}; methods are: {', '.join(known)}")
+    parts = {name: known[name] for name in names}
+    anew = [name for name, part in parts.items() if part.start == "initialisation"]
+    if len(anew) > 1:
+        raise UserError(f"{anew[0]} and {anew[1]} each say what to train on: choose one")
+    links: dict[str, Link] = {}
+    for name, part in parts.items():
+        for link_name, link in part.links.items():
+            if links.setdefault(link_name, link) != link:
+                raise UserError(
+                    f"{name} cannot be chained in {method}: each uses {link_name!r} in its own way"
+                )
+    return replace(parts[anew[0] if anew else names[0]], links=links)
 
 
-def strategies(settings: Settings) -> list[Strategy]:
-    """Return the links of a method, outermost first.
+def strategies(settings: Settings, past: Past = NOTHING) -> dict[str, Strategy]:
+    """Return the links of a method by name, outermost first; links of one place stand as the chain names them.
 
     Decay stands outside Adam (decoupled), Adam outside whatever may ask `inner` more than once, so that its
     moments advance once a step.
     """
-    return [Decay(settings.weight_decay), Adam(), *METHODS[settings.method].links(settings)]
+    usual = {"decay": Link("decay", lambda: Decay(settings.weight_decay)), "adam": Link("adam", Adam)}
+    links = {**recipe(settings.method).links, **usual}
+    if settings.protect and not {"ewc", "mas"} & set(links):
+        raise UserError("--protect says which branch ewc or mas guards: add one of them to --method")
+    order = sorted(links.items(), key=lambda named: get_args(Place).index(named[1].place))
+    return {
+        name: link.make(*link.bind(settings, past), **_chosen(settings, name, link.make))
+        for name, link in order
+    }
 
 
-def loss(settings: Settings) -> Loss:
-    """Return the loss with its hyper-parameters bound, or raise at an unknown name."""
-    function = LOSSES[settings.loss]
-    known = options(function)
-    chosen: dict[str, int | float | str] = {}
-    if "temperature" in known:
+def loss(settings: Settings, head: Head) -> Loss:
+    """Return the loss with its hyper-parameters bound, and what of the head it needs beside embeddings."""
+    function, chosen = LOSSES[settings.loss], _chosen(settings, settings.loss, LOSSES[settings.loss])
+    if "temperature" in options(function):
         chosen["temperature"] = settings.temperature
-    valid = [f"{settings.loss}.{name}" for name in known]
-    for name, value in settings.options.items():
+    if settings.loss == "centrobind":
+        return partial(centrobind, again=partial(noised, head), **chosen)  # type: ignore[arg-type]
+    if settings.loss == "pmrl":
+        return with_scorer(head, chosen)
+    return partial(function, **chosen)
+
+
+def check(settings: Settings) -> None:
+    """Raise where the method, its chain or a hyper-parameter is not to be had; nothing is read."""
+    known: dict[str, Callable[..., object]] = {settings.loss: LOSSES[settings.loss]}
+    known |= {name: link.make for name, link in recipe(settings.method).links.items()}
+    valid = [f"{name}.{option}" for name, make in known.items() for option in options(make)]
+    for name in settings.options:
         if name not in valid:
             raise UserError(f"no hyper-parameter {name!r} here; valid are: {', '.join(valid)}")
-        short = name.partition(".")[2]
-        chosen[short] = _checked(function, name, value, known[short])
-    return partial(function, **chosen)
+    _chosen(settings, settings.loss, LOSSES[settings.loss])
+    strategies(settings)
 
 
 def settled(settings: Settings) -> Settings:
@@ -86,12 +87,24 @@ def settled(settings: Settings) -> Settings:
         return settings
     rest = {option: value for option, value in settings.options.items() if option != name}
     function = LOSSES[settings.loss]
+    if "temperature" not in options(function):
+        return settings
     value = float(_checked(function, name, settings.options[name], options(function)["temperature"]))
     return replace(settings, temperature=value, options=rest)
 
 
+def _chosen(settings: Settings, name: str, make: Callable[..., object]) -> dict[str, int | float | str]:
+    """Return what was set of one loss or link, each value of its parameter's type."""
+    defaults = options(make)
+    return {
+        option: _checked(make, f"{name}.{option}", settings.options[f"{name}.{option}"], default)
+        for option, default in defaults.items()
+        if f"{name}.{option}" in settings.options
+    }
+
+
 def options(function: Callable[..., object]) -> dict[str, int | float | str]:
-    """Return the hyper-parameters of a loss and their defaults: its keyword-only parameters."""
+    """Return the hyper-parameters of a loss or link and their defaults: its keyword-only parameters."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
@@ -114,25 +127,29 @@ def _checked(
 
 def describe(name: str | None = None) -> list[dict[str, object]]:
     """Return what there is to know of every loss and method, or of one."""
-    known: list[dict[str, object]] = [
-        {
-            "name": loss_name,
-            "kind": "loss",
-            "summary": (function.__doc__ or "").partition("\n")[0],
-            "options": {f"{loss_name}.{option}": default for option, default in options(function).items()},
-        }
+    known = [
+        _entry(loss_name, "loss", (function.__doc__ or "").partition("\n")[0], {loss_name: function})
         for loss_name, function in LOSSES.items()
     ]
-    known += [
-        {"name": method, "kind": "method", "summary": f"{recipe.summary} ({recipe.source})", "options": {}}
-        for method, recipe in METHODS.items()
-    ]
-    found = [one for one in known if name in (None, one["name"])]
-    if not found:
+    for method, found in METHODS.items():
+        makes = {link_name: link.make for link_name, link in found.links.items()}
+        entry = _entry(method, "method", f"{found.summary} ({found.source})", makes)
+        known.append({**entry, "order": found.order})
+    wanted = [one for one in known if name in (None, one["name"])]
+    if not wanted:
         raise UserError(
             f"no loss or method {name!r}; there are: {', '.join(str(one['name']) for one in known)}"
         )
-    return found
+    return wanted
+
+
+def _entry(
+    name: str, kind: str, summary: str, makes: Mapping[str, Callable[..., object]]
+) -> dict[str, object]:
+    settable = {
+        f"{own}.{option}": value for own, make in makes.items() for option, value in options(make).items()
+    }
+    return {"name": name, "kind": kind, "summary": summary, "options": settable}
 
 
 def text(name: str | None = None) -> str:
@@ -140,6 +157,8 @@ def text(name: str | None = None) -> str:
     lines = []
     for one in describe(name):
         lines.append(f"{one['name']} ({one['kind']}): {one['summary']}")
+        if name and one.get("order"):
+            lines.append(f"    {one['order']}")
         settings = one["options"]
         assert isinstance(settings, dict)
         lines += [f"    --set {option}={default}" for option, default in settings.items()]

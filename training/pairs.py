@@ -21,7 +21,7 @@ class Column:
     Pair p holds the rows `flat[start[p] : start[p] + count[p]]` of the features.
 
     Attributes:
-        numbers: which item each row of the features is (N,), unlike any number of another modality.
+        numbers: which item each row of the features is (N,), as `number_of` says.
     """
 
     features: Tensor
@@ -41,7 +41,7 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.group)
 
-    def batch(self, rows: Tensor, place: Tensor, seed: int = 0) -> Batch:
+    def batch(self, rows: Tensor, place: Tensor, seed: int = 0, epoch: int = 0) -> Batch:
         """Return the batch of these pairs (B,).
 
         Args:
@@ -55,15 +55,15 @@ class PairSet:
             taken = column.flat[chosen.clamp_max(len(column.flat) - 1)]
             features[modality] = column.features[taken] * present[modality][:, None]
             item[modality] = torch.where(present[modality], column.numbers[taken], -1)
-        return Batch(features, present, item, self.group[rows], torch.ones(len(rows)), seed)
+        return Batch(features, present, item, self.group[rows], torch.ones(len(rows)), seed, epoch)
 
-    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Yield the batches of one epoch: all pairs in a new order, one item of each list drawn."""
+    def epoch(self, batch_size: int, generator: torch.Generator, number: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch: all pairs in a new order, one item of each list drawn."""
         order = torch.randperm(len(self), generator=generator)
         place = torch.rand(len(self), generator=generator)
         seeds = torch.randint(2**62, (len(self),), generator=generator)
         parts = order.tensor_split(max(1, -(-len(self) // batch_size)))
-        return (self.batch(rows, place[rows], int(seeds[n])) for n, rows in enumerate(parts))
+        return (self.batch(rows, place[rows], int(seeds[n]), number) for n, rows in enumerate(parts))
 
     def in_order(self, batch_size: int) -> list[Batch]:
         """Return the same batches every time: the first item of each list, in order."""
@@ -71,10 +71,15 @@ class PairSet:
         return [self.batch(part, torch.zeros(len(part))) for part in torch.split(rows, batch_size)]
 
 
+def number_of(id: ItemId) -> int:
+    """Return the first 60 bits of an item's id: the same number in every batch and in every lesson."""
+    return int(id[:15], 16)
+
+
 def collect(pairs: Sequence[Pair], modalities: Sequence[Modality], read: ReadFeatures) -> PairSet:
     """Read the features of these pairs; a pair's group is its task."""
     tasks = sorted({pair.task for pair in pairs})
-    columns, first = {}, 0
+    columns = {}
     for modality in modalities:
         lists = [pair.items.get(modality, ()) for pair in pairs]
         ids = sorted({id for items in lists for id in items})
@@ -84,10 +89,9 @@ def collect(pairs: Sequence[Pair], modalities: Sequence[Modality], read: ReadFea
         count = torch.tensor([len(items) for items in lists])
         columns[modality] = Column(
             features=torch.from_numpy(read(modality, ids)),
-            numbers=torch.arange(first, first + len(ids)),
+            numbers=torch.tensor([number_of(id) for id in ids]),
             flat=torch.tensor([row[id] for items in lists for id in items]),
             start=count.cumsum(0) - count,
             count=count,
         )
-        first += len(ids)
     return PairSet(columns, torch.tensor([tasks.index(pair.task) for pair in pairs]))

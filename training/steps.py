@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.head import Head
-from training.gradient import Batch, Gradient, GradientFn
+from training.gradient import Batch, Gradient, GradientFn, Loss
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Adam:
         found = inner(batch)
         return Gradient(found.loss, {name: self._step(name, g) for name, g in found.by_name.items()})
 
-    def end_task(self, head: Head, batches: Iterable[Batch], inner: GradientFn) -> None:
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Forget the moments."""
         self.state.clear()
 
@@ -55,5 +55,5 @@ class Decay:
         pulled = {name: g + self.weight * params[name].detach() for name, g in found.by_name.items()}
         return Gradient(found.loss, pulled)
 
-    def end_task(self, head: Head, batches: Iterable[Batch], inner: GradientFn) -> None:
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Decay remembers nothing."""

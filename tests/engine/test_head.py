@@ -273,3 +273,61 @@ def test_a_newer_head_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         head.read(path.parent)
     assert str(raised.value) == f"{path} has a newer format; this mneme reads up to 1: upgrade mneme"
+
+
+# what strategies ask of a head
+
+
+@pytest.mark.parametrize(("form", "shared"), FORMS)
+def test_a_layers_inputs_lead_through_the_layers_to_the_projection(form: HeadForm, shared: bool) -> None:
+    one, x = moved(made(form, shared_top=shared)).eval(), features()
+    inputs = one.inputs(x)
+    last = list(inputs["image"])[-1]
+    assert_close(one.get_submodule(last)(inputs["image"][last]), one.project(x)["image"])
+
+
+def test_the_first_layer_is_given_the_features() -> None:
+    x = features()
+    assert made("mlp").inputs(x)["text"]["layers.text.0"] is x["text"]
+
+
+def test_the_inputs_of_a_shared_top_stand_under_every_modality() -> None:
+    inputs = made("mlp", shared_top=True).inputs(features())
+    assert "top" in inputs["image"]
+    assert "top" in inputs["text"]
+
+
+def test_a_layers_inputs_know_no_dropout() -> None:
+    one = made("mlp").train()
+    assert bool((one.inputs(features())["image"]["layers.image.1"] >= 0).all())
+    assert_close(one.inputs(features())["image"], one.eval().inputs(features())["image"])
+
+
+def test_a_parameter_belongs_to_the_branch_of_its_modality() -> None:
+    one = made("mlp", shared_top=True)
+    assert one.branch_of("layers.image.0.weight") == "image"
+
+
+def test_a_shared_parameter_belongs_to_no_branch() -> None:
+    assert made("mlp", shared_top=True).branch_of("top.weight") is None
+
+
+def test_a_modality_whose_name_begins_as_another_keeps_its_parameters() -> None:
+    one = Head("linear", 4)
+    one.add_branch("im", 4)
+    one.add_branch("image", 4)
+    assert one.branch_of("layers.image.weight") == "image"
+
+
+def test_a_losses_scorer_comes_back_from_disk(tmp_path: Path) -> None:
+    one = made()
+    one.add_scorer("pmrl image text", 8)
+    moved(one)
+    head.write(tmp_path / "v0003", one, record(one), {}, b"")
+    again, _ = head.read(tmp_path / "v0003")
+    assert_close(dict(again.state_dict()), dict(one.state_dict()))
+
+
+def test_a_scorer_is_made_once() -> None:
+    one = made()
+    assert one.add_scorer("pmrl", 8) is one.add_scorer("pmrl", 8)

@@ -97,3 +97,17 @@ def test_a_task_without_queries_counts_nowhere() -> None:
 def test_where_no_task_has_queries_there_is_no_figure() -> None:
     matrix: metrics.Matrix = [[None, None], [None, None]]
     assert (metrics.final(matrix), metrics.forgetting(matrix), metrics.bwt(matrix)) == (None, None, None)
+
+
+def test_plasticity_is_the_mean_of_what_tasks_scored_when_they_were_new() -> None:
+    assert metrics.plasticity([[0.5, None, None], [0.7, 0.6, None], [0.4, 0.6, 0.9]]) == pytest.approx(
+        2.0 / 3
+    )
+
+
+def test_plasticity_leaves_out_a_task_without_queries() -> None:
+    assert metrics.plasticity([[0.5, None], [0.4, None]]) == 0.5
+
+
+def test_nothing_scored_has_no_plasticity() -> None:
+    assert metrics.plasticity([[None]]) is None

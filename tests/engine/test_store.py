@@ -172,3 +172,20 @@ def test_what_was_stored_is_there_when_it_is_opened_again(tmp_path: Path) -> Non
 def test_a_store_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^cannot open {tmp_path / 'store'}: "):
         Store(tmp_path / "store")
+
+
+def test_features_are_found_by_the_first_digits_of_an_id(store: Store) -> None:
+    put(store, row("a", CAT, DOG))
+    found = store.find(CAT[:15], "fake-1")
+    assert found is not None
+    assert found.tobytes() == FEATURES.tobytes()
+
+
+def test_features_of_another_backbone_are_not_found(store: Store) -> None:
+    put(store, row("a", CAT))
+    assert store.find(CAT[:15], "fake-2") is None
+
+
+def test_features_of_an_item_that_is_not_stored_are_not_found(store: Store) -> None:
+    put(store, row("a", CAT))
+    assert store.find(DOG[:15], "fake-1") is None

@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from engine.head import Head
 from engine.types import HeadForm
-from training.gradient import Batch, Gradient, GradientFn, Loss, compose, loss_gradient
-from training.losses import infonce
+from training.gradient import Batch, Gradient, GradientFn, Loss, compose, embed, join, loss_gradient
+from training.pairwise import infonce
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Named:
         found = inner(batch)
         return Gradient(found.loss, {name: self.change(g) for name, g in found.by_name.items()})
 
-    def end_task(self, head: Head, batches: Iterable[Batch], inner: GradientFn) -> None: ...
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None: ...
 
 
 def make_head(form: HeadForm = "linear", *modalities: str) -> Head:
@@ -137,3 +137,56 @@ def test_the_global_random_state_does_not_move_dropout() -> None:
     first = inner(make_batch()).loss
     torch.rand(3)
     assert torch.equal(inner(make_batch()).loss, first)
+
+
+def audio_rows(count: int) -> Batch:
+    """Return rows that hold a sound and a text."""
+    batch = make_batch(count, seed=8)
+    held = {"audio": "image", "text": "text"}
+    return replace(
+        batch,
+        features={m: batch.features[was] for m, was in held.items()},
+        present={m: batch.present[was] for m, was in held.items()},
+        item={m: batch.item[was] + 100 for m, was in held.items()},
+    )
+
+
+def test_joined_rows_stand_below_the_batchs_own() -> None:
+    joined = join(make_batch(5), make_batch(2, seed=9))
+    assert_close(joined.features["text"][5:], make_batch(2, seed=9).features["text"])
+    assert len(joined) == 7
+
+
+def test_a_modality_that_one_side_lacks_is_absent_there() -> None:
+    joined = join(make_batch(5), audio_rows(2))
+    assert joined.present["audio"].tolist() == [False] * 5 + [True] * 2
+    assert joined.present["image"].tolist() == [True] * 5 + [False] * 2
+    assert joined.item["image"][5:].tolist() == [-1, -1]
+    assert not joined.features["image"][5:].any()
+
+
+def test_a_joined_batch_keeps_the_seed_and_epoch_of_the_first() -> None:
+    joined = join(replace(make_batch(), epoch=3), replace(make_batch(2, seed=9), epoch=-1))
+    assert (joined.seed, joined.epoch) == (3, 3)
+
+
+def test_fixed_rows_stand_in_for_the_heads_own() -> None:
+    given = torch.zeros(5, 4)
+    given[2] = torch.tensor([0, 1.0, 0, 0])
+    z = embed(make_head(), replace(make_batch(), fixed={"image": given}))
+    assert_close(z["image"][2], given[2])
+    assert_close(z["image"][:2], make_head()(make_batch().features)["image"][:2])
+
+
+def test_a_branch_whose_rows_are_all_fixed_gets_a_gradient_of_zero() -> None:
+    given = torch.nn.functional.normalize(torch.randn(5, 4, generator=torch.Generator().manual_seed(1)))
+    found = loss_gradient(make_head(), infonce)(replace(make_batch(), fixed={"image": given}))
+    assert not found.by_name["layers.image.weight"].any()
+    assert found.by_name["layers.text.weight"].any()
+
+
+def test_joined_fixed_rows_leave_the_heads_own_rows_alone() -> None:
+    given = replace(make_batch(2, seed=9), fixed={"image": torch.eye(4)[:2]})
+    z = embed(make_head(), join(make_batch(), given))
+    assert_close(z["image"][5:], torch.eye(4)[:2])
+    assert_close(z["image"][:5], make_head()(make_batch().features)["image"])

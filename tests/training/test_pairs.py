@@ -9,7 +9,7 @@ from engine.types import ItemId, Modality, Pair
 from training.gradient import Batch
 from training.pairs import PairSet, collect
 
-VALUES = {f"{modality}{n}": float(n) for modality in "it" for n in range(40)}
+VALUES = {f"{modality}{n:014}": float(n) for modality in "ab" for n in range(40)}
 
 
 def read(modality: Modality, ids: Sequence[ItemId]) -> NDArray[np.float32]:
@@ -17,7 +17,7 @@ def read(modality: Modality, ids: Sequence[ItemId]) -> NDArray[np.float32]:
 
 
 def pair(number: int, images: Sequence[int], texts: Sequence[int], task: str = "sky") -> Pair:
-    items = {"image": tuple(f"i{n}" for n in images), "text": tuple(f"t{n}" for n in texts)}
+    items = {"image": tuple(f"a{n:014}" for n in images), "text": tuple(f"b{n:014}" for n in texts)}
     return Pair(f"{number}", {m: ids for m, ids in items.items() if ids}, task, "train")
 
 

@@ -11,9 +11,10 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.head import Head
 from engine.types import HeadForm, ItemId, Modality, Pair
-from training.gradient import Batch, Embeddings, Gradient, GradientFn
-from training.losses import infonce
+from training.drift import Drift
+from training.gradient import Batch, Embeddings, Gradient, GradientFn, Loss
 from training.pairs import PairSet, collect
+from training.pairwise import infonce
 from training.train import Course, Epoch, Material, Objective, measure, train_task
 
 D = 4
@@ -27,7 +28,7 @@ def read(modality: Modality, ids: Sequence[ItemId]) -> NDArray[np.float32]:
 
 def pairs(count: int, start: int = 0) -> PairSet:
     held = [
-        Pair(str(n), {"image": (f"i{n}",), "text": (f"t{n}",)}, "sky", "train")
+        Pair(str(n), {"image": (f"a{n:014}",), "text": (f"b{n:014}",)}, "sky", "train")
         for n in range(start, start + count)
     ]
     return collect(held, ["image", "text"], read)
@@ -51,7 +52,7 @@ class Walk:
         found = inner(batch)
         return Gradient(found.loss, {name: -torch.ones_like(g) for name, g in found.by_name.items()})
 
-    def end_task(self, head: Head, batches: Iterable[Batch], inner: GradientFn) -> None:
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         self.ended = [len(batch) for batch in batches]
 
 
@@ -213,7 +214,7 @@ def slow_recall(head: Head, held: PairSet, k: int) -> float:
 
 def test_validation_recall_agrees_with_a_slow_ranking() -> None:
     held = [
-        Pair(str(n), {"image": (f"i{n % 25}",), "text": (f"t{n}", f"t{n + 40}")}, "sky", "val")
+        Pair(str(n), {"image": (f"a{n % 25:014}",), "text": (f"b{n:014}", f"b{n + 40:014}")}, "sky", "val")
         for n in range(40)
     ]
     shuffled = [
@@ -225,3 +226,78 @@ def test_validation_recall_agrees_with_a_slow_ranking() -> None:
     assert recall == pytest.approx(slow_recall(head, found, 10))
     assert recall is not None
     assert 0 < recall < 1
+
+
+# pace and interruption
+
+
+def test_the_step_grows_in_a_straight_line_while_it_warms_up() -> None:
+    head = make_head()
+    course = Course(epochs=4, lr=1.0, warmup=0.75, keep="last")
+    train_task(head, Material(pairs(8), pairs(0)), scripted(), course)
+    assert walked(head) == pytest.approx(0.25 + 0.5 + 0.75 + 1)
+
+
+def test_without_warm_up_every_step_is_whole() -> None:
+    head = make_head()
+    train_task(head, Material(pairs(8), pairs(0)), scripted(), Course(epochs=4, lr=1.0, keep="last"))
+    assert walked(head) == 4
+
+
+@dataclass
+class Impatient:
+    """A walk during whose n-th step somebody presses Ctrl-C."""
+
+    step: int
+    walk: Walk = field(default_factory=Walk)
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        self.step -= 1
+        if self.step == 0:
+            raise KeyboardInterrupt
+        return self.walk.gradient(head, batch, inner)
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        self.walk.end_task(head, batches, loss)
+
+
+def interrupted(step: int) -> tuple[Head, list[Epoch], Impatient]:
+    """Train on one batch an epoch, interrupted in a step."""
+    head, link = make_head(), Impatient(step=step)
+    objective = Objective(scripted().loss, [link])
+    return head, train_task(head, Material(pairs(8), pairs(0)), objective, Course(epochs=9, lr=1.0)), link
+
+
+def test_an_interrupt_after_a_finished_epoch_keeps_that_epoch() -> None:
+    head, epochs, _ = interrupted(4)
+    assert walked(head) == 3
+    assert [epoch.interrupted for epoch in epochs] == [False, False, True]
+    assert epochs[-1].kept
+
+
+def test_strategies_end_the_task_after_an_interrupt() -> None:
+    assert interrupted(4)[2].walk.ended == [8]
+
+
+def test_an_interrupt_before_the_first_epoch_is_done_goes_on() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(1)
+
+
+def test_an_interrupt_while_an_epoch_is_shown_keeps_that_epoch() -> None:
+    def show(number: int, epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    head = make_head()
+    epochs = train_task(head, Material(pairs(8), pairs(0)), scripted(), Course(epochs=9, lr=1.0), show)
+    assert (len(epochs), walked(head)) == (1, 1)
+
+
+def test_an_epoch_tells_the_drift_that_was_gauged_after_it() -> None:
+    def gauge(head: Head) -> Drift:
+        return {"sky": {"image": walked(head)}}
+
+    material = Material(pairs(8), pairs(0), gauge)
+    epochs = train_task(make_head(), material, scripted(), Course(epochs=2, lr=1.0))
+    assert [epoch.drift for epoch in epochs] == [{"sky": {"image": 1}}, {"sky": {"image": 2}}]

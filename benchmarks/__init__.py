@@ -1,0 +1,1 @@
+"""Scripts that measure; each says how it is run."""

@@ -1,0 +1,1 @@
+"""Scripts that repeat what papers measured, on what can be had here."""

@@ -1,0 +1,146 @@
+"""Figures 10 and 11 and tables 8 to 10 of Liu et al. 2025 (PMRL), on vectors of our own and on two packs.
+
+    python -m benchmarks.papers.pmrl [--data ../shared/data] [--seeds 5] [--jobs 2] [--quick]
+
+Figure 11: the singular values of four free vectors a row. Tables 8 and 9: recall without the regulariser, without
+the matching term, with the two largest values; mlp heads on the built-in backbone's features, all tasks of a pack
+at once, from their initialisation and from a head that infonce trained, as the paper starts from VAST. Table 10:
+classes told by their texts, with noise of .4 on the features (in standard deviations of a column, in training and
+in test) or three in ten train pairs with another class's texts; the paper trains a classifier beside. The digits
+pack is paired by class: no loss there takes a row of the same class as a negative. --quick: one seed, fewer
+variants; and how far that is from the full results.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.papers.centrobind_report import Row, differences, strays, summary, write
+from benchmarks.papers.pmrl_runs import PLAN, Found, Job, Noise, Start, run
+from benchmarks.papers.pmrl_vectors import FREE, trends
+from benchmarks.report import machine
+from engine.opening import Wish
+from indexer import index as indexing
+from studies.workers import each
+
+RESULTS = Path("benchmarks/papers/results")
+PACKS = {"spoken": False, "digits": True}
+"""By pack, whether its pairs are joined by class."""
+STEPS = (0, 10, 25, 50, 100)
+QUICK: Mapping[Start, Sequence[str]] = {
+    "scratch": ("infonce", "gram", "pmrl"),
+    "infonce": ("gram w/o reg", "pmrl", "pmrl w/o reg"),
+}
+NOISY: Mapping[Start, Sequence[str]] = {
+    "scratch": ("infonce", "gram", "pmrl"),
+    "infonce": ("infonce", "gram", "pmrl"),
+}
+CONDITIONS: Mapping[Noise, str] = {
+    "none": "",
+    "input": ", noise on the features",
+    "labels": ", labels flipped",
+}
+FROM: Mapping[Start, str] = {"scratch": "from scratch", "infonce": "from infonce"}
+TO_IMAGE, TO_AUDIO, FROM_AUDIO = "text to image R@1", "text to audio R@1", "audio to text R@1"
+VIDEO = {"infonce": 0.561, "gram": 0.583, "pmrl": 0.604, "gram w/o reg": 0.425, "pmrl w/o reg": 0.594}
+"""Tables 1 and 8: text to video, the mean over four data sets; VAST stands beside infonce."""
+AUDIO = {
+    "infonce": (0.2305, None),
+    "gram": (0.2525, None),
+    "pmrl": (0.2645, 0.25),
+    "pmrl s1+s2": (0.257, 0.2545),
+}
+"""Tables 3 and 9: text to audio and back, the mean over two data sets."""
+CLASSES: Mapping[Noise, Mapping[str, tuple[float, float]]] = {
+    "none": {"infonce": (0.792, 0.718), "gram": (0.639, 0.606), "pmrl": (0.805, 0.732)},
+    "input": {"infonce": (0.715, 0.644), "gram": (0.610, 0.574), "pmrl": (0.792, 0.662)},
+    "labels": {"infonce": (0.729, 0.664), "gram": (0.500, 0.571), "pmrl": (0.772, 0.703)},
+}
+"""Tables 4 and 10: AUC and accuracy on ABIDE."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    full = RESULTS / "pmrl.json"
+    out = given.out or (RESULTS / "pmrl-quick.json" if given.quick else full)
+    seeds = range(1 if given.quick else given.seeds)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        jobs = list(_jobs(given.data, Path(scratch), seeds, given.quick))
+        found = sorted(each(run, jobs, given.jobs), key=lambda one: jobs.index(one[0]))
+    rows = [row for _, made in sorted(each(_free, seeds, given.jobs), key=lambda one: one[0]) for row in made]
+    rows += [row for job, heads in found for row in _rows(job, heads)]
+    table = summary(rows, _paper())
+    facts = {**machine(), "command": f"python -m benchmarks.papers.pmrl {' '.join(sys.argv[1:])}".strip()}
+    facts |= {"seeds": len(seeds), "seconds": round(time.perf_counter() - began)}
+    write(out, {**facts, "rows": table, "differences": differences(rows, "mean R@1")})
+    if not given.quick:
+        return 0
+    named = [
+        name for name in dict.fromkeys(n for row in rows for n in row.figures) if not name.startswith("V ")
+    ]
+    return 1 if strays(table, full, named) else 0
+
+
+def _jobs(data: Path, scratch: Path, seeds: Sequence[int], quick: bool) -> Iterator[Job]:
+    """Store the packs' features and yield what is to be run on them."""
+    for pack, by_class in PACKS.items():
+        root = scratch / pack
+        indexing.index(root, [data / pack], Wish(["builtin"]))
+        make = partial(Job, root, pack, by_class)
+        yield from (make(seed, plan=QUICK if quick else PLAN) for seed in seeds)
+        conditions: Sequence[Noise] = ("input", "labels") if by_class else ()
+        plan: Mapping[Start, Sequence[str]] = {"infonce": ("pmrl",)} if quick else NOISY
+        yield from (make(seed, noise=noise, plan=plan) for seed in seeds for noise in conditions)
+
+
+def _free(seed: int) -> list[Row]:
+    rows = []
+    for name in FREE:
+        for step, sigma in trends(name, seed, STEPS).items():
+            figures = {f"sigma{n + 1}": value for n, value in enumerate(sigma)}
+            rows.append(Row("Figure 11, four free vectors a row", f"{name}, step {step}", seed, figures))
+    return rows
+
+
+def _rows(job: Job, heads: Sequence[Found]) -> Iterator[Row]:
+    for found in heads:
+        yield Row(_title(job.pack, job.noise, found.start), found.variant, job.seed, found.figures)
+        if job.noise == "none":
+            title = f"Figure 10, {job.pack}, {FROM[found.start]}"
+            yield Row(title, found.variant, job.seed, found.directions)
+
+
+def _title(pack: str, noise: Noise, start: Start) -> str:
+    number = "Table 10" if noise != "none" else "Tables 8 and 9"
+    return f"{number}, {pack}{CONDITIONS[noise]}, {FROM[start]}"
+
+
+def _paper() -> dict[tuple[str, str], Mapping[str, float]]:
+    """Return the paper's figures, shown beside the rows that are nearest to them in what they compare."""
+    spoken = _title("spoken", "none", "infonce")
+    paper: dict[tuple[str, str], dict[str, float]] = {}
+    for variant, value in VIDEO.items():
+        paper[spoken, variant] = {TO_IMAGE: value}
+    for variant, (there, back) in AUDIO.items():
+        known = {TO_AUDIO: there} if back is None else {TO_AUDIO: there, FROM_AUDIO: back}
+        paper.setdefault((spoken, variant), {}).update(known)
+    for noise, by_variant in CLASSES.items():
+        for variant, (area, accuracy) in by_variant.items():
+            paper[_title("digits", noise, "scratch"), variant] = {"AUC": area, "accuracy": accuracy}
+    return {**paper}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

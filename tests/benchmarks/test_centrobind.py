@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize, one_hot
+
+from benchmarks.papers import centrobind, centrobind_mixture, centrobind_spoken
+from benchmarks.papers.centrobind_report import Row, differences, strays, summary, write
+from engine.types import Pair
+from training.pairs import PairSet, collect
+
+TINY = centrobind_mixture.Size(train=600, held=300, pretraining=2, binding=60, decoding=60, batch=64)
+ROWS = [Row("T", "b", n, {"mean": v}) for n, v in enumerate((0.1, 0.2, 0.3))]
+ROWS += [Row("T", "a", n, {"mean": v}) for n, v in enumerate((0.2, 0.4, 0.6))]
+
+
+def pairs_of(modalities: dict[str, list[int]]) -> PairSet:
+    """Return pairs of one item of each modality, by the items' numbers."""
+    columns = zip(*modalities.values(), strict=True)
+    pairs = [
+        Pair("", {m: (f"{number:032x}",) for m, number in zip(modalities, row, strict=True)}, "t", "test")
+        for row in columns
+    ]
+    blank = torch.zeros(9, 1).numpy()
+    return collect(pairs, sorted(modalities), lambda m, ids: blank[: len(ids)])
+
+
+def facts(rows: list[Row]) -> dict[str, Any]:
+    return {"commit": "c", "rows": summary(rows, {}), "differences": differences(rows, "mean")}
+
+
+def test_the_worst_modality_of_a_mixture_tells_its_classes_apart_less_than_the_best() -> None:
+    drawn = centrobind_mixture.draw(4, 4000, 0)
+    means = {m: torch.stack([x[drawn.y == k].mean(0) for k in range(50)]).var() for m, x in drawn.x.items()}
+    assert means["x1"] < means["x4"]
+
+
+def test_the_anchor_of_fabind_stays_as_it_was_and_the_others_move() -> None:
+    drawn, net = centrobind_mixture.draw(4, 300, 0), centrobind_mixture.encoders(4, 0)
+    before = centrobind_mixture.embed(net, drawn.x)
+    centrobind_mixture.train(net, drawn, centrobind_mixture.losses(net)["FABIND-X4"], (2, 64), 0)
+    after = centrobind_mixture.embed(net, drawn.x)
+    assert [m for m in after if torch.equal(after[m], before[m])] == ["x4"]
+
+
+def test_centrobind_beats_no_binding_on_the_mean_of_single_modalities() -> None:
+    rows = centrobind.mixed(centrobind.Job(0, 4, ("random",)), TINY)
+    means = {row.method: row.figures["mean"] for row in rows}
+    assert means["CentroBind"] > means["no binding"] + 0.02
+
+
+def test_a_decoder_beside_another_reads_its_own_features() -> None:
+    y = torch.arange(1000) % 50
+    clear = one_hot(y, 50).float()
+    blind = torch.randn(clear.shape, generator=torch.Generator().manual_seed(0))
+    both = torch.stack([blind, clear]), y
+    unseen = torch.stack([blind.flip(0), clear]), y
+    good = [share > 0.9 for share in centrobind_mixture.decode(both, unseen, TINY, 0)]
+    assert good == [False, True]
+
+
+def test_a_text_of_two_pairs_finds_the_image_of_either() -> None:
+    pairs = pairs_of({"image": [1, 2], "text": [3, 3]})
+    z = {"image": torch.eye(2), "text": torch.eye(2)[1:]}
+    assert centrobind_spoken.recalls(z, pairs, ("text",), "image")[1] == 1.0
+
+
+def test_a_text_of_two_pairs_is_asked_with_once() -> None:
+    pairs = pairs_of({"image": [1, 2, 3], "text": [4, 4, 5]})
+    z = {"image": torch.eye(3), "text": torch.eye(3)[[0, 1]]}
+    assert centrobind_spoken.recalls(z, pairs, ("text",), "image")[1] == 0.5
+
+
+def test_a_query_of_two_modalities_is_their_centroid() -> None:
+    pairs = pairs_of({"audio": [1, 2, 3], "image": [1, 2, 3], "text": [1, 2, 3]})
+    east, north = torch.eye(2)
+    between = normalize(east + north, dim=0)
+    z = {
+        "audio": torch.stack([east, east, north]),
+        "image": torch.stack([north, east, north]),
+        "text": torch.stack([between, east, north]),
+    }
+    assert centrobind_spoken.recalls(z, pairs, ("audio", "image"), "text")[1] == 1.0
+
+
+def test_chance_is_the_expected_recall_of_a_random_order() -> None:
+    right = torch.tensor([[True, False, False, False], [True, True, False, False]])
+    assert centrobind_spoken.expected(right, 2) == (1 / 2 + 5 / 6) / 2
+
+
+def test_differences_follow_the_order_of_the_means_with_the_interval_of_student() -> None:
+    assert differences(ROWS, "mean") == [
+        {"table": "T", "first": "a", "second": "b", "difference": 0.2, "half": 0.2484}
+    ]
+
+
+def test_a_row_beyond_three_deviations_of_the_full_results_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "full.json", facts(ROWS))
+    found = summary([Row("T", "b", 0, {"mean": 0.49}), Row("T", "a", 0, {"mean": 1.05})], {})
+    assert [line[:4] for line in strays(found, tmp_path / "full.json", ["mean"])] == ["T, a"]
+
+
+def test_what_was_written_above_the_figures_outlives_another_run(tmp_path: Path) -> None:
+    page = tmp_path / "full.md"
+    page.write_text("# full\n\nIt holds.\n\n## Figures\n\nold")
+    write(tmp_path / "full.json", facts(ROWS))
+    assert page.read_text().startswith("# full\n\nIt holds.\n\n## Figures\n\n- commit: c\n")
+
+
+def test_the_papers_own_means_stand_beside_ours() -> None:
+    found = summary([Row("Table 3, random, M=4", "CentroBind", 0, {"mean": 0.4})], centrobind.paper())
+    assert json.loads(json.dumps(found))[0]["figures"]["mean"]["paper"] == 0.3712

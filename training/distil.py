@@ -1,0 +1,222 @@
+"""Strategies that hold the head to what an earlier head made of the same rows."""
+
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, field
+
+import torch
+from torch import Tensor
+
+from engine.head import Head
+from engine.types import Modality
+from training.dark import Dark, change, mistaken
+from training.gradient import Batch, Gradient, GradientFn, Loss
+from training.past import Past
+from training.relations import frozen, learned, relations
+from training.reservoir import Reservoir, check_above, check_least
+
+
+@dataclass
+class Der:
+    """Dark experience replay (Buzzega et al. 2020, eq. 6): remembered rows keep the scores they entered with.
+
+    For retrieval the logits are the scores <z_a, z_b> / temperature of a row's own items and of its item
+    and that of another row of its batch, its partner (the reading here; Liu et al. 2025 do not say theirs).
+
+    Attributes:
+        size: how many rows are remembered. rows: how many are drawn for a step. alpha: the term's weight.
+    """
+
+    past: Past
+    temperature: float
+    _: KW_ONLY
+    size: int = 256
+    rows: int = 64
+    alpha: float = 0.1
+    state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _dark: Dark | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_least("der.size", self.size, 1, "der trains on remembered rows")
+        check_least("der.rows", self.rows, 1)
+        check_least("der.alpha", self.alpha, 0)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        """Add alpha times the mean squared change of remembered scores."""
+        found = inner(batch)
+        if batch.epoch == -1:
+            return found
+        if self._dark is None:
+            memory = Reservoir(self.past, self.size, self.state, batch.weight.device)
+            self._dark = Dark(memory, self.temperature)
+        draws = self._dark.step(head, batch, self.rows, 1)
+        if not draws:
+            return found
+        return added(found, head, self.alpha * change(head, draws[0], self.temperature))
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        """Let go of the features; numbers and scores stay."""
+        self._dark = None
+
+
+@dataclass
+class DerPp:
+    """DER++ (Buzzega et al. 2020, eq. 7): as Der, and remembered rows are told from their partners.
+
+    The label is whether two items are of one instance (Liu et al. 2025, A.4). Each term has a draw of its
+    own, as in the authors' program.
+
+    Attributes:
+        alpha: the weight of the scores' change. beta: the weight of the labels.
+    """
+
+    past: Past
+    temperature: float
+    _: KW_ONLY
+    size: int = 256
+    rows: int = 64
+    alpha: float = 0.1
+    beta: float = 0.1
+    state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _dark: Dark | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_least("derpp.size", self.size, 1, "derpp trains on remembered rows")
+        check_least("derpp.rows", self.rows, 1)
+        check_least("derpp.alpha", self.alpha, 0)
+        check_least("derpp.beta", self.beta, 0)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        """Add both terms, weighted."""
+        found = inner(batch)
+        if batch.epoch == -1:
+            return found
+        if self._dark is None:
+            memory = Reservoir(self.past, self.size, self.state, batch.weight.device)
+            self._dark = Dark(memory, self.temperature)
+        draws = self._dark.step(head, batch, self.rows, 2)
+        if not draws:
+            return found
+        kept = self.alpha * change(head, draws[0], self.temperature)
+        return added(found, head, kept + self.beta * mistaken(head, draws[1], self.temperature))
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        """Let go of the features; numbers and scores stay."""
+        self._dark = None
+
+
+@dataclass
+class Distil:
+    """Keep how alike rows are (instance-wise relation distillation: Cha et al. 2021, eq. 4-6).
+
+    Over all rows of the batch, those that memory joined included, and the embeddings of all modalities that
+    were learned before. In the first lesson there is nothing to keep. With kappa_star below kappa, as
+    published, the term has a gradient even where nothing has changed.
+
+    Attributes:
+        power: the term's weight. kappa: the temperature of the head's similarities. kappa_star: the teacher's.
+    """
+
+    _: KW_ONLY
+    power: float = 1.0
+    kappa: float = 0.2
+    kappa_star: float = 0.01
+    state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _teacher: Head | None = field(default=None, init=False, repr=False)
+    _present: set[Modality] = field(default_factory=set, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_least("co2l.power", self.power, 0)
+        check_above("co2l.kappa", self.kappa, 0)
+        check_above("co2l.kappa_star", self.kappa_star, 0)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        """Add power times the distillation."""
+        found = inner(batch)
+        if batch.epoch == -1:
+            return found
+        self._present |= set(batch.features)
+        if not self.state:
+            return found
+        self._teacher = self._teacher or frozen(head)
+        known = learned(batch, self.state)
+        term = relations(head, self._teacher, known, self.kappa, self.kappa_star)
+        return added(found, head, self.power * term)
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        """Note which modalities there is something to keep of."""
+        self.state |= {f"learned.{m}": torch.tensor(1) for m in sorted(self._present)}
+        self._teacher, self._present = None, set()
+
+
+@dataclass
+class Cila:
+    """As Distil, weighted by how the losses compared so far (adaptive distillation: Wen et al. 2024).
+
+    1 in the second lesson, later max(1, balance x the sum of the mean distillation losses of lessons from
+    the second on / that of the mean losses without it), both unweighted. From summaries of the paper: its
+    authors' program is not public.
+
+    Attributes:
+        balance: the paper's kappa; 5 in Liu et al. 2025, E.
+        kappa: the temperature of the head's similarities. kappa_star: the teacher's.
+    """
+
+    _: KW_ONLY
+    balance: float = 5.0
+    kappa: float = 0.2
+    kappa_star: float = 0.01
+    state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _teacher: Head | None = field(default=None, init=False, repr=False)
+    _present: set[Modality] = field(default_factory=set, init=False, repr=False)
+    _seen: int | None = field(default=None, init=False, repr=False)
+    _losses: list[Tensor] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_least("cila.balance", self.balance, 0)
+        check_above("cila.kappa", self.kappa, 0)
+        check_above("cila.kappa_star", self.kappa_star, 0)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        """Add the distillation, weighted, and note both losses."""
+        found = inner(batch)
+        if batch.epoch == -1:
+            return found
+        self._present |= set(batch.features)
+        if not self.state:
+            return found
+        self._teacher = self._teacher or frozen(head)
+        known = learned(batch, self.state)
+        term = relations(head, self._teacher, known, self.kappa, self.kappa_star)
+        if self._seen != batch.seed:
+            self._seen = batch.seed
+            self._losses.append(torch.stack([term.detach(), found.loss.detach()]))
+        return added(found, head, adapted(self.state, self.balance) * term)
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        """Add the lesson's mean losses to their sums."""
+        self.state |= {f"learned.{m}": torch.tensor(1) for m in sorted(self._present)}
+        if self._losses:
+            mean = torch.stack(self._losses).double().mean(0).cpu()
+            self.state["losses"] = self.state.get("losses", torch.zeros(2, dtype=torch.float64)) + mean
+        self._teacher, self._present, self._seen, self._losses = None, set(), None, []
+
+
+def adapted(state: dict[str, Tensor], balance: float) -> float:
+    """Return the weight that follows from the sums of mean losses: `losses` (distillation, without it)."""
+    if "losses" not in state:
+        return 1.0
+    distilled, contrasted = (float(total) for total in state["losses"])
+    return max(1.0, balance * distilled / contrasted) if contrasted > 0 else 1.0
+
+
+def added(found: Gradient, head: Head, term: Tensor) -> Gradient:
+    """Return a gradient with that of another term added; what the term does not touch stays as it is."""
+    named = {n: p for n, p in head.named_parameters() if p.requires_grad and not n.startswith("losses.")}
+    by_name = dict(found.by_name)
+    if term.requires_grad:
+        for name, g in zip(
+            named, torch.autograd.grad(term, list(named.values()), allow_unused=True), strict=True
+        ):
+            if g is not None:
+                by_name[name] = by_name[name] + g if name in by_name else g
+    return Gradient(found.loss + term.detach(), by_name)
