@@ -39,7 +39,7 @@ class Ewc:
 
     protect: Modality = ""
     _: KW_ONLY
-    weight: float = 1e6
+    weight: float = 3e3
     rows: int = 1000
     accumulate: Accumulate = "sum"
     state: dict[str, Tensor] = field(default_factory=dict, init=False)

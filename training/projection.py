@@ -28,14 +28,18 @@ class Sides:
     """What a layer may not change: how the span of inputs (D, r) maps into the span of outputs (E, s).
 
     Attributes:
+        free: the directions of inputs beside the span (D, D - r).
         outputs: None: the whole space.
     """
 
     inputs: Tensor
+    free: Tensor
     outputs: Tensor | None
 
     def project(self, g: Tensor) -> Tensor:
         """Return g (E, D) less its part from the one span into the other: the nearest allowed matrix."""
+        if self.outputs is None and self.free.shape[1] < self.inputs.shape[1]:
+            return g @ self.free @ self.free.T  # the same, and quicker near full rank
         held = g @ self.inputs  # (E, r)
         if self.outputs is not None:
             held = self.outputs @ (self.outputs.T @ held)
@@ -136,14 +140,14 @@ class Dns:
         sides = {}
         for layer, pairs in layers.items():
             like = params[f"{layer}.weight"]
-            inputs = self._inputs(layer, pairs, like.device).to(like.dtype)
+            inputs, free = (part.to(like.dtype) for part in self._inputs(layer, pairs, like.device))
             outputs = torch.eye(len(like)).to(like)
             if mode != "right":
                 wanted = [(p, m) for m, p in pairs] + (pairs if mode == "dual_norm" else [])
                 outputs = self._outputs(self._given(wanted, weights), outputs.double()).to(like.dtype)
             self._ranks[f"{layer}.in"] = inputs.shape[1]
             self._ranks[f"{layer}.out"] = outputs.shape[1]
-            sides[layer] = Sides(inputs, outputs if outputs.shape[1] < len(like) else None)
+            sides[layer] = Sides(inputs, free, outputs if outputs.shape[1] < len(like) else None)
         return sides
 
     def _mode(self, head: Head) -> Mode:
@@ -156,8 +160,8 @@ class Dns:
             return "dual_norm" if linear else "right"
         return self.mode
 
-    def _inputs(self, layer: str, pairs: Iterable[Directed], device: torch.device) -> Tensor:
-        """Return the span (D, r) of a layer's inputs in these pairs."""
+    def _inputs(self, layer: str, pairs: Iterable[Directed], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the span (D, r) of a layer's inputs in these pairs, and what is beside it (D, D - r)."""
         sums = [self.state[f"in.{m}.{p}.{layer}"].to(device) for m, p in pairs]
         count = sum(int(self.state[f"count.{m}.{p}"]) for m, p in pairs)
         values, vectors = _eigen(torch.stack(sums).sum(0) / count)
@@ -166,7 +170,8 @@ class Dns:
         else:
             scale = float(values[0]) if self.rule == "relative" else 1.0
             wanted = int((values > self.lambda_min * scale).sum())
-        return vectors[:, : min(wanted, _clear(values))]
+        rank = min(wanted, _clear(values))
+        return vectors[:, :rank].contiguous(), vectors[:, rank:].contiguous()
 
     def _given(
         self, pairs: Iterable[Directed], weights: Mapping[Modality, tuple[str, Tensor]]

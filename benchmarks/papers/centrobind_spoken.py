@@ -61,15 +61,15 @@ def together(pairs: PairSet) -> PairSet:
     return PairSet(pairs.columns, torch.zeros_like(pairs.group))
 
 
-def trained(splits: Splits, name: str, epochs: int, seed: int) -> Head:
+def trained(splits: Splits, name: str, seed: int) -> Head:
     """Return an mlp head bound in one way on all train pairs, with the defaults of a lesson."""
     loss, options = SETTINGS[name]
-    settings = Settings(task="", loss=loss, options=options, epochs=epochs, seed=seed)
+    settings = Settings(task="", loss=loss, options=options, seed=seed)
     head = Head("mlp", 512, seed=seed)
     for m, column in splits.train.columns.items():
         head.add_branch(m, column.features.shape[1])
     objective = Objective(methods.loss(settings, head), list(methods.strategies(settings).values()))
-    train_task(head, Material(splits.train, splits.val), objective, Course(epochs=epochs, seed=seed))
+    train_task(head, Material(splits.train, splits.val), objective, Course(seed=seed))
     return head.eval()
 
 

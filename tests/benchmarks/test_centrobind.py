@@ -9,6 +9,7 @@ from benchmarks.papers import centrobind, centrobind_mixture, centrobind_spoken
 from benchmarks.papers.centrobind_report import Row, differences, strays, summary, write
 from engine.types import Pair
 from training.pairs import PairSet, collect
+from training.pairwise import strangers
 
 TINY = centrobind_mixture.Size(train=600, held=300, pretraining=2, binding=60, decoding=60, batch=64)
 ROWS = [Row("T", "b", n, {"mean": v}) for n, v in enumerate((0.1, 0.2, 0.3))]
@@ -82,6 +83,12 @@ def test_a_query_of_two_modalities_is_their_centroid() -> None:
         "text": torch.stack([between, east, north]),
     }
     assert centrobind_spoken.recalls(z, pairs, ("audio", "image"), "text")[1] == 1.0
+
+
+def test_pairs_of_another_task_are_negatives_too() -> None:
+    pairs = pairs_of({"image": [1, 2], "text": [1, 2]})
+    apart = PairSet(pairs.columns, torch.tensor([0, 1]))
+    assert strangers(centrobind_spoken.together(apart).in_order(2)[0], ["image"])[0, 1]
 
 
 def test_chance_is_the_expected_recall_of_a_random_order() -> None:

@@ -170,8 +170,8 @@ def test_own_outputs_in_place_of_the_partners_leak() -> None:
     image, text = dns._sides["layers.image"], dns._sides["layers.text"]  # type: ignore[index]
     g = noise(head, ("image", "text"))
     wrong = {
-        "layers.image.weight": Sides(image.inputs, text.outputs).project(g["layers.image.weight"]),
-        "layers.text.weight": Sides(text.inputs, image.outputs).project(g["layers.text.weight"]),
+        "layers.image.weight": Sides(image.inputs, image.free, text.outputs).project(g["layers.image.weight"]),
+        "layers.text.weight": Sides(text.inputs, text.free, image.outputs).project(g["layers.text.weight"]),
     }
     assert leak(head, wrong, old) > 1e-3
 
@@ -184,7 +184,7 @@ def test_transposed_sides_leak() -> None:
     assert dns._sides is not None
     right = dns._sides["layers.image"]
     assert right.outputs is not None
-    wrong = Sides(right.outputs, right.inputs).project(noise(head, EVERY)["layers.image.weight"])
+    wrong = Sides(right.outputs, right.outputs[:, :0], right.inputs).project(noise(head, EVERY)["layers.image.weight"])
     assert leak(head, {"layers.image.weight": wrong}, old) > 1e-3
 
 
@@ -610,3 +610,12 @@ def test_projected_steps_drift_a_tenth_of_finetunes(mode: str) -> None:
 def test_projected_gradients_drift_more_than_projected_steps() -> None:
     inside = trained_drift([Decay(), Adam(), exact("right")])
     assert trained_drift([exact("right"), Decay(), Adam()]) < inside / 10
+
+
+@pytest.mark.parametrize("rank", [2, 9])
+def test_a_projection_from_what_is_free_equals_one_from_what_is_held(rank: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    q = torch.linalg.qr(torch.randn(12, 12, generator=draw, dtype=torch.float64)).Q
+    g = torch.randn(5, 12, generator=draw, dtype=torch.float64)
+    held = q[:, :rank]
+    assert_close(Sides(held, q[:, rank:], None).project(g), g - g @ held @ held.T)
