@@ -175,8 +175,6 @@ def train(
 
     root, wish = workspaces.place(workspace), wish_for(backbone, dim)
     say_where(root, device, verbose)
-    from training import lesson as lessons
-
     settings = Settings(
         task=task,
         method=method,
@@ -196,21 +194,7 @@ def train(
         seed=seed,
         options=parse_options(set_ or []),
     )
-    with progress_bars(quiet=quiet) as bar:
-        trained = bar("training", "epochs")
-        done, reports = lessons.learn(
-            root,
-            source or [],
-            wish,
-            settings,
-            device=resolve(device),
-            allow_mass_delete=allow_mass_delete,
-            progress=bar("reading", "rows"),
-            on_epoch=lambda number, epoch: trained(number + 1, epochs),
-        )
-    show_skipped([one for report in reports for one in report.skipped], quiet=quiet)
-    for link in done.unaware:
-        note(f"note: {link} knows nothing of the lessons before, which were trained without it")
+    done = taught(root, source or [], wish, settings, resolve(device), allow_mass_delete, quiet=quiet)
     show_lesson(done, as_json=as_json)
     if done.epochs[-1].interrupted:
         raise KeyboardInterrupt
@@ -385,6 +369,37 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Pat
     from studies import demo as demonstration
 
     demonstration.run(folder)
+
+
+def taught(
+    root: Path,
+    sources: list[Path],
+    wish: "Wish",
+    settings: Settings,
+    device: str,
+    allow_mass_delete: bool,
+    *,
+    quiet: bool,
+) -> "Outcome":
+    """Train a lesson and say on stderr how it goes."""
+    from training import lesson as lessons
+
+    with progress_bars(quiet=quiet) as bar:
+        trained = bar("training", "epochs")
+        done, reports = lessons.learn(
+            root,
+            sources,
+            wish,
+            settings,
+            device=device,
+            allow_mass_delete=allow_mass_delete,
+            progress=bar("reading", "rows"),
+            on_epoch=lambda number, epoch: trained(number + 1, settings.epochs),
+        )
+    show_skipped([one for report in reports for one in report.skipped], quiet=quiet)
+    for link in done.unaware:
+        note(f"note: {link} knows nothing of the lessons before, which were trained without it")
+    return done
 
 
 def parse_options(given: list[str]) -> dict[str, int | float | str]:

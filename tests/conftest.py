@@ -1,6 +1,8 @@
-"""A backbone that reads any bytes at once, and a store and loader made with it."""
+"""What many tests are given: a backbone that reads any bytes at once with its store and loader, and `mneme`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -8,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cli
+from commands import Told
 from engine.backbones import Features, Prepared
 from engine.errors import Unreadable
 from engine.loading import Loader
@@ -59,3 +63,22 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def loader(store: Store, backbone: FakeBackbone) -> Loader:
     return Loader(store, lambda modality: backbone)
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Told]:
+    """Return a function that runs `mneme` with arguments, in an empty folder, and says what came of it."""
+
+    def mneme(*arguments: str | Path, stdin: bytes = b"") -> Told:
+        monkeypatch.setattr(sys, "argv", ["mneme", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii", newline="\n"))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return Told(int(left.value.code or 0), *capsys.readouterr())
+
+    monkeypatch.delenv("MNEME_WORKSPACE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return mneme

@@ -1,9 +1,5 @@
-import io
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pytest
@@ -11,6 +7,7 @@ from PIL import Image
 
 import cli
 import worlds
+from commands import Run, Told, is_one_line
 from engine.workspace import writing
 
 HIT = {
@@ -29,47 +26,6 @@ HIT = {
 }
 
 
-class Told(NamedTuple):
-    """What a run of the command left: its exit status, stdout and stderr."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The one object on stdout."""
-        content: dict[str, Any] = json.loads(self.out)
-        return content
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """The objects on stdout, one a line."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run: TypeAlias = Callable[..., Told]
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Told]:
-    """Return a function that runs `mneme` with arguments, in an empty folder, and says what came of it."""
-
-    def mneme(*arguments: str | Path, stdin: bytes = b"") -> Told:
-        monkeypatch.setattr(sys, "argv", ["mneme", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii", newline="\n"))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return Told(int(left.value.code or 0), *capsys.readouterr())
-
-    monkeypatch.delenv("MNEME_WORKSPACE", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return mneme
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return worlds.trained(tmp_path_factory.getbasetemp())
@@ -82,10 +38,6 @@ def colours(folder: Path, *names: str) -> Path:
         Image.new("RGB", (32, 24), name).save(folder / f"{name}.png")
         (folder / f"{name}.txt").write_text(f"a {name} picture\n")
     return folder
-
-
-def is_one_line(told: Told, status: int, message: str) -> bool:
-    return (told.status, told.out, told.err) == (status, "", f"error: {message}\n")
 
 
 # what stands in the page on the command line

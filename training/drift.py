@@ -17,7 +17,7 @@ from training.past import items, learned
 Drift: TypeAlias = Mapping[str, Mapping[Modality, float]]
 """Of every old task and modality the mean of 1 - cosine between an item's old and new embedding, 0 to 2."""
 
-MOST = 256
+MOST = 64
 """Items of a task and modality that are looked at."""
 
 

@@ -20,7 +20,7 @@ def pairs_of(modalities: dict[str, list[int]]) -> PairSet:
     """Return pairs of one item of each modality, by the items' numbers."""
     columns = zip(*modalities.values(), strict=True)
     pairs = [
-        Pair("", {m: (f"{number:032x}",) for m, number in zip(modalities, row, strict=True)}, "t", "test")
+        Pair("", {m: (f"{number:015x}",) for m, number in zip(modalities, row, strict=True)}, "t", "test")
         for row in columns
     ]
     blank = torch.zeros(9, 1).numpy()

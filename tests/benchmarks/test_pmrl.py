@@ -97,6 +97,11 @@ def test_a_modality_that_stands_alone_has_no_share_in_the_leading_direction() ->
     assert found["V text 2"] == pytest.approx(1, abs=1e-5)
 
 
+def test_modalities_that_coincide_have_equal_shares_in_the_leading_direction() -> None:
+    found = directions(*aligned(1.0))
+    assert [found[f"V {m} 1"] for m in MODALITIES] == pytest.approx([3**-0.5] * 3, abs=1e-5)
+
+
 def test_noise_on_features_is_two_fifths_of_each_columns_deviation() -> None:
     x = np.random.default_rng(1).normal(size=(4000, 2)).astype(np.float32)
     x[:, 1] *= 10

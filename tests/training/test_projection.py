@@ -170,7 +170,9 @@ def test_own_outputs_in_place_of_the_partners_leak() -> None:
     image, text = dns._sides["layers.image"], dns._sides["layers.text"]  # type: ignore[index]
     g = noise(head, ("image", "text"))
     wrong = {
-        "layers.image.weight": Sides(image.inputs, image.free, text.outputs).project(g["layers.image.weight"]),
+        "layers.image.weight": Sides(image.inputs, image.free, text.outputs).project(
+            g["layers.image.weight"]
+        ),
         "layers.text.weight": Sides(text.inputs, text.free, image.outputs).project(g["layers.text.weight"]),
     }
     assert leak(head, wrong, old) > 1e-3
@@ -184,7 +186,9 @@ def test_transposed_sides_leak() -> None:
     assert dns._sides is not None
     right = dns._sides["layers.image"]
     assert right.outputs is not None
-    wrong = Sides(right.outputs, right.outputs[:, :0], right.inputs).project(noise(head, EVERY)["layers.image.weight"])
+    wrong = Sides(right.outputs, right.outputs[:, :0], right.inputs).project(
+        noise(head, EVERY)["layers.image.weight"]
+    )
     assert leak(head, {"layers.image.weight": wrong}, old) > 1e-3
 
 

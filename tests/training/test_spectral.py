@@ -361,6 +361,15 @@ def test_the_volume_of_equal_vectors_is_0() -> None:
     assert float(volume(products(equal()))) == pytest.approx(0.0, abs=2e-3)
 
 
+def test_the_volume_of_two_equal_vectors_is_softened_to_the_root_of_2e_6() -> None:
+    z = {m: equal()[m] for m in ("image", "text")}
+    assert float(volume(products(z))) == pytest.approx(math.sqrt(2e-6), rel=1e-5)
+
+
+def test_no_volume_is_below_1e_4() -> None:
+    assert float(volume(products(equal()))) == pytest.approx(1e-4)
+
+
 def test_the_volume_of_orthonormal_vectors_is_1() -> None:
     assert float(volume(products(orthonormal()))) == pytest.approx(1.0, abs=1e-5)
 

@@ -1,0 +1,117 @@
+"""Which methods and settings learn the stream, and one run of one of them."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.papers.centrobind_report import Row
+from benchmarks.papers.dns_measure import SCORES, Grade, chance, exams, figures, grade
+from benchmarks.papers.dns_stream import MODALITIES, STEPS, WIDTH, Step
+from engine import head as heads
+from engine.head import Head
+from engine.opening import Wish
+from engine.types import Settings
+from engine.workspace import open_at
+from training import lesson as lessons
+
+MAIN, CUT, DECAY, SLOW = "Table 2", "lambda_min", "weight decay", "lr 1e-4"
+EPOCHS, BATCH, LR, WEIGHT_DECAY = 5, 64, 1e-3, 1e-3
+AS_PUBLISHED = {"dns.mode": "dual", "dns.outputs": "stored", "dns.rule": "absolute"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method with its settings, and under which tables and names its figures stand."""
+
+    stands: Sequence[tuple[str, str]]
+    method: str
+    options: Mapping[str, int | float | str] = field(default_factory=dict)
+    lr: float = LR
+    weight_decay: float = WEIGHT_DECAY
+
+
+def _published(stands: Sequence[tuple[str, str]], cut: float = 0.01, decay: float = WEIGHT_DECAY) -> Trial:
+    return Trial(stands, "dns", {**AS_PUBLISHED, "dns.lambda_min": cut}, weight_decay=decay)
+
+
+TRIALS = (
+    Trial([(MAIN, "vanilla"), (CUT, "vanilla"), (DECAY, "vanilla")], "finetune"),
+    Trial([(MAIN, "gem")], "gem", {"gem.margin": 0.5}),
+    Trial([(MAIN, "der")], "der", {"der.alpha": 0.1}),
+    Trial([(MAIN, "derpp")], "derpp", {"derpp.alpha": 0.1, "derpp.beta": 0.1}),
+    Trial([(MAIN, "ewc")], "ewc", {"ewc.weight": 0.5}),
+    Trial([(MAIN, "ewc, weight 3000")], "ewc", {"ewc.weight": 3e3}),
+    Trial([(MAIN, "co2l")], "co2l", {"co2l.power": 1.0}),
+    Trial([(MAIN, "cflat")], "co2l+cflat", {"cflat.rho": 0.2, "cflat.strength": 0.2}),
+    Trial([(MAIN, "cila")], "cila", {"cila.balance": 5.0}),
+    Trial([(MAIN, "dns")], "dns"),
+    Trial([(MAIN, "dns-exact")], "dns-exact"),
+    _published([(MAIN, "dns, as published"), (CUT, "0.01"), (DECAY, "0.001")]),
+    *(_published([(CUT, str(cut))], cut) for cut in (0.0, 1e-4, 1e-3, 1e-1)),
+    Trial([(CUT, "energy 0.99")], "dns", {**AS_PUBLISHED, "dns.rule": "energy"}),
+    *(_published([(DECAY, str(decay))], decay=decay) for decay in (0.0, 1e-2, 0.1, 0.5)),
+    Trial([(SLOW, "vanilla")], "finetune", lr=1e-4),
+    Trial([(SLOW, "dns")], "dns", lr=1e-4),
+    Trial([(SLOW, "dns-exact")], "dns-exact", lr=1e-4),
+)
+QUICK = ("vanilla", "ewc", "dns", "dns-exact", "dns, as published")
+"""The names of the main table that a quick run has too."""
+
+
+def run(root: Path, trial: Trial, seed: int, steps: Sequence[Step] = STEPS) -> list[Row]:
+    """Learn the stream step by step and return the figures, under each table and each score."""
+    asked = exams(root / "stream.npz", steps)
+    new: dict[str, list[Grade]] = {score: [] for score in SCORES}
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        at = _fresh(root, Path(folder))
+        for number, step in enumerate(steps, 1):
+            lessons.learn(at, [], Wish(), _settings(trial, step.name, seed))
+            head, _ = heads.read(open_at(at).head(number))
+            for score in SCORES:
+                new[score].append(grade(head, asked[number - 1], score))
+    last = {score: [grade(head, exam, score) for exam in asked] for score in SCORES}
+    found = {score: figures(new[score], last[score]) for score in SCORES}
+    return [
+        Row(f"{table}, {score}", name, seed, found[score]) for table, name in trial.stands for score in SCORES
+    ]
+
+
+def baselines(root: Path, seeds: int, steps: Sequence[Step] = STEPS) -> list[Row]:
+    """Return the rows of what no training comes to: a random order, and the prior under identity heads."""
+    asked = exams(root / "stream.npz", steps)
+    identity = Head("linear", WIDTH).eval()
+    for m in MODALITIES:
+        identity.add_branch(m, WIDTH)
+    rows = []
+    for score in SCORES:
+        grades = [grade(identity, exam, score) for exam in asked]
+        still = figures(grades, grades)
+        random = {**dict.fromkeys(still, 0.0), **chance(asked)}
+        for seed in range(seeds):
+            rows += [Row(f"{MAIN}, {score}", "chance", seed, random)]
+            rows += [Row(f"{MAIN}, {score}", "zero-shot", seed, still)]
+    return rows
+
+
+def _settings(trial: Trial, task: str, seed: int) -> Settings:
+    return Settings(
+        task=task,
+        method=trial.method,
+        form="linear",
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        lr=trial.lr,
+        weight_decay=trial.weight_decay,
+        keep="last",
+        seed=seed,
+        options=trial.options,
+    )
+
+
+def _fresh(root: Path, folder: Path) -> Path:
+    """Return a workspace that holds the stream and has learned nothing; its store is shared."""
+    (folder / "store").symlink_to(root.absolute() / "stored/store", target_is_directory=True)
+    shutil.copy(root / "stored/workspace.json", folder / "workspace.json")
+    return folder
