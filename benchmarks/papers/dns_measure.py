@@ -4,9 +4,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -36,16 +38,29 @@ class Grade:
     alignment: Tensor
 
 
-def exams(stream: Path, steps: Sequence[Step]) -> list[Exam]:
+def exams(root: Path, steps: Sequence[Step]) -> list[Exam]:
     """Read the pairs of every step."""
-    with np.load(stream) as found:
-        held = {name: found[name] for name in found.files}
-    exams = []
-    for step in steps:
-        rows = {split: (held["task"] == step.name) & (held["split"] == split) for split in ("train", "test")}
-        train, test = ({m: torch.from_numpy(held[m][rows[split]]) for m in step.modalities} for split in rows)
-        exams.append(Exam(step, test, held["class"][rows["test"]].tolist(), train))
-    return exams
+    held = {split: _arrays(root / f"{split}.npz") for split in ("train", "test")}
+
+    def features(step: Step, split: str) -> dict[str, Tensor]:
+        rows = held[split]["task"] == step.name
+        return {m: torch.from_numpy(held[split][m][rows]) for m in step.modalities}
+
+    classes = held["test"]["class"]
+    return [
+        Exam(
+            step,
+            features(step, "test"),
+            classes[held["test"]["task"] == step.name].tolist(),
+            features(step, "train"),
+        )
+        for step in steps
+    ]
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path) as found:
+        return {name: found[name] for name in found.files}
 
 
 @torch.inference_mode()

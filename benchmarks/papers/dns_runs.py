@@ -62,7 +62,7 @@ QUICK = ("vanilla", "ewc", "dns", "dns-exact", "dns, as published")
 
 def run(root: Path, trial: Trial, seed: int, steps: Sequence[Step] = STEPS) -> list[Row]:
     """Learn the stream step by step and return the figures, under each table and each score."""
-    asked = exams(root / "stream.npz", steps)
+    asked = exams(root, steps)
     new: dict[str, list[Grade]] = {score: [] for score in SCORES}
     with tempfile.TemporaryDirectory(dir=root) as folder:
         at = _fresh(root, Path(folder))
@@ -80,7 +80,7 @@ def run(root: Path, trial: Trial, seed: int, steps: Sequence[Step] = STEPS) -> l
 
 def baselines(root: Path, seeds: int, steps: Sequence[Step] = STEPS) -> list[Row]:
     """Return the rows of what no training comes to: a random order, and the prior under identity heads."""
-    asked = exams(root / "stream.npz", steps)
+    asked = exams(root, steps)
     identity = Head("linear", WIDTH).eval()
     for m in MODALITIES:
         identity.add_branch(m, WIDTH)

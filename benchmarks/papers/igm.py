@@ -89,7 +89,7 @@ def compared(found: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """Yield the difference of each pair of methods, seed by seed, the better first."""
     for table, one, other in COMPARED:
         chosen = [row for row in found if row.table == table and row.method in (one, other)]
-        for figure in (FUSED, MAP) if table == TABLE_2 else (FUSED,):
+        for figure in (FUSED, AUDIO) if table == TABLE_2 else (FUSED,):
             for gap in differences(chosen, figure):
                 yield {**gap, "second": f"{gap['second']}, {figure}"}
 

@@ -91,8 +91,10 @@ class Momentum:
         """Add what is left of the steps before."""
         found, named = inner(batch), dict(head.named_parameters())
         for name, g in found.by_name.items():
-            pulled = g + self.decay * named[name].detach()
-            self.state[name] = pulled + self.share * self.state[name] if name in self.state else pulled
+            pulled = g.add(named[name].detach(), alpha=self.decay)
+            self.state[name] = (
+                self.state[name].mul_(self.share).add_(pulled) if name in self.state else pulled
+            )
         return Gradient(found.loss, {name: self.state[name] for name in found.by_name})
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
@@ -241,4 +243,4 @@ def _dense(inputs: int, width: int, draw: torch.Generator) -> nn.Linear:
 def _move(net: Classifier, found: Gradient, rate: float) -> None:
     named = dict(net.named_parameters())
     for name, g in found.by_name.items():
-        named[name].sub_(rate * g)
+        named[name].sub_(g, alpha=rate)
