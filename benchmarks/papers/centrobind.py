@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.papers import centrobind_mixture as mixture
 from benchmarks.papers import centrobind_spoken as spoken
-from benchmarks.papers.centrobind_report import Row, differences, strays, summary, write
+from benchmarks.papers.tables import Row, differences, strays, summary, write
 from benchmarks.report import machine
 from engine.opening import Wish
 from indexer import index as indexing

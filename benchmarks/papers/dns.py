@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.papers.centrobind_report import Row, differences, strays, summary, write
 from benchmarks.papers.dns_measure import SCORES
 from benchmarks.papers.dns_runs import (
     BATCH,
@@ -40,6 +39,7 @@ from benchmarks.papers.dns_runs import (
     run,
 )
 from benchmarks.papers.dns_stream import STEPS, prepare
+from benchmarks.papers.tables import Row, differences, strays, summary, write
 from benchmarks.report import machine
 
 RESULTS = Path("benchmarks/papers/results")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.papers.centrobind_report import Row
 from benchmarks.papers.dns_measure import SCORES, Grade, chance, exams, figures, grade
 from benchmarks.papers.dns_stream import MODALITIES, STEPS, WIDTH, Step
+from benchmarks.papers.tables import Row
 from engine import head as heads
 from engine.head import Head
 from engine.opening import Wish

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.papers.centrobind_report import Row, differences, strays, summary, write
 from benchmarks.papers.igm_classifier import APART, JOINT, METHODS, Plan, read, run
+from benchmarks.papers.tables import Row, differences, strays, summary, write
 from benchmarks.report import machine
 from engine.opening import Wish
 from indexer import index as indexing

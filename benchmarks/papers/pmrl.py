@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.papers.centrobind_report import Row, differences, strays, summary, write
 from benchmarks.papers.pmrl_runs import PLAN, Found, Job, Noise, Start, run
 from benchmarks.papers.pmrl_vectors import FREE, trends
+from benchmarks.papers.tables import Row, differences, strays, summary, write
 from benchmarks.report import machine
 from engine.opening import Wish
 from indexer import index as indexing

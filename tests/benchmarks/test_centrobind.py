@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import normalize, one_hot
 
 from benchmarks.papers import centrobind, centrobind_mixture, centrobind_spoken
-from benchmarks.papers.centrobind_report import Row, differences, strays, summary, write
+from benchmarks.papers.tables import Row, differences, strays, summary, write
 from engine.types import Pair
 from training.pairs import PairSet, collect
 from training.pairwise import strangers

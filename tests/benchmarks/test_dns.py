@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.papers import dns, dns_measure, dns_runs, dns_stream
-from benchmarks.papers.centrobind_report import Row
 from benchmarks.papers.dns_stream import Step
+from benchmarks.papers.tables import Row
 
 STEPS = (
     Step("one", "p", ("one",), ("image", "text")),

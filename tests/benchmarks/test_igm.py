@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from benchmarks.papers.centrobind_report import Row
 from benchmarks.papers.igm import AUDIO, COMPARED, FUSED, PAPER, TABLE_2, compared
 from benchmarks.papers.igm_classifier import (
     METHODS,
@@ -22,6 +21,7 @@ from benchmarks.papers.igm_classifier import (
     run,
     strategies,
 )
+from benchmarks.papers.tables import Row
 from engine.head import Head
 from training.alternation import Alternate
 from training.gradient import Batch, Gradient, compose, loss_gradient

@@ -64,6 +64,18 @@ def differences(rows: Sequence[Row], figure: str) -> list[dict[str, Any]]:
     return found
 
 
+def difference(rows: Sequence[Row], figure: str, pair: tuple[str, str, str]) -> dict[str, Any]:
+    """Return by how much one method is above another in a table (table, first, second), over the seeds of both."""
+    table, first, second = pair
+    values: dict[str, dict[int, float]] = {first: {}, second: {}}
+    for row in rows:
+        if row.table == table and row.method in values:
+            values[row.method][row.seed] = row.figures[figure]
+    shared = sorted(values[first].keys() & values[second].keys())
+    gaps = [values[first][seed] - values[second][seed] for seed in shared]
+    return {"table": table, "first": first, "second": second, **_interval(gaps)}
+
+
 def write(out: Path, facts: Mapping[str, Any]) -> None:
     """Write the facts as JSON, and beside it as Markdown below what was written there by hand."""
     page = out.with_suffix(".md")
