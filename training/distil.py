@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from engine.head import Head
-from engine.types import Modality
 from training.dark import Dark, change, mistaken
 from training.gradient import Batch, Gradient, GradientFn, Loss
 from training.past import Past
-from training.relations import frozen, learned, relations
+from training.relations import Teacher
 from training.reservoir import Reservoir, check_above, check_least
 
 
@@ -121,8 +120,7 @@ class Distil:
     kappa: float = 0.2
     kappa_star: float = 0.01
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _teacher: Head | None = field(default=None, init=False, repr=False)
-    _present: set[Modality] = field(default_factory=set, init=False, repr=False)
+    _teacher: Teacher = field(default_factory=Teacher, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_least("co2l.power", self.power, 0)
@@ -134,18 +132,12 @@ class Distil:
         found = inner(batch)
         if batch.epoch == -1:
             return found
-        self._present |= set(batch.features)
-        if not self.state:
-            return found
-        self._teacher = self._teacher or frozen(head)
-        known = learned(batch, self.state)
-        term = relations(head, self._teacher, known, self.kappa, self.kappa_star)
-        return added(found, head, self.power * term)
+        term = self._teacher.term(head, batch, self.state, self.kappa, self.kappa_star)
+        return found if term is None else added(found, head, self.power * term)
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Note which modalities there is something to keep of."""
-        self.state |= {f"learned.{m}": torch.tensor(1) for m in sorted(self._present)}
-        self._teacher, self._present = None, set()
+        self._teacher.leave(self.state)
 
 
 @dataclass
@@ -166,8 +158,7 @@ class Cila:
     kappa: float = 0.2
     kappa_star: float = 0.01
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _teacher: Head | None = field(default=None, init=False, repr=False)
-    _present: set[Modality] = field(default_factory=set, init=False, repr=False)
+    _teacher: Teacher = field(default_factory=Teacher, init=False, repr=False)
     _seen: int | None = field(default=None, init=False, repr=False)
     _losses: list[Tensor] = field(default_factory=list, init=False, repr=False)
 
@@ -181,12 +172,9 @@ class Cila:
         found = inner(batch)
         if batch.epoch == -1:
             return found
-        self._present |= set(batch.features)
-        if not self.state:
+        term = self._teacher.term(head, batch, self.state, self.kappa, self.kappa_star)
+        if term is None:
             return found
-        self._teacher = self._teacher or frozen(head)
-        known = learned(batch, self.state)
-        term = relations(head, self._teacher, known, self.kappa, self.kappa_star)
         if self._seen != batch.seed:
             self._seen = batch.seed
             self._losses.append(torch.stack([term.detach(), found.loss.detach()]))
@@ -194,11 +182,11 @@ class Cila:
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Add the lesson's mean losses to their sums."""
-        self.state |= {f"learned.{m}": torch.tensor(1) for m in sorted(self._present)}
+        self._teacher.leave(self.state)
         if self._losses:
             mean = torch.stack(self._losses).double().mean(0).cpu()
             self.state["losses"] = self.state.get("losses", torch.zeros(2, dtype=torch.float64)) + mean
-        self._teacher, self._present, self._seen, self._losses = None, set(), None, []
+        self._seen, self._losses = None, []
 
 
 def adapted(state: dict[str, Tensor], balance: float) -> float:

@@ -2,14 +2,38 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from engine.head import Head
+from engine.types import Modality
 from training.dark import evaluating
 from training.gradient import Batch, embed
+
+
+@dataclass
+class Teacher:
+    """The head as a lesson found it, and the modalities that were met since."""
+
+    _head: Head | None = None
+    _met: set[Modality] = field(default_factory=set)
+
+    def term(
+        self, head: Head, batch: Batch, state: Mapping[str, Tensor], kappa: float, kappa_star: float
+    ) -> Tensor | None:
+        """Return how far relations are from the teacher's; None in a first lesson, which has none."""
+        self._met |= set(batch.features)
+        if not state:
+            return None
+        self._head = self._head or frozen(head)
+        return relations(head, self._head, learned(batch, state), kappa, kappa_star)
+
+    def leave(self, state: dict[str, Tensor]) -> None:
+        """Note which modalities the next lesson has something to keep of, and let go of the head."""
+        state |= {f"learned.{m}": torch.tensor(1) for m in sorted(self._met)}
+        self._head, self._met = None, set()
 
 
 def frozen(head: Head) -> Head:
