@@ -33,7 +33,7 @@ class Size:
     pretraining: int = 20
     binding: int = 300
     decoding: int = 400
-    batch: int = 256
+    batch: int = 128
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ class Trial:
     lr: float = LR
     weight_decay: float = WEIGHT_DECAY
 
+    @property
+    def is_main(self) -> bool:
+        """Whether it stands in the main table."""
+        return any(table == MAIN for table, _ in self.stands)
+
 
 def _published(stands: Sequence[tuple[str, str]], cut: float = 0.01, decay: float = WEIGHT_DECAY) -> Trial:
     return Trial(stands, "dns", {**AS_PUBLISHED, "dns.lambda_min": cut}, weight_decay=decay)

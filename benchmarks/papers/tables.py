@@ -50,17 +50,15 @@ def summary(
 
 
 def differences(rows: Sequence[Row], figure: str) -> list[dict[str, Any]]:
-    """Return each neighbouring pair in the order of the means, table by table, over the same seeds."""
+    """Return each neighbouring pair in the order of the means, table by table, over the seeds of both."""
     found = []
     for table in dict.fromkeys(row.table for row in rows):
-        values: dict[str, dict[int, float]] = {}
+        values: dict[str, list[float]] = {}
         for row in rows:
             if row.table == table and figure in row.figures:
-                values.setdefault(row.method, {})[row.seed] = row.figures[figure]
-        order = sorted(values, key=lambda method: -statistics.mean(values[method].values()))
-        for first, second in pairwise(order):
-            gaps = [values[first][seed] - values[second][seed] for seed in sorted(values[first])]
-            found.append({"table": table, "first": first, "second": second, **_interval(gaps)})
+                values.setdefault(row.method, []).append(row.figures[figure])
+        order = sorted(values, key=lambda method: -statistics.mean(values[method]))
+        found += [difference(rows, figure, (table, *two)) for two in pairwise(order)]
     return found
 
 
