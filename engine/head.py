@@ -25,17 +25,19 @@ class Head(nn.Module):
     """One branch per modality into a space of width E; with a shared top, one last layer for all.
 
     linear: one bias-free matrix (D, E). mlp: D, 1024, ReLU, dropout .5, E. `losses` holds what a loss of its
-    own trains beside the branches.
+    own trains beside the branches. Without a seed layers are made but not filled: they are to be loaded.
     """
 
-    def __init__(self, form: HeadForm, width: int, *, shared_top: bool = False, seed: int = 0) -> None:
+    def __init__(self, form: HeadForm, width: int, *, shared_top: bool = False, seed: int | None = 0) -> None:
         super().__init__()
         self.form, self.width, self.seed = form, width, seed
         self.layers = nn.ModuleDict()
         self.losses = nn.ModuleDict()
         self.top: nn.Linear | None = None
         if shared_top:
-            self.top = _dense(HIDDEN, width, f"{seed} top") if form == "mlp" else _matrix(width, width, "top")
+            self.top = (
+                self._dense(HIDDEN, width, "top") if form == "mlp" else self._matrix(width, width, "top")
+            )
 
     def add_branch(self, modality: Modality, features: int) -> None:
         """Add the untrained branch of a modality of D features."""
@@ -45,18 +47,18 @@ class Head(nn.Module):
             )
         layer: nn.Module
         if self.form == "linear":
-            layer = _matrix(features, self.width, modality)
+            layer = self._matrix(features, self.width, modality)
         else:
-            layer = nn.Sequential(_dense(features, HIDDEN, f"{self.seed} {modality}"))
+            layer = nn.Sequential(self._dense(features, HIDDEN, modality))
             if self.top is None:
-                layer.append(_dense(HIDDEN, self.width, f"{self.seed} {modality} out"))
+                layer.append(self._dense(HIDDEN, self.width, f"{modality} out"))
         self.layers[modality] = layer
 
     def add_scorer(self, name: str, inputs: int) -> nn.Module:
         """Return a loss's own scorer of that name, from rows (B, inputs) to (B, 1); made where it is new."""
         if name not in self.losses:
-            layers = (_dense(inputs, self.width, f"{self.seed} {name}"), nn.ReLU())
-            self.losses[name] = nn.Sequential(*layers, _dense(self.width, 1, f"{self.seed} {name} out"))
+            layers = (self._dense(inputs, self.width, name), nn.ReLU())
+            self.losses[name] = nn.Sequential(*layers, self._dense(self.width, 1, f"{name} out"))
         return self.losses[name]
 
     def branch_of(self, parameter: str) -> Modality | None:
@@ -103,6 +105,28 @@ class Head(nn.Module):
         inner = [(f"{name}.{place}", layer) for place, layer in branch.named_children()] or [(name, branch)]
         return inner if self.top is None else [*inner, ("top", self.top)]
 
+    def _matrix(self, features: int, width: int, name: str) -> nn.Linear:
+        layer = _blank(features, width, bias=False)
+        if self.seed is not None:
+            layer.weight.data = orthonormal(features, width, name)
+        return layer
+
+    def _dense(self, features: int, width: int, name: str) -> nn.Linear:
+        """Return a layer initialised as torch does, but from a seed of its own."""
+        layer = _blank(features, width, bias=True)
+        if self.seed is not None:
+            generator = _generator(f"{self.seed} {name}")
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+            nn.init.uniform_(
+                layer.bias, -1 / math.sqrt(features), 1 / math.sqrt(features), generator=generator
+            )
+        return layer
+
+
+def _blank(features: int, width: int, *, bias: bool) -> nn.Linear:
+    """Return a layer that is not filled; by way of meta, since torch would draw from the global generator."""
+    return nn.Linear(features, width, bias=bias, device="meta").to_empty(device="cpu")
+
 
 def orthonormal(features: int, width: int, name: str) -> Tensor:
     """Return the fixed matrix (E, D) of head 0: the identity where D = E, else orthonormal, by name."""
@@ -111,22 +135,6 @@ def orthonormal(features: int, width: int, name: str) -> Tensor:
     noise = torch.randn(max(features, width), min(features, width), generator=_generator(f"head 0 {name}"))
     q: Tensor = torch.linalg.qr(noise.double()).Q.float()  # (larger, smaller), orthonormal columns
     return q.T.contiguous() if features > width else q
-
-
-def _matrix(features: int, width: int, name: str) -> nn.Linear:
-    layer = nn.Linear(features, width, bias=False, device="meta").to_empty(device="cpu")
-    layer.weight.data = orthonormal(features, width, name)
-    return layer
-
-
-def _dense(features: int, width: int, seed: str) -> nn.Linear:
-    """Return a layer initialised as torch does, but from a seed of its own."""
-    # by way of meta, since torch's own initialisation would draw from the global generator
-    layer = nn.Linear(features, width, device="meta").to_empty(device="cpu")
-    generator = _generator(seed)
-    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
-    nn.init.uniform_(layer.bias, -1 / math.sqrt(features), 1 / math.sqrt(features), generator=generator)
-    return layer
 
 
 def _mask(x: Tensor, seed: str) -> Tensor:
@@ -173,13 +181,14 @@ def read(folder: Path) -> tuple[Head, Record]:
     """Read a head version; a changed or newer file is an error."""
     record, sums = _record(folder)
     tensors = _tensors(folder / "head.safetensors", sums)
-    head = Head(record.form, record.width, shared_top=record.shared_top, seed=record.settings.seed)
+    head = Head(record.form, record.width, shared_top=record.shared_top, seed=None)
     for modality, features in record.widths.items():
         head.add_branch(modality, features)
     for key, tensor in tensors.items():
         if key.startswith("losses.") and key.endswith(".0.weight"):
             head.add_scorer(key.split(".")[1], tensor.shape[1])
     head.load_state_dict(tensors)
+    head.seed = record.settings.seed
     return head.eval(), record
 
 

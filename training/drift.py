@@ -1,6 +1,6 @@
 """How far a head has moved from what old tasks were embedded by: the log's figures of forgetting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from engine.embed import Embedder
 from engine.head import Head
 from engine.store import Store
-from engine.types import Modality
+from engine.types import Modality, Pair
 from engine.workspace import Workspace
 from training.past import items, learned
 
@@ -41,11 +41,15 @@ class Gauge:
             }
 
 
-def gauge(workspace: Workspace, store: Store, task: str) -> Gauge:
-    """Return what measures drift from every task learned so far but this one."""
+def gauge(workspace: Workspace, store: Store, every: Sequence[Pair], task: str) -> Gauge:
+    """Return what measures drift from every task learned so far but this one.
+
+    Args:
+        every: the stored pairs.
+    """
     embedder = Embedder(workspace)
     samples: dict[str, dict[Modality, tuple[Tensor, Tensor]]] = {}
-    for lesson, pairs in learned(workspace, store, task):
+    for lesson, pairs in learned(workspace, every, task):
         for modality in sorted({m for pair in pairs for m in pair.items}):
             ids = items(pairs, modality)[:MOST]  # ids are digests, so the first are a fair draw
             x = store.features(ids, workspace.manifest.backbones[modality].id)

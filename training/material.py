@@ -21,8 +21,9 @@ MOST_VALIDATION = 4096
 
 @dataclass(frozen=True)
 class Asked:
-    """The pairs of a lesson by their use, and the modalities that are trained."""
+    """All stored pairs, those of a lesson by their use, and the modalities that are trained."""
 
+    every: Sequence[Pair]
     train: Sequence[Pair]
     validation: Sequence[Pair]
     modalities: Sequence[Modality]
@@ -30,13 +31,14 @@ class Asked:
 
 def asked(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe) -> Asked:
     """Return the pairs that a method trains and validates on, or raise where there are too few."""
-    pairs = _pairs(workspace, store, settings, recipe)
+    every = store.pairs()
+    pairs = _pairs(workspace, every, settings, recipe)
     modalities = _modalities(pairs, settings)
     joined = [pair for pair in pairs if sum(m in pair.items for m in modalities) > 1]
     train = [pair for pair in joined if pair.split == "train"]
     if sum(pair.task == settings.task for pair in train) < 2:
         raise UserError(_too_few(settings, modalities, train))
-    return Asked(train, _validation(joined, train, modalities), modalities)
+    return Asked(every, train, _validation(joined, train, modalities), modalities)
 
 
 def read(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe, asked: Asked) -> Material:
@@ -54,12 +56,12 @@ def read(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe,
         found = collect(pairs, asked.modalities, features)
         return replace(found, group=found.group.zero_()) if recipe.negatives == "all" else found
 
-    return Material(pair_set(asked.train), pair_set(asked.validation), gauge(workspace, store, settings.task))
+    old = gauge(workspace, store, asked.every, settings.task)
+    return Material(pair_set(asked.train), pair_set(asked.validation), old)
 
 
-def _pairs(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe) -> list[Pair]:
+def _pairs(workspace: Workspace, every: Sequence[Pair], settings: Settings, recipe: Recipe) -> list[Pair]:
     """Return the pairs a method trains and validates on, in the order of their names."""
-    every = store.pairs()
     known = list(dict.fromkeys(pair.task for pair in every))
     if settings.task not in known:
         raise UserError(

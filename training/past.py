@@ -51,12 +51,12 @@ def remembered(workspace: Workspace, store: Store, task: str) -> Past:
         return store.features(ids, workspace.manifest.backbones[modality].id)
 
     def pairs() -> PairSet:
-        held = [pair for _, found in learned(workspace, store, task) for pair in found]
+        held = [pair for _, found in learned(workspace, store.pairs(), task) for pair in found]
         return collect(held, sorted({m for pair in held for m in pair.items}), read)
 
     def indexed(modality: Modality) -> tuple[Tensor, Tensor]:
         embedder, numbers, rows = Embedder(workspace), [], [torch.zeros(0, workspace.manifest.width)]
-        for lesson, held in learned(workspace, store, task):
+        for lesson, held in learned(workspace, store.pairs(), task):
             ids = items(held, modality)
             numbers += [number_of(id) for id in ids]
             rows += map(torch.from_numpy, embedder.blocks(store, lesson.head, modality, ids))
@@ -65,11 +65,11 @@ def remembered(workspace: Workspace, store: Store, task: str) -> Past:
     return Past(recall, pairs, indexed)
 
 
-def learned(workspace: Workspace, store: Store, task: str) -> list[tuple[Lesson, list[Pair]]]:
-    """Return the last lesson of every task learned so far but this one, and the task's train pairs."""
+def learned(workspace: Workspace, pairs: Sequence[Pair], task: str) -> list[tuple[Lesson, list[Pair]]]:
+    """Return the last lesson of every task learned so far but this one, and its train pairs of all these."""
     last = {lesson.task: lesson for lesson in workspace.manifest.history.lessons if lesson.task != task}
     held: dict[str, list[Pair]] = {name: [] for name in last}
-    for pair in store.pairs():
+    for pair in pairs:
         if pair.task in held and pair.split == "train":
             held[pair.task].append(pair)
     return [(lesson, held[name]) for name, lesson in last.items()]

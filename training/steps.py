@@ -37,8 +37,12 @@ class Adam:
         t = int(self.state[f"count.{name}"].add_(1))
         mean = self.state[f"mean.{name}"].lerp_(g, 1 - self.beta1)
         square = self.state[f"square.{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-        scale = square.sqrt().div_(math.sqrt(1 - self.beta2**t)).add_(self.epsilon)
-        return mean.div(scale).div_(1 - self.beta1**t)
+        # mean / (1 - beta1^t) over sqrt(square / (1 - beta2^t)) + epsilon, in as few passes as can be
+        rising = 1 - self.beta1**t
+        scale = torch.add(
+            g.new_tensor(self.epsilon * rising), square.sqrt(), alpha=rising / math.sqrt(1 - self.beta2**t)
+        )
+        return torch.div(mean, scale, out=scale)
 
 
 @dataclass
@@ -52,7 +56,9 @@ class Decay:
         """Add weight x parameter to the step."""
         found = inner(batch)
         params = dict(head.named_parameters())
-        pulled = {name: g + self.weight * params[name].detach() for name, g in found.by_name.items()}
+        pulled = {
+            name: torch.add(g, params[name].detach(), alpha=self.weight) for name, g in found.by_name.items()
+        }
         return Gradient(found.loss, pulled)
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:

@@ -210,4 +210,4 @@ def _refuse_overgrown(head: Head) -> None:
 def _apply(head: Head, move: Gradient, lr: float) -> None:
     with torch.no_grad():
         for name, direction in move.by_name.items():
-            head.get_parameter(name).sub_(lr * direction)
+            head.get_parameter(name).sub_(direction, alpha=lr)

@@ -42,11 +42,13 @@ def image_of(store: Store, task: str) -> str:
 
 
 def test_the_task_at_hand_is_no_past(workspace: Workspace, store: Store) -> None:
-    assert [lesson.task for lesson, _ in learned(workspace, store, "life")] == ["sky", "places"]
+    assert [lesson.task for lesson, _ in learned(workspace, store.pairs(), "life")] == ["sky", "places"]
 
 
 def test_the_past_holds_train_pairs_only(workspace: Workspace, store: Store) -> None:
-    assert {pair.split for _, pairs in learned(workspace, store, "life") for pair in pairs} == {"train"}
+    assert {pair.split for _, pairs in learned(workspace, store.pairs(), "life") for pair in pairs} == {
+        "train"
+    }
 
 
 def test_an_item_is_recalled_by_its_number(workspace: Workspace, store: Store) -> None:
@@ -80,14 +82,14 @@ def test_a_first_lesson_has_no_past(workspace: Workspace, store: Store) -> None:
 
 
 def test_the_head_of_a_task_has_not_drifted_from_itself(workspace: Workspace, store: Store) -> None:
-    drift = gauge(workspace, store, "sky")(Embedder(workspace).head(2, "image"))
+    drift = gauge(workspace, store, store.pairs(), "sky")(Embedder(workspace).head(2, "image"))
     assert drift["life"]["text"] == pytest.approx(0, abs=1e-6)
 
 
 def test_drift_is_the_mean_of_one_less_the_cosine(workspace: Workspace, store: Store) -> None:
     newest = Embedder(workspace).head(3, "image")
-    drift = gauge(workspace, store, "places")(newest)["sky"]["image"]
-    ids = items(learned(workspace, store, "places")[0][1], "image")
+    drift = gauge(workspace, store, store.pairs(), "places")(newest)["sky"]["image"]
+    ids = items(learned(workspace, store.pairs(), "places")[0][1], "image")
     x = store.features(ids, workspace.manifest.backbones["image"].id)
     embedder = Embedder(workspace)
     cosines = (embedder.embed(1, "image", x) * embedder.embed(3, "image", x)).sum(1)
@@ -96,4 +98,4 @@ def test_drift_is_the_mean_of_one_less_the_cosine(workspace: Workspace, store: S
 
 
 def test_a_task_is_not_measured_against_itself(workspace: Workspace, store: Store) -> None:
-    assert set(gauge(workspace, store, "sky").samples) == {"life", "places"}
+    assert set(gauge(workspace, store, store.pairs(), "sky").samples) == {"life", "places"}
