@@ -494,7 +494,7 @@ def test_a_task_name_that_could_not_be_asked_for_is_one_line(
 
 def test_an_unknown_method_name_is_refused_with_those_there_are(run: Run) -> None:
     told = run("methods", "tripplet")
-    assert told.err.startswith("error: no loss or method 'tripplet'; there are: infonce, triplet")
+    assert told.err.startswith("error: no loss or method 'tripplet'; there are: triplet, infonce")
 
 
 def test_a_csv_that_cannot_be_written_is_one_line(run: Run, trained: Path) -> None:

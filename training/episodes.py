@@ -119,8 +119,9 @@ def memories(past: Past, state: Mapping[str, Tensor], device: str) -> list[Batch
     """Return what is still stored of each memory that can rank: batches of weight 1, group 0 and epoch -1."""
     found = []
     for memory in range(_count(state)):
+        # sorted, since a file gives them back in another order, and sums over modalities would differ by rounding
         columns = {
-            key.partition(".")[2]: t for key, t in state.items() if int(key.partition(".")[0]) == memory
+            key.partition(".")[2]: state[key] for key in sorted(state) if int(key.partition(".")[0]) == memory
         }
         read = {m: lookup(past, m, numbers) for m, numbers in columns.items()}
         there = torch.stack([read[m][1] | (columns[m] < 0) for m in columns]).all(0)

@@ -129,7 +129,7 @@ class Dns:
         self._ranks.clear()
         mode, params = self._mode(head), dict(head.named_parameters())
         layers: dict[str, list[Directed]] = {}
-        for key in self.state:
+        for key in sorted(self.state):  # a file gives them back in another order, which sums would tell
             if key.startswith("in."):
                 _, m, p, layer = key.split(".", 3)
                 if f"{layer}.weight" in params:
