@@ -105,7 +105,9 @@ def test_train_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "loss": "infonce",
         "seed": 7,
     }
-    assert [set(epoch) for epoch in told.json["epochs"]] == [{"loss", "val_loss", "val_recall@10", "drift"}] * 2
+    assert [set(epoch) for epoch in told.json["epochs"]] == [
+        {"loss", "val_loss", "val_recall@10", "drift"}
+    ] * 2
 
 
 def test_train_says_null_where_there_is_nothing_to_measure(run: Run, tmp_path: Path) -> None:
