@@ -9,7 +9,7 @@ demo: .venv/demo
 	$(BIN)/mneme demo
 
 test: check
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
