@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from studies import pictures
+from studies import pictures, spec
 
 ROOT = Path(__file__).parents[1]
 SHOWING = ["README.md", "docs/guide.md", "docs/methods.md"]
@@ -32,6 +32,14 @@ def test_every_command_shown_runs(
         with pytest.raises(SystemExit) as stop:
             cli.main()
         assert stop.value.code == 0, (command, capsys.readouterr().err)
+
+
+def test_the_sweep_shown_is_one_that_can_be_made(tmp_path: Path) -> None:
+    text = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "SPEC.toml").write_text(shown, encoding="utf-8")
+    (tmp_path / "pictures").mkdir()
+    assert len(spec.load(tmp_path / "SPEC.toml").runs) == 9
 
 
 @pytest.mark.parametrize("document", SHOWING)
