@@ -146,7 +146,7 @@ def train(data: Data, rows: NDArray[np.int_], seed: int, epochs: int = 40) -> tu
             drawn = np.array([rng.choice(data.pack.captions[i]) for i in batch])
             x, y = normalize(first(data.media[batch])), normalize(second(data.texts[drawn]))
             optimizer.zero_grad()
-            infonce(x @ y.T / 0.07, torch.from_numpy(drawn[:, None] == drawn)).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(infonce(x @ y.T / 0.07, torch.from_numpy(drawn[:, None] == drawn)))
             optimizer.step()
     return first.eval(), second.eval()
 

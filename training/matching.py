@@ -1,8 +1,7 @@
 """PMRL's matching term, whose scorer is trained and kept with the head."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,17 +9,15 @@ from torch import Tensor
 from engine.head import Head
 from engine.types import Modality
 from training.gradient import Batch, Embeddings, Loss
-from training.spectral import pmrl
 
 
-def with_scorer(head: Head, chosen: Mapping[str, int | float | str]) -> Loss:
-    """Return pmrl with these hyper-parameters and a scorer of all modalities that the head now has."""
+def with_scorer(head: Head, loss: Callable[..., Tensor]) -> Loss:
+    """Return a loss that takes `match`, given a scorer of all modalities that the head now has."""
     modalities = sorted(head.layers)
     scorer = head.add_scorer(f"pmrl {' '.join(modalities)}", len(modalities) * head.width)
-    loss: Loss = partial(pmrl, match=scorer, **chosen)  # type: ignore[arg-type]
 
     def whole(z: Embeddings, batch: Batch) -> Tensor:
-        return loss(*completed(z, batch, modalities))
+        return loss(*completed(z, batch, modalities), match=scorer)
 
     return whole
 

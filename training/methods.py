@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from engine.errors import UserError
 from engine.head import Head
 from engine.types import Settings
-from training.binding import centrobind, noised
+from training.binding import noised
 from training.gradient import Loss, Strategy
 from training.losses import LOSSES
 from training.matching import with_scorer
@@ -62,9 +62,9 @@ def loss(settings: Settings, head: Head) -> Loss:
     if "temperature" in options(function):
         chosen["temperature"] = settings.temperature
     if settings.loss == "centrobind":
-        return partial(centrobind, again=partial(noised, head), **chosen)  # type: ignore[arg-type]
+        return partial(function, again=partial(noised, head), **chosen)
     if settings.loss == "pmrl":
-        return with_scorer(head, chosen)
+        return with_scorer(head, partial(function, **chosen))
     return partial(function, **chosen)
 
 

@@ -156,4 +156,5 @@ def save(path: Path, packs: Packs, lines: Sequence[Line]) -> None:
         "split": [line.split for line in lines],
         "class": [" ".join(line.labels) for line in lines],
     }
-    np.savez(path, **arrays, **{name: np.array(column) for name, column in names.items()})  # type: ignore[arg-type]
+    columns = {name: np.array(column) for name, column in names.items()}
+    np.savez(path, allow_pickle=False, **arrays, **columns)

@@ -34,7 +34,8 @@ def put(root: Path, split: str, rows: int) -> None:
         "split": [split] * rows * len(STEPS),
         "class": ["ab"[n % 2] for _ in STEPS for n in range(rows)],
     }
-    np.savez(root / f"{split}.npz", **arrays, **{n: np.array(c) for n, c in names.items()})  # type: ignore[arg-type]
+    columns = {name: np.array(column) for name, column in names.items()}
+    np.savez(root / f"{split}.npz", allow_pickle=False, **arrays, **columns)
 
 
 @pytest.fixture(scope="module")
