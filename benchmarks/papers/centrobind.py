@@ -8,30 +8,24 @@ built-in backbone's features. --quick: one seed, 4 modalities, random encoders, 
 the full results.
 """
 
-import argparse
 import copy
-import multiprocessing
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.papers import centrobind_mixture as mixture
 from benchmarks.papers import centrobind_spoken as spoken
-from benchmarks.papers.tables import Row, differences, strays, summary, write
-from benchmarks.report import machine
+from benchmarks.papers.script import asked, conclude
+from benchmarks.papers.tables import Row, differences, summary
 from engine.opening import Wish
 from indexer import index as indexing
+from studies.workers import each
 
-RESULTS = Path("benchmarks/papers/results")
 FULL = ("no binding", "FABIND-X1", "FABIND-X{}", "CentroBind")
 ANCHORS = ("weighted", "median", "random", "random + intra")
 UNI = ("x1", "x2", "x3", "x4", "all")
@@ -133,43 +127,27 @@ def jobs(seeds: int, quick: bool) -> list[Job]:
     return [*mixtures, *(Job(seed, 0) for seed in range(seeds))]
 
 
-def do(root: Path, job: Job) -> list[Row]:
-    """Return the rows of one job."""
+def numbered(root: Path, todo: Sequence[Job], number: int) -> list[Row]:
+    """Return the rows of one job, by its number."""
+    job = todo[number]
     return mixed(job, mixture.Size()) if job.modalities else bound(job.seed, root)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/spoken"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    began, rows = time.perf_counter(), list[Row]()
+    given, made = asked("centrobind", __doc__, Path("../shared/data/spoken")), dict[int, list[Row]]()
     with tempfile.TemporaryDirectory() as scratch:
         indexing.index(Path(scratch), [given.data], Wish(["builtin"]))
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(given.jobs, spawn, torch.set_num_threads, (1,)) as pool:
-            for done in pool.map(partial(do, Path(scratch)), jobs(given.seeds, given.quick)):
-                rows += done
-                took = time.perf_counter() - began
-                print(f"{took:.0f} s: {done[0].table}, seed {done[0].seed}", file=sys.stderr)
-    facts: dict[str, Any] = {
-        **machine(),
-        "command": " ".join(["python -m benchmarks.papers.centrobind", *sys.argv[1:]]),
-        "seeds": 1 if given.quick else given.seeds,
-        "seconds": round(time.perf_counter() - began),
+        todo = jobs(len(given.seeds), given.quick)
+        for number, found in each(partial(numbered, Path(scratch), todo), range(len(todo)), given.jobs):
+            made[number] = found
+            given.say(f"{found[0].table}, seed {found[0].seed}")
+    rows = [row for number in sorted(made) for row in made[number]]
+    figures = {
         "sizes": str(mixture.Size()),
         "rows": summary(rows, paper()),
         "differences": differences(rows, "mean") + differences(rows, "one to one R@10"),
     }
-    write(given.out or RESULTS / f"centrobind{'-quick' if given.quick else ''}.json", facts)
-    if not given.quick:
-        return 0
-    return bool(
-        strays(facts["rows"], RESULTS / "centrobind.json", ("mean", "one to one R@10", "two to one R@10"))
-    )
+    return conclude(given, figures, ("mean", "one to one R@10", "two to one R@10"))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,12 @@ old train pairs. Seeds turn the order of batches and what memories keep. lambda_
 published. --quick: one seed, five methods; and how far that is from the full results.
 """
 
-import argparse
-import multiprocessing
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from benchmarks.papers.dns_measure import SCORES
 from benchmarks.papers.dns_runs import (
@@ -39,10 +32,10 @@ from benchmarks.papers.dns_runs import (
     run,
 )
 from benchmarks.papers.dns_stream import STEPS, prepare
-from benchmarks.papers.tables import Row, differences, strays, summary, write
-from benchmarks.report import machine
+from benchmarks.papers.script import Given, asked, conclude
+from benchmarks.papers.tables import Row, differences, summary
+from studies.workers import each
 
-RESULTS = Path("benchmarks/papers/results")
 FEW = 3
 """Seeds of what stands in the tables of sensitivity alone."""
 JUDGED = ("R@10", "Acc", "BWT R@10")
@@ -79,59 +72,39 @@ def against_vanilla(rows: Sequence[Row], figure: str) -> list[dict[str, Any]]:
     return [{**gap, "first": f"{figure}: {gap['first']}"} for gap in found]
 
 
-def do(root: Path, job: tuple[Trial, int]) -> list[Row]:
-    """Return the rows of one trial with one seed."""
-    return run(root, *job)
+def numbered(root: Path, trials: Sequence[Trial], job: tuple[int, int]) -> list[Row]:
+    """Return the rows of one trial, by its number, with one seed."""
+    return run(root, trials[job[0]], job[1])
 
 
-def results(data: Path, seeds: int, jobs: int, quick: bool) -> list[Row]:
+def results(given: Given) -> list[Row]:
     """Prepare the stream and return the rows of every trial and seed."""
-    began = time.perf_counter()
-    trials = [trial for trial in TRIALS if not quick or any((MAIN, name) in trial.stands for name in QUICK)]
-    todo = [(trial, seed) for trial in trials for seed in range(seeds if trial.is_main else min(seeds, FEW))]
+    wanted = [t for t in TRIALS if not given.quick or any((MAIN, name) in t.stands for name in QUICK)]
+    todo = [
+        (n, seed) for n, t in enumerate(wanted) for seed in (given.seeds if t.is_main else given.seeds[:FEW])
+    ]
     with tempfile.TemporaryDirectory() as scratch:
-        root = prepare(data, Path(scratch))
-        print(f"{time.perf_counter() - began:.0f} s: stream ready", file=sys.stderr)
-        rows = baselines(root, seeds)
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, spawn, torch.set_num_threads, (1,)) as pool:
-            for done in pool.map(partial(do, root), todo):
-                rows += done
-                took = time.perf_counter() - began
-                print(
-                    f"{took:.0f} s: {done[0].table}, {done[0].method}, seed {done[0].seed}", file=sys.stderr
-                )
-    return [row for row in rows if not quick or row.table.startswith(MAIN)]
+        root = prepare(given.data, Path(scratch))
+        given.say("stream ready")
+        rows = baselines(root, len(given.seeds))
+        made = dict[tuple[int, int], list[Row]]()
+        for job, found in each(partial(numbered, root, wanted), todo, given.jobs):
+            made[job] = found
+            given.say(f"{found[0].table}, {found[0].method}, seed {job[1]}")
+    rows += [row for job in todo for row in made[job]]
+    return [row for row in rows if not given.quick or row.table.startswith(MAIN)]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    began, seeds = time.perf_counter(), 1 if given.quick else given.seeds
-    rows = results(given.data, seeds, given.jobs, given.quick)
-    facts: dict[str, Any] = {
-        **machine(),
-        "command": " ".join(["python -m benchmarks.papers.dns", *sys.argv[1:]]),
-        "seeds": seeds,
-        "seconds": round(time.perf_counter() - began),
+    given = asked("dns", __doc__, Path("../shared/data"))
+    rows = results(given)
+    figures = {
         "settings": f"epochs {EPOCHS}, batch {BATCH}, lr {LR}, weight decay {WEIGHT_DECAY}, infonce at 0.07",
         "steps": ", ".join(f"{step.name} ({'-'.join(step.modalities)})" for step in STEPS),
         "rows": summary(rows, paper()),
         "differences": [gap for figure in JUDGED for gap in against_vanilla(rows, figure)],
     }
-    write(given.out or RESULTS / f"dns{'-quick' if given.quick else ''}.json", facts)
-    full = RESULTS / "dns.json"
-    if not given.quick:
-        return 0
-    if not full.is_file():
-        print(f"no {full} to compare with: run without --quick")
-        return 0
-    return bool(strays(facts["rows"], full, JUDGED))
+    return conclude(given, figures, JUDGED)
 
 
 if __name__ == "__main__":

@@ -12,24 +12,20 @@ as the paper's. The seed draws the start and the order of the batches; train and
 five methods; and how far that is from the full results.
 """
 
-import argparse
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.igm_classifier import APART, JOINT, METHODS, Plan, read, run
-from benchmarks.papers.tables import Row, differences, strays, summary, write
-from benchmarks.report import machine
+from benchmarks.papers.script import asked, conclude
+from benchmarks.papers.tables import Row, differences, summary
 from engine.opening import Wish
 from indexer import index as indexing
 from studies.workers import each
 
-RESULTS = Path("benchmarks/papers/results")
 QUICK = (JOINT, "alternation only", "MLA", "IGM w/o SAM", "IGM")
 TABLE_2, TABLE_3 = "Tables 1 and 2, digits", "Table 3, digits: fused accuracy after each turn"
 ONE_WAY = ("IGM w/o audio's T", "IGM w/o image's T", "IGM")
@@ -95,37 +91,20 @@ def compared(found: Sequence[Row]) -> Iterator[dict[str, Any]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/digits"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    seeds, methods, plan = range(1 if given.quick else given.seeds), QUICK if given.quick else METHODS, Plan()
-    full, began = RESULTS / "igm.json", time.perf_counter()
+    given, plan = asked("igm", __doc__, Path("../shared/data/digits")), Plan()
+    methods = QUICK if given.quick else METHODS
     with tempfile.TemporaryDirectory() as scratch:
         indexing.index(Path(scratch), [given.data], Wish(["builtin"]))
-        jobs = [Job(Path(scratch), method, seed, plan) for seed in seeds for method in reversed(methods)]
+        jobs = [
+            Job(Path(scratch), method, seed, plan) for seed in given.seeds for method in reversed(methods)
+        ]
         done = dict[tuple[str, int], list[dict[str, float]]]()
         for job, turns in each(do, jobs, given.jobs):
             done[job.method, job.seed] = turns
-            took = time.perf_counter() - began
-            print(f"{took:.0f} s: {job.method}, seed {job.seed}", file=sys.stderr)
-    found = [row for m in methods for seed in seeds for row in rows(m, seed, done[m, seed])]
-    facts: dict[str, Any] = {
-        **machine(),
-        "command": " ".join(["python -m benchmarks.papers.igm", *sys.argv[1:]]),
-        "seeds": len(seeds),
-        "seconds": round(time.perf_counter() - began),
-        "plan": str(plan),
-        "rows": summary(found, PAPER),
-        "differences": list(compared(found)),
-    }
-    write(given.out or (RESULTS / "igm-quick.json" if given.quick else full), facts)
-    if not given.quick:
-        return 0
-    return bool(strays(facts["rows"], full, (AUDIO, IMAGE, FUSED, MAP, *TURNS)))
+            given.say(f"{job.method}, seed {job.seed}")
+    found = [row for m in methods for seed in given.seeds for row in rows(m, seed, done[m, seed])]
+    figures = {"plan": str(plan), "rows": summary(found, PAPER), "differences": list(compared(found))}
+    return conclude(given, figures, (AUDIO, IMAGE, FUSED, MAP, *TURNS))
 
 
 if __name__ == "__main__":

@@ -11,24 +11,20 @@ pack is paired by class: no loss there takes a row of the same class as a negati
 variants; and how far that is from the full results.
 """
 
-import argparse
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from benchmarks.papers.pmrl_runs import PLAN, Found, Job, Noise, Start, run
 from benchmarks.papers.pmrl_vectors import FREE, trends
-from benchmarks.papers.tables import Row, differences, strays, summary, write
-from benchmarks.report import machine
+from benchmarks.papers.script import asked, conclude
+from benchmarks.papers.tables import Row, differences, summary
 from engine.opening import Wish
 from indexer import index as indexing
 from studies.workers import each
 
-RESULTS = Path("benchmarks/papers/results")
 PACKS = {"spoken": False, "digits": True}
 """By pack, whether its pairs are joined by class."""
 STEPS = (0, 10, 25, 50, 100)
@@ -65,32 +61,16 @@ CLASSES: Mapping[Noise, Mapping[str, tuple[float, float]]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    full = RESULTS / "pmrl.json"
-    out = given.out or (RESULTS / "pmrl-quick.json" if given.quick else full)
-    seeds = range(1 if given.quick else given.seeds)
-    began = time.perf_counter()
+    given = asked("pmrl", __doc__, Path("../shared/data"))
     with tempfile.TemporaryDirectory() as scratch:
-        jobs = list(_jobs(given.data, Path(scratch), seeds, given.quick))
+        jobs = list(_jobs(given.data, Path(scratch), given.seeds, given.quick))
         found = sorted(each(run, jobs, given.jobs), key=lambda one: jobs.index(one[0]))
-    rows = [row for _, made in sorted(each(_free, seeds, given.jobs), key=lambda one: one[0]) for row in made]
+    free = sorted(each(_free, given.seeds, given.jobs), key=lambda one: one[0])
+    rows = [row for _, made in free for row in made]
     rows += [row for job, heads in found for row in _rows(job, heads)]
-    table = summary(rows, _paper())
-    facts = {**machine(), "command": f"python -m benchmarks.papers.pmrl {' '.join(sys.argv[1:])}".strip()}
-    facts |= {"seeds": len(seeds), "seconds": round(time.perf_counter() - began)}
-    write(out, {**facts, "rows": table, "differences": differences(rows, "mean R@1")})
-    if not given.quick:
-        return 0
-    named = [
-        name for name in dict.fromkeys(n for row in rows for n in row.figures) if not name.startswith("V ")
-    ]
-    return 1 if strays(table, full, named) else 0
+    figures = {"rows": summary(rows, _paper()), "differences": differences(rows, "mean R@1")}
+    named = dict.fromkeys(name for row in rows for name in row.figures)
+    return conclude(given, figures, [name for name in named if not name.startswith("V ")])
 
 
 def _jobs(data: Path, scratch: Path, seeds: Sequence[int], quick: bool) -> Iterator[Job]:
