@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.head import Head
-from training.dark import Dark, change, mistaken
+from training.dark import Dark, Draw, change, mistaken
 from training.gradient import Batch, Gradient, GradientFn, Loss
 from training.past import Past
 from training.relations import Teacher
@@ -41,13 +41,7 @@ class Der:
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Add alpha times the mean squared change of remembered scores."""
-        found = inner(batch)
-        if batch.epoch == -1:
-            return found
-        if self._dark is None:
-            memory = Reservoir(self.past, self.size, self.state, batch.weight.device)
-            self._dark = Dark(memory, self.temperature)
-        draws = self._dark.step(head, batch, self.rows, 1)
+        found, draws = inner(batch), _draws(self, head, batch, 1)
         if not draws:
             return found
         return added(found, head, self.alpha * change(head, draws[0], self.temperature))
@@ -86,13 +80,7 @@ class DerPp:
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Add both terms, weighted."""
-        found = inner(batch)
-        if batch.epoch == -1:
-            return found
-        if self._dark is None:
-            memory = Reservoir(self.past, self.size, self.state, batch.weight.device)
-            self._dark = Dark(memory, self.temperature)
-        draws = self._dark.step(head, batch, self.rows, 2)
+        found, draws = inner(batch), _draws(self, head, batch, 2)
         if not draws:
             return found
         kept = self.alpha * change(head, draws[0], self.temperature)
@@ -187,6 +175,16 @@ class Cila:
             mean = torch.stack(self._losses).double().mean(0).cpu()
             self.state["losses"] = self.state.get("losses", torch.zeros(2, dtype=torch.float64)) + mean
         self._seen, self._losses = None, []
+
+
+def _draws(link: Der | DerPp, head: Head, batch: Batch, count: int) -> list[Draw]:
+    """Return draws of what a link remembers, and let the batch's rows come by; none for remembered rows."""
+    if batch.epoch == -1:
+        return []
+    if link._dark is None:
+        memory = Reservoir(link.past, link.size, link.state, batch.weight.device)
+        link._dark = Dark(memory, link.temperature)
+    return link._dark.step(head, batch, link.rows, count)
 
 
 def adapted(state: dict[str, Tensor], balance: float) -> float:
