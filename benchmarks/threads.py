@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from benchmarks.report import machine, markdown
 
 REPEATS = 20
@@ -46,7 +48,6 @@ def main() -> None:
 
 def _search() -> float:
     import numpy as np
-    import torch  # noqa: F401 - before faiss
 
     from engine.types import ShardKey
     from indexer import shard
@@ -59,8 +60,6 @@ def _search() -> float:
 
 
 def _step() -> float:
-    import torch
-
     from engine.head import Head
     from training.gradient import Batch, compose, loss_gradient
     from training.pairwise import infonce

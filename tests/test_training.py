@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -123,13 +124,14 @@ def interrupted(run: Run, sky: Path, monkeypatch: pytest.MonkeyPatch, *, epoch: 
     """Train nine epochs, somebody pressing Ctrl-C while an epoch is on its way."""
     from training import train as loop
 
-    steps, met = loop._steps, [0]
+    steps: Callable[..., float] = loop._steps
+    met = [0]
 
     def impatient(*given: object) -> float:
         met[0] += 1
         if met[0] == epoch:
             raise KeyboardInterrupt
-        return steps(*given)  # type: ignore[arg-type]
+        return steps(*given)
 
     monkeypatch.setattr(loop, "_steps", impatient)
     return run("train", sky, "-t", "sky", "--epochs", "9", "--head", "linear", "--json")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import blake2b
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
@@ -131,13 +132,13 @@ def heal_torchvision() -> None:
     import torch
 
     try:
-        import torchvision
+        import_module("torchvision")
     except RuntimeError:
         shape = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         for name in ("nms", "qnms"):
             if not hasattr(torch.ops.torchvision, name):
                 torch.library.define(f"torchvision::{name}", shape)
-        import torchvision  # noqa: F401
+        import_module("torchvision")
 
 
 def _library() -> Any:

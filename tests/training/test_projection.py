@@ -12,7 +12,7 @@ from engine.head import Head
 from engine.types import HeadForm
 from training.gradient import Batch, Gradient, GradientFn, Strategy, compose, loss_gradient
 from training.pairwise import infonce
-from training.projection import Dns, Outputs, Rule, Sides
+from training.projection import Dns, Mode, Outputs, Rule, Sides
 from training.steps import Adam, Decay
 
 WIDTHS = {"audio": 9, "image": 12, "text": 10}
@@ -78,9 +78,9 @@ def no_loss(z: Mapping[str, Tensor], batch: Batch) -> Tensor:
     return batch.weight * 0
 
 
-def exact(mode: str, outputs: Outputs = "current") -> Dns:
+def exact(mode: Mode, outputs: Outputs = "current") -> Dns:
     """Return a projection that cuts nothing but rounding."""
-    return Dns(mode=mode, outputs=outputs, rule="relative", lambda_min=1e-10, output_threshold=1e-10)  # type: ignore[arg-type]
+    return Dns(mode=mode, outputs=outputs, rule="relative", lambda_min=1e-10, output_threshold=1e-10)
 
 
 def learned(dns: Dns, head: Head, *batches: Batch) -> Dns:
@@ -150,7 +150,7 @@ def test_two_axes_give_the_matrices_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("mode", ["dual", "dual_norm", "right"])
 @pytest.mark.parametrize("lesson", [1, 2, 3])
-def test_dns_leaves_the_inner_products_of_all_old_pairs_alone_to_first_order(mode: str, lesson: int) -> None:
+def test_dns_leaves_the_inner_products_of_all_old_pairs_alone_to_first_order(mode: Mode, lesson: int) -> None:
     head = make_head()
     direction, past = next((d, list(p)) for n, d, p in chain(exact(mode), head) if n == lesson)
     assert max(leak(head, direction, batch) for batch in past) < 1e-9
@@ -167,7 +167,8 @@ def test_own_outputs_in_place_of_the_partners_leak() -> None:
     head, old = make_head(), pairs(("image", "text"))
     dns = learned(exact("dual"), head, old)
     dns.gradient(head, old, returns({}))
-    image, text = dns._sides["layers.image"], dns._sides["layers.text"]  # type: ignore[index]
+    assert dns._sides is not None
+    image, text = dns._sides["layers.image"], dns._sides["layers.text"]
     g = noise(head, ("image", "text"))
     wrong = {
         "layers.image.weight": Sides(image.inputs, image.free, text.outputs).project(
@@ -231,7 +232,7 @@ def test_dual_alone_moves_cosines_to_first_order() -> None:
 
 
 @pytest.mark.parametrize("mode", ["dual", "dual_norm"])
-def test_the_rest_of_the_change_is_quadratic_in_the_step(mode: str) -> None:
+def test_the_rest_of_the_change_is_quadratic_in_the_step(mode: Mode) -> None:
     head, old = make_head(), pairs(("image", "text"))
     found = learned(exact(mode), head, old).gradient(head, old, returns(noise(head, EVERY))).by_name
     before = scores(head, old)
@@ -243,7 +244,7 @@ def test_the_rest_of_the_change_is_quadratic_in_the_step(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["dual", "dual_norm"])
-def test_nothing_changes_where_one_branch_alone_moves(mode: str) -> None:
+def test_nothing_changes_where_one_branch_alone_moves(mode: Mode) -> None:
     head, old = make_head(), pairs(("image", "text"))
     before = scores(head, old)
     g = noise(head, ("text",))
@@ -344,7 +345,7 @@ def test_auto_is_dual_norm_for_one_matrix_a_branch() -> None:
 @pytest.mark.parametrize("mode", ["dual", "dual_norm"])
 @pytest.mark.parametrize(("form", "shared"), [("mlp", False), ("linear", True)])
 def test_an_asked_for_dual_projection_of_several_layers_is_refused(
-    mode: str, form: HeadForm, shared: bool
+    mode: Mode, form: HeadForm, shared: bool
 ) -> None:
     message = f"dns.mode={mode} needs a linear head without a shared top; take dns.mode=right"
     with pytest.raises(UserError, match=f"^{message}$"):
@@ -606,7 +607,7 @@ def trained_drift(links: Sequence[Strategy]) -> float:
 
 
 @pytest.mark.parametrize("mode", ["dual_norm", "right"])
-def test_projected_steps_drift_a_tenth_of_finetunes(mode: str) -> None:
+def test_projected_steps_drift_a_tenth_of_finetunes(mode: Mode) -> None:
     finetuned = trained_drift([Decay(), Adam()])
     assert trained_drift([exact(mode, "both"), Decay(), Adam()]) < finetuned / 10
 
