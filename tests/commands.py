@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
+
+from PIL import Image
 
 
 class Told(NamedTuple):
@@ -29,3 +32,12 @@ Run: TypeAlias = Callable[..., Told]
 
 def is_one_line(told: Told, status: int, message: str) -> bool:
     return (told.status, told.out, told.err) == (status, "", f"error: {message}\n")
+
+
+def colours(folder: Path, *names: str) -> Path:
+    """Return a folder of plain pictures, each with its colour as caption."""
+    folder.mkdir()
+    for name in names:
+        Image.new("RGB", (32, 24), name).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(f"a {name} picture\n")
+    return folder

@@ -3,12 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import cli
 import worlds
-from commands import Run, Told, is_one_line
-from engine.workspace import writing
+from commands import Run, Told, colours, is_one_line
 
 HIT = {
     "format",
@@ -29,15 +27,6 @@ HIT = {
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return worlds.trained(tmp_path_factory.getbasetemp())
-
-
-def colours(folder: Path, *names: str) -> Path:
-    """Return a folder of plain pictures, each with its colour as caption."""
-    folder.mkdir()
-    for name in names:
-        Image.new("RGB", (32, 24), name).save(folder / f"{name}.png")
-        (folder / f"{name}.txt").write_text(f"a {name} picture\n")
-    return folder
 
 
 # what stands in the page on the command line
@@ -340,169 +329,6 @@ def test_help_goes_to_stdout_and_is_no_error(run: Run) -> None:
     told = run("query", "--help")
     assert (told.status, told.err) == (0, "")
     assert "--min-score" in told.out
-
-
-# bad input
-
-
-def test_a_missing_source_is_one_line(run: Run, tmp_path: Path) -> None:
-    assert is_one_line(run("index", "gone"), 1, f"no such file or folder: {tmp_path / 'gone'}")
-
-
-def test_a_missing_source_leaves_no_workspace(run: Run, tmp_path: Path) -> None:
-    run("index", "gone")
-    assert not (tmp_path / ".mneme/workspace.json").exists()
-
-
-def test_an_empty_folder_is_one_line(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    told = run("index", "empty", "--backbone", "builtin")
-    assert is_one_line(told, 1, f"nothing to read in {tmp_path / 'empty'}")
-
-
-def test_a_truncated_picture_is_skipped_with_one_line(run: Run, tmp_path: Path) -> None:
-    folder = colours(tmp_path / "colours", "red", "blue")
-    (folder / "blue.png").write_bytes((folder / "blue.png").read_bytes()[:60])
-    told = run("index", folder, "--backbone", "builtin", "--json")
-    assert (told.status, told.json["added"], told.err.count("\n")) == (0, 1, 1)
-    assert told.err.startswith(f"skipped {folder / 'blue.png'}: broken image: ")
-    assert [set(one) for one in told.json["skipped"]] == [{"path", "line", "reason"}]
-
-
-def test_quiet_does_not_name_what_was_skipped(run: Run, tmp_path: Path) -> None:
-    folder = colours(tmp_path / "colours", "red", "blue")
-    (folder / "blue.png").write_bytes(b"")
-    assert run("index", folder, "--backbone", "builtin", "-q").err == ""
-
-
-def test_a_wrong_row_is_skipped_with_file_and_line(run: Run, tmp_path: Path) -> None:
-    table = tmp_path / "words.jsonl"
-    table.write_text('{"text": "one"}\n{"text": 2}\n{"text": "three"}\n')
-    told = run("index", table, "--backbone", "builtin")
-    assert (told.status, told.err) == (0, f"skipped {table} line 2: text is not a string\n")
-
-
-def test_a_file_of_wrong_rows_alone_is_an_error_with_the_first_reason(run: Run, tmp_path: Path) -> None:
-    table = tmp_path / "words.jsonl"
-    table.write_text('{"text": 1}\n{"text": 2}\n')
-    told = run("index", table, "--backbone", "builtin")
-    reason = f"nothing in {table} could be read: {table} line 1: text is not a string (2 skipped)"
-    assert is_one_line(told, 1, reason)
-
-
-def test_a_query_where_there_is_no_workspace_is_one_line(run: Run) -> None:
-    told = run("query", "a dog")
-    assert told.status == 1
-    assert told.err.startswith("error: no workspace here or above; make one with `mneme index SOURCE`")
-
-
-def test_a_text_query_on_a_workspace_without_pictures_is_one_line(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "words.csv").write_text("text\none\ntwo\n")
-    run("index", "words.csv", "--backbone", "builtin")
-    message = "no image in the index; the index holds: text (choose one with --to)"
-    assert is_one_line(run("query", "one"), 1, message)
-
-
-def test_an_unknown_task_is_one_helpful_line(run: Run, trained: Path) -> None:
-    told = run("query", "a dog", "-w", trained, "--task", "animal")
-    assert is_one_line(told, 1, "no task 'animal' in the index; tasks are: sky, life, places")
-
-
-def test_training_an_unknown_task_is_one_helpful_line(run: Run, trained: Path, tmp_path: Path) -> None:
-    told = run("train", "-t", "animal", "-w", worlds.copied(trained, tmp_path))
-    message = "no task 'animal' is stored; tasks are: life, places, sky (give a SOURCE that holds it)"
-    assert is_one_line(told, 1, message)
-
-
-def test_a_picture_that_is_not_there_is_one_line(run: Run, trained: Path) -> None:
-    told = run("query", "dog.jpg", "-w", trained)
-    assert is_one_line(told, 1, "no such file: dog.jpg (to search for the words: --text)")
-
-
-def test_a_truncated_picture_to_search_with_is_one_line(run: Run, tmp_path: Path) -> None:
-    folder = colours(tmp_path / "colours", "red", "blue")
-    run("index", folder, "--backbone", "builtin")
-    (tmp_path / "half.png").write_bytes((folder / "red.png").read_bytes()[:60])
-    told = run("query", "half.png")
-    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
-    assert told.err.startswith("error: the image of the query cannot be used: broken image: ")
-
-
-def test_a_workspace_of_a_newer_format_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
-    root = worlds.copied(trained, tmp_path)
-    manifest = root / ".mneme/workspace.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
-    told = run("query", "a dog", "-w", root)
-    assert is_one_line(told, 1, f"{manifest} has format 99; this mneme reads up to 1: upgrade mneme")
-
-
-def test_another_backbone_than_the_recorded_one_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
-    root = worlds.copied(trained, tmp_path)
-    told = run("index", trained / "sky.npz", "-w", root, "--backbone", "image=builtin")
-    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
-    assert told.err.startswith("error: this workspace's image backbone is features, not builtin")
-
-
-def test_a_second_writer_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
-    root = worlds.copied(trained, tmp_path)
-    with writing(root / ".mneme"):
-        told = run("index", trained / "sky.npz", "-w", root)
-    message = f"another mneme is writing to {root / '.mneme'}; wait until it ends (searching goes on)"
-    assert is_one_line(told, 1, message)
-
-
-def test_a_reader_does_not_wait_for_a_writer(run: Run, trained: Path, tmp_path: Path) -> None:
-    root = worlds.copied(trained, tmp_path)
-    with writing(root / ".mneme"):
-        assert run("query", "a dog", "-w", root, "-k", "1").status == 0
-
-
-def test_a_workspace_that_is_a_file_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    told = run("index", trained / "sky.npz", "-w", tmp_path / "file")
-    assert told.status == 1
-    assert told.err.startswith(f"error: cannot write to {tmp_path / 'file'}")
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("margin", "--set takes NAME=VALUE, not 'margin'"),
-        (
-            "margin=1",
-            "no hyper-parameter 'margin' here; valid are: infonce.temperature, infonce.anchor",
-        ),
-        ("infonce.temperature=warm", "infonce.temperature takes a number, not 'warm'"),
-    ],
-)
-def test_a_wrong_hyper_parameter_is_one_line(run: Run, trained: Path, given: str, message: str) -> None:
-    assert is_one_line(train(run, trained / "sky.npz", "--set", given), 1, message)
-
-
-def test_a_step_too_far_is_one_line_and_no_lesson(run: Run, trained: Path) -> None:
-    told = train(run, trained / "sky.npz", "--lr", "1e30")
-    assert told.status == 1
-    assert told.err.endswith("nothing was kept; try a smaller --lr\n")
-    assert run("status", "--json").json["lessons"] == []
-
-
-@pytest.mark.parametrize("task", ["all", "auto", "..", "a\x1b[31m", ""])
-def test_a_task_name_that_could_not_be_asked_for_is_one_line(
-    run: Run, trained: Path, tmp_path: Path, task: str
-) -> None:
-    told = run("index", trained / "sky.npz", "--task", task, "-w", worlds.copied(trained, tmp_path))
-    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
-
-
-def test_an_unknown_method_name_is_refused_with_those_there_are(run: Run) -> None:
-    told = run("methods", "tripplet")
-    assert told.err.startswith("error: no loss or method 'tripplet'; there are: triplet, infonce")
-
-
-def test_a_csv_that_cannot_be_written_is_one_line(run: Run, trained: Path) -> None:
-    told = run("evaluate", "-w", trained, "--csv", "gone/out.csv")
-    assert (told.status, told.err) == (1, "error: cannot write gone/out.csv: no such file or directory\n")
-    assert told.out.startswith("policy")  # what was computed is not lost
 
 
 # what reaches a terminal

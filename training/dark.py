@@ -1,8 +1,8 @@
-"""What dark experience replay remembers: rows, a partner for each, and the scores they entered with."""
+"""Dark experience replay: remembered rows, a partner for each, and the scores they entered with."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import combinations
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from engine.head import Head
-from training.gradient import Batch
-from training.reservoir import Reservoir, own_rows, pick
+from training.gradient import Batch, Gradient, GradientFn, Loss, added
+from training.past import Past
+from training.reservoir import Reservoir, check_least, own_rows, pick
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,93 @@ class Dark:
             with torch.no_grad():
                 now = scores(head, entry["row"], entry["partner"], self.temperature)
             self.memory.put(slots, entry, now)
+
+
+@dataclass
+class Der:
+    """Dark experience replay (Buzzega et al. 2020, eq. 6): remembered rows keep the scores they entered with.
+
+    For retrieval the logits are the scores <z_a, z_b> / temperature of a row's own items and of its item
+    and that of another row of its batch, its partner (the reading here; Liu et al. 2025 do not say theirs).
+
+    Attributes:
+        size: how many rows are remembered. rows: how many are drawn for a step. alpha: the term's weight.
+    """
+
+    past: Past
+    temperature: float
+    _: KW_ONLY
+    size: int = 256
+    rows: int = 64
+    alpha: float = 0.1
+    state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _dark: Dark | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_least("der.size", self.size, 1, "der trains on remembered rows")
+        check_least("der.rows", self.rows, 1)
+        check_least("der.alpha", self.alpha, 0)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        """Add alpha times the mean squared change of remembered scores."""
+        found, draws = inner(batch), _draws(self, head, batch, 1)
+        if not draws:
+            return found
+        return added(found, head, self.alpha * change(head, draws[0], self.temperature))
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        """Let go of the features; numbers and scores stay."""
+        self._dark = None
+
+
+@dataclass
+class DerPp:
+    """DER++ (Buzzega et al. 2020, eq. 7): as Der, and remembered rows are told from their partners.
+
+    The label is whether two items are of one instance (Liu et al. 2025, A.4). Each term has a draw of its
+    own, as in the authors' program.
+
+    Attributes:
+        alpha: the weight of the scores' change. beta: the weight of the labels.
+    """
+
+    past: Past
+    temperature: float
+    _: KW_ONLY
+    size: int = 256
+    rows: int = 64
+    alpha: float = 0.1
+    beta: float = 0.1
+    state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _dark: Dark | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_least("derpp.size", self.size, 1, "derpp trains on remembered rows")
+        check_least("derpp.rows", self.rows, 1)
+        check_least("derpp.alpha", self.alpha, 0)
+        check_least("derpp.beta", self.beta, 0)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        """Add both terms, weighted."""
+        found, draws = inner(batch), _draws(self, head, batch, 2)
+        if not draws:
+            return found
+        kept = self.alpha * change(head, draws[0], self.temperature)
+        return added(found, head, kept + self.beta * mistaken(head, draws[1], self.temperature))
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        """Let go of the features; numbers and scores stay."""
+        self._dark = None
+
+
+def _draws(link: Der | DerPp, head: Head, batch: Batch, count: int) -> list[Draw]:
+    """Return draws of what a link remembers, and let the batch's rows come by; none for remembered rows."""
+    if batch.epoch == -1:
+        return []
+    if link._dark is None:
+        memory = Reservoir(link.past, link.size, link.state, batch.weight.device)
+        link._dark = Dark(memory, link.temperature)
+    return link._dark.step(head, batch, link.rows, count)
 
 
 def partners(batch: Batch) -> Tensor:

@@ -7,88 +7,9 @@ import torch
 from torch import Tensor
 
 from engine.head import Head
-from training.dark import Dark, Draw, change, mistaken
-from training.gradient import Batch, Gradient, GradientFn, Loss
-from training.past import Past
+from training.gradient import Batch, Gradient, GradientFn, Loss, added
 from training.relations import Teacher
-from training.reservoir import Reservoir, check_above, check_least
-
-
-@dataclass
-class Der:
-    """Dark experience replay (Buzzega et al. 2020, eq. 6): remembered rows keep the scores they entered with.
-
-    For retrieval the logits are the scores <z_a, z_b> / temperature of a row's own items and of its item
-    and that of another row of its batch, its partner (the reading here; Liu et al. 2025 do not say theirs).
-
-    Attributes:
-        size: how many rows are remembered. rows: how many are drawn for a step. alpha: the term's weight.
-    """
-
-    past: Past
-    temperature: float
-    _: KW_ONLY
-    size: int = 256
-    rows: int = 64
-    alpha: float = 0.1
-    state: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _dark: Dark | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        check_least("der.size", self.size, 1, "der trains on remembered rows")
-        check_least("der.rows", self.rows, 1)
-        check_least("der.alpha", self.alpha, 0)
-
-    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
-        """Add alpha times the mean squared change of remembered scores."""
-        found, draws = inner(batch), _draws(self, head, batch, 1)
-        if not draws:
-            return found
-        return added(found, head, self.alpha * change(head, draws[0], self.temperature))
-
-    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
-        """Let go of the features; numbers and scores stay."""
-        self._dark = None
-
-
-@dataclass
-class DerPp:
-    """DER++ (Buzzega et al. 2020, eq. 7): as Der, and remembered rows are told from their partners.
-
-    The label is whether two items are of one instance (Liu et al. 2025, A.4). Each term has a draw of its
-    own, as in the authors' program.
-
-    Attributes:
-        alpha: the weight of the scores' change. beta: the weight of the labels.
-    """
-
-    past: Past
-    temperature: float
-    _: KW_ONLY
-    size: int = 256
-    rows: int = 64
-    alpha: float = 0.1
-    beta: float = 0.1
-    state: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _dark: Dark | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        check_least("derpp.size", self.size, 1, "derpp trains on remembered rows")
-        check_least("derpp.rows", self.rows, 1)
-        check_least("derpp.alpha", self.alpha, 0)
-        check_least("derpp.beta", self.beta, 0)
-
-    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
-        """Add both terms, weighted."""
-        found, draws = inner(batch), _draws(self, head, batch, 2)
-        if not draws:
-            return found
-        kept = self.alpha * change(head, draws[0], self.temperature)
-        return added(found, head, kept + self.beta * mistaken(head, draws[1], self.temperature))
-
-    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
-        """Let go of the features; numbers and scores stay."""
-        self._dark = None
+from training.reservoir import check_above, check_least
 
 
 @dataclass
@@ -177,32 +98,9 @@ class Cila:
         self._seen, self._losses = None, []
 
 
-def _draws(link: Der | DerPp, head: Head, batch: Batch, count: int) -> list[Draw]:
-    """Return draws of what a link remembers, and let the batch's rows come by; none for remembered rows."""
-    if batch.epoch == -1:
-        return []
-    if link._dark is None:
-        memory = Reservoir(link.past, link.size, link.state, batch.weight.device)
-        link._dark = Dark(memory, link.temperature)
-    return link._dark.step(head, batch, link.rows, count)
-
-
 def adapted(state: dict[str, Tensor], balance: float) -> float:
     """Return the weight that follows from the sums of mean losses: `losses` (distillation, without it)."""
     if "losses" not in state:
         return 1.0
     distilled, contrasted = (float(total) for total in state["losses"])
     return max(1.0, balance * distilled / contrasted) if contrasted > 0 else 1.0
-
-
-def added(found: Gradient, head: Head, term: Tensor) -> Gradient:
-    """Return a gradient with that of another term added; what the term does not touch stays as it is."""
-    named = {n: p for n, p in head.named_parameters() if p.requires_grad and not n.startswith("losses.")}
-    by_name = dict(found.by_name)
-    if term.requires_grad:
-        for name, g in zip(
-            named, torch.autograd.grad(term, list(named.values()), allow_unused=True), strict=True
-        ):
-            if g is not None:
-                by_name[name] = by_name[name] + g if name in by_name else g
-    return Gradient(found.loss + term.detach(), by_name)

@@ -106,6 +106,19 @@ def loss_gradient(head: Head, loss: Loss) -> GradientFn:
     return gradient
 
 
+def added(found: Gradient, head: Head, term: Tensor) -> Gradient:
+    """Return a gradient with that of another term added; what the term does not touch stays as it is."""
+    named = {n: p for n, p in head.named_parameters() if p.requires_grad and not n.startswith("losses.")}
+    by_name = dict(found.by_name)
+    if term.requires_grad:
+        for name, g in zip(
+            named, torch.autograd.grad(term, list(named.values()), allow_unused=True), strict=True
+        ):
+            if g is not None:
+                by_name[name] = by_name[name] + g if name in by_name else g
+    return Gradient(found.loss + term.detach(), by_name)
+
+
 def embed(head: Head, batch: Batch) -> dict[Modality, Tensor]:
     """Return the embeddings of a batch {m: (B, E)}: the head's, or those that are fixed."""
     z: dict[Modality, Tensor] = head(batch.features, batch.seed)

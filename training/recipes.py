@@ -6,7 +6,8 @@ from typing import Literal
 
 from engine.types import MethodName, Settings
 from training.alternation import Alternate, Igm, Mla
-from training.distil import Cila, Der, DerPp, Distil
+from training.dark import Der, DerPp
+from training.distil import Cila, Distil
 from training.episodes import Agem, Gem
 from training.flatness import CFlat, Sam
 from training.gradient import Strategy
