@@ -7,13 +7,13 @@ stream leaves out, then frozen; its unit outputs, 512 wide, are the stream's fea
 order, linear heads that start as the identity, 5 epochs each, batch 64. Ranked by inner product (the paper) and by
 cosine; recall over both directions of each step's test pairs, task known, the newest head on both sides.
 BWT: after the last step less when it was new (eq. 13). new: when it was new. drift: mean |change| of the scores of
-old train pairs. Seeds turn the order of batches and what memories keep. lambda_min, weight decay: of DNS as
-published. --quick: one seed, five methods; and how far that is from the full results.
+old train pairs. Each seed has a prior of its own, order of batches, and choice of what memories keep. lambda_min,
+weight decay: of DNS as published. --quick: one seed, five methods; and how far that is from the full results.
 """
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from benchmarks.papers.dns_runs import (
     baselines,
     run,
 )
-from benchmarks.papers.dns_stream import STEPS, prepare
+from benchmarks.papers.dns_stream import STEPS, prepare, stream
 from benchmarks.papers.script import Given, asked, conclude
 from benchmarks.papers.tables import Row, differences, summary
 from studies.workers import each
@@ -72,9 +72,10 @@ def against_vanilla(rows: Sequence[Row], figure: str) -> list[dict[str, Any]]:
     return [{**gap, "first": f"{figure}: {gap['first']}"} for gap in found]
 
 
-def numbered(root: Path, trials: Sequence[Trial], job: tuple[int, int]) -> list[Row]:
+def numbered(streams: Mapping[int, Path], trials: Sequence[Trial], job: tuple[int, int]) -> list[Row]:
     """Return the rows of one trial, by its number, with one seed."""
-    return run(root, trials[job[0]], job[1])
+    number, seed = job
+    return run(streams[seed], trials[number], seed)
 
 
 def results(given: Given) -> list[Row]:
@@ -84,11 +85,13 @@ def results(given: Given) -> list[Row]:
         (n, seed) for n, t in enumerate(wanted) for seed in (given.seeds if t.is_main else given.seeds[:FEW])
     ]
     with tempfile.TemporaryDirectory() as scratch:
-        root = prepare(given.data, Path(scratch))
-        given.say("stream ready")
-        rows = baselines(root, len(given.seeds))
+        root = Path(scratch)
+        prepare(given.data, root)
+        streams = dict(each(partial(stream, root), given.seeds, given.jobs))
+        given.say("streams ready")
+        rows = [row for seed in given.seeds for row in baselines(streams[seed], seed)]
         made = dict[tuple[int, int], list[Row]]()
-        for job, found in each(partial(numbered, root, wanted), todo, given.jobs):
+        for job, found in each(partial(numbered, streams, wanted), todo, given.jobs):
             made[job] = found
             given.say(f"{found[0].table}, {found[0].method}, seed {job[1]}")
     rows += [row for job in todo for row in made[job]]
