@@ -42,7 +42,7 @@ def triplet(
     margin: float = 0.05,
     weight: float = 1.0,
     text_weight: float = 1.5,
-    mine: Mining = "topk",
+    mine: Mining = "all",
     k: int = 10,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -54,8 +54,9 @@ def triplet(
     Args:
         weight: of the terms anchored on another modality than text.
         text_weight: of the terms anchored on text.
-        mine: all negatives, the k of largest hinge, the hardest one, or the hardest of those farther than
-            the own item (semihard; Schroff et al. 2015).
+        mine: all negatives; the k of largest hinge, as the released code has it (at a step size of 1e-3 heads of
+            two branches then give one point for everything); the hardest one; or the hardest of those
+            farther than the own item (semihard; Schroff et al. 2015).
         k: how many negatives topk keeps, at least 1.
     """
     if k < 1:
