@@ -32,14 +32,14 @@ class Ewc:
 
     Args:
         protect: the modality whose branch alone is guarded; a shared top then counts through it alone.
-        weight: lambda_3.
+        weight: lambda_3, for infonce; a loss of smaller slopes wants more (triplet: 1e5).
         rows: how many rows of a task the mean is over, at most.
         accumulate: how the importance of a later task joins the earlier ones'.
     """
 
     protect: Modality = ""
     _: KW_ONLY
-    weight: float = 3e3
+    weight: float = 3e2
     rows: int = 1000
     accumulate: Accumulate = "sum"
     state: dict[str, Tensor] = field(default_factory=dict, init=False)

@@ -47,7 +47,7 @@ TRIALS = (
     Trial([(MAIN, "der")], "der", {"der.alpha": 0.1}),
     Trial([(MAIN, "derpp")], "derpp", {"derpp.alpha": 0.1, "derpp.beta": 0.1}),
     Trial([(MAIN, "ewc")], "ewc", {"ewc.weight": 0.5}),
-    Trial([(MAIN, "ewc, weight 3000")], "ewc", {"ewc.weight": 3e3}),
+    Trial([(MAIN, "ewc, weight 300")], "ewc", {"ewc.weight": 3e2}),
     Trial([(MAIN, "co2l")], "co2l", {"co2l.power": 1.0}),
     Trial([(MAIN, "cflat")], "co2l+cflat", {"cflat.rho": 0.2, "cflat.strength": 0.2}),
     Trial([(MAIN, "cila")], "cila", {"cila.balance": 5.0}),
