@@ -110,8 +110,8 @@ class Store:
         return None if value is None else _row(value)
 
     def pairs(self) -> list[Pair]:
-        """Return every pair, sorted by task and name, so that the order of arrival leaves no trace."""
-        rows = sorted(self.rows(), key=lambda row: (row.task, row.source, row.name))
+        """Return every pair, sorted by task and name: the order of arrival and the place leave no trace."""
+        rows = sorted(self.rows(), key=lambda row: (row.task, row.name, row.source))
         return [Pair(row.key.hex(), row.items, row.task, row.split, row.labels) for row in rows]
 
     def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]] | None:

@@ -97,11 +97,12 @@ def _too_few(settings: Settings, modalities: Sequence[Modality], found: Sequence
 def _validation(
     joined: Sequence[Pair], trained: Sequence[Pair], modalities: Sequence[Modality]
 ) -> list[Pair]:
-    """Return the validation pairs in the order of their keys, which mixes tasks as training does.
+    """Return the validation pairs in the order of their items' ids, which mixes tasks as training does.
 
     Where they lack a modality that is trained they cannot judge, and there are none.
     """
-    held = sorted((pair for pair in joined if pair.split == "val"), key=lambda pair: pair.key)
+    held = [pair for pair in joined if pair.split == "val"]
+    held.sort(key=lambda pair: [pair.items[m] for m in sorted(pair.items)])
     there = {m for pair in held for m in pair.items}
     lacking = {m for pair in trained for m in pair.items if m in modalities} - there
     return [] if lacking else held[:MOST_VALIDATION]

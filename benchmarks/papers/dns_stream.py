@@ -87,6 +87,7 @@ def stream(root: Path, seed: int) -> Path:
 
     A prior of its own, since priors differ by more than what is learnt on top of one: even rounding moves Acc by .05.
     """
+    torch.set_num_threads(1)  # as in a process of several, so that one seed alone has the same prior
     here = root / str(seed)
     settings = Settings(task="prior", form="mlp", epochs=12, seed=seed)
     outcome, _ = lessons.learn(here / "prior", [root / "prior.npz"], Wish(width=WIDTH), settings)

@@ -64,6 +64,14 @@ def test_the_same_seed_gives_the_same_bytes_with_dropout(tmp_path: Path, sky: Pa
     assert head_bytes(tmp_path / "one") == head_bytes(tmp_path / "other")
 
 
+def test_where_the_source_lies_leaves_no_trace(tmp_path: Path) -> None:
+    for place in ("one", "other/place"):
+        (tmp_path / place).mkdir(parents=True)
+        learn(tmp_path / place, SETTINGS, worlds.save(tmp_path / place / "sky.npz", worlds.rows("sky", 300)))
+    one, other = (worlds.bytes_below(worlds.opened(tmp_path / p).head(1)) for p in ("one", "other/place"))
+    assert one == other
+
+
 def test_another_seed_gives_other_bytes(tmp_path: Path, sky: Path) -> None:
     learn(tmp_path / "one", SETTINGS, sky)
     learn(tmp_path / "other", replace(SETTINGS, seed=1), sky)
