@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -213,12 +213,16 @@ def query(
     to: Annotated[
         str | None, typer.Option(help="Modality to find; default image for a text, text otherwise.")
     ] = None,
-    task: Annotated[str, typer.Option("--task", "-t", help="Search this task only, or all.")] = "all",
+    task: Annotated[
+        str, typer.Option("--task", "-t", help="Search this task only; all; or auto: the likeliest one.")
+    ] = "all",
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
     policy: Policy = None,
     merge: Annotated[
-        MergeName, typer.Option(help="How shards are merged where the task is unknown.")
-    ] = "raw",
+        MergeName | None,
+        typer.Option(help="How shards are merged where the task is unknown: by cosine, or by probability."),
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="Ask as it stood after this lesson: number or task.")] = None,
     min_score: Annotated[float, typer.Option(help="Leave out hits below this cosine.")] = -1.0,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
@@ -231,22 +235,25 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Find items by a text, a picture, a sound, or several at once."""
+    from engine import questions
     from engine import workspace as workspaces
     from engine.device import resolve
     from indexer import page, search
 
     answers: list[tuple[str, list[Hit]]] = []
     files = {"image": image or [], "audio": audio or []}
-    asked = search.questions(what, files, text or [], sys.stdin)
+    asked = questions.read(what, files, text or [], sys.stdin)
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
-    with search.open_index(root, device=resolve(device), policy=policy) as opened:
+    with search.open_index(root, device=resolve(device), policy=policy, at=at) as opened:
         for number, question in enumerate(asked):
-            hits = opened.ask(question, to, k, task=task, merge=merge, min_score=min_score)
-            answers.append((search.title(question), hits))
+            answer = opened.ask(question, to, k, task=task, merge=merge, min_score=min_score)
+            answers.append((questions.title(question), answer.hits))
+            if answer.inferred and not quiet:
+                note(f"task: {answer.inferred.task} (probability {answer.inferred.probability:.2f})")
             if number == 0 and not quiet and opened.is_meaningless(question, to):
                 note("note: these modalities share no space before the first `mneme train`; hits are chance")
-            for hit in hits:
+            for hit in answer.hits:
                 show_hit(number, hit, as_json=as_json, paths=paths)
     if html:
         page.write(html, answers)
@@ -254,10 +261,16 @@ def query(
 
 @app.command()
 def evaluate(
-    policy: Annotated[list[str] | None, typer.Option(help="Repeatable; default: all.")] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Repeatable; default: reindex, no-reindex, matched.")
+    ] = None,
     merge: Annotated[
-        MergeName, typer.Option(help="How shards are merged where the task is unknown.")
-    ] = "raw",
+        Literal["raw", "routed", "both"],
+        typer.Option(help="How shards are merged where the task is unknown: by cosine, or by probability."),
+    ] = "both",
+    budget: Annotated[
+        str, typer.Option(help="What the policy partial embeds again after each lesson, of all items.")
+    ] = "10%",
     k: Annotated[str, typer.Option("--k", "-k", help="The K of recall@K, comma-separated.")] = "1,5,10",
     split: Annotated[Split, typer.Option(help="Whose pairs ask.")] = "test",
     gallery: Annotated[Gallery, typer.Option(help="Whose pairs are searched.")] = "test",
@@ -276,27 +289,70 @@ def evaluate(
     from engine.device import resolve
     from indexer import evaluate as evaluation
     from indexer import policy as policies
-    from indexer import tables
+    from indexer import reindex, tables
+    from indexer.exam import Setting
 
-    default = evaluation.Setting()
-    setting = evaluation.Setting(
-        policies.parse_policies(policy) if policy else default.policies,
-        [merge],
+    setting = Setting(
+        policies.parse_policies(policy) if policy else Setting().policies,
+        get_args(MergeName) if merge == "both" else [merge],
         metrics.parse_ks(k),
         split,
         gallery,
         relevance,
+        reindex.share(budget),
+        details=as_json,
     )
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
     with evaluation.open_evaluation(root, setting, device=resolve(device)) as opened:
         results = list(opened.results())
-        content = evaluation.to_json(opened, results)
-    print(json.dumps(content) if as_json else tables.evaluation(results))
+        print(json.dumps(evaluation.to_json(opened, results)) if as_json else tables.evaluation(results))
     if not any(any(result.queries) for result in results):
         note(f"note: no query of split {split} has a right item in gallery {gallery}: try --gallery all")
     if csv:
         tables.write_csv(csv, results)
+
+
+@app.command()
+def reindex(
+    policy: Annotated[
+        list[str] | None, typer.Option(help="For all directions, or for one: text-image=auto. Repeatable.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Of all items, what partial embeds again; default 10%.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what it would cost and bring; change nothing.")] = False,
+    device: Device = "auto",
+    workspace: WorkspaceDir = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Serve under another policy: build the shards it wants, and switch to them in one step."""
+    from engine import workspace as workspaces
+    from engine.device import resolve
+    from indexer import forecast, tables
+    from indexer import reindex as reindexing
+
+    root = workspaces.locate(workspace)
+    say_where(root, device, verbose)
+    wanted = reindexing.parse(policy or [], budget)
+    if dry_run:
+        expected = forecast.dry_run(root, wanted, device=resolve(device))
+        show_json(asdict(expected)) if as_json else print(tables.forecast(expected))
+        return
+    done = reindexing.reindex(root, wanted, device=resolve(device))
+    show_json(asdict(done)) if as_json else print(tables.reindexed(done))
+
+
+@app.command()
+def rollback(workspace: WorkspaceDir = None, as_json: AsJson = False) -> None:
+    """Serve again what was served before the last reindex."""
+    from engine import workspace as workspaces
+    from indexer import reindex as reindexing
+    from indexer import tables
+
+    done = reindexing.rollback(workspaces.locate(workspace))
+    show_json(asdict(done)) if as_json else print(tables.reindexed(done))
 
 
 @app.command()

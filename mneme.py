@@ -22,8 +22,10 @@ from engine.query import Input, file_input
 from engine.types import DeviceName, Hit, MergeName, Modality, PolicyName, Settings
 from engine.workspace import locate, place
 from indexer import index as indexing
-from indexer.evaluate import Result, Setting, open_evaluation
+from indexer.evaluate import open_evaluation
+from indexer.exam import Setting
 from indexer.index import Summary
+from indexer.results import Result
 from indexer.search import open_index
 from training import lesson as lessons
 from training.lesson import Outcome
@@ -81,12 +83,12 @@ class Mneme:
         k: int = 10,
         task: str = "all",
         policy: PolicyName | None = None,
-        merge: MergeName = "raw",
+        merge: MergeName | None = None,
     ) -> list[Hit]:
         """Return the K best hits for a text (str) or a file (Path)."""
         asked = [_file(query) if isinstance(query, Path) else Input("text", clean_text(query).encode())]
         with open_index(locate(self.folder), device=resolve(self.device), policy=policy) as answers:
-            return answers.ask(asked, to, k, task=task, merge=merge)
+            return answers.ask(asked, to, k, task=task, merge=merge).hits
 
     def evaluate(self, setting: Setting | None = None) -> list[Result]:
         """Return the matrices of recall after every lesson, by policy and direction."""

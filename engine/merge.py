@@ -1,12 +1,14 @@
-"""Pure functions that turn the candidates of several shards into one ranking."""
+"""Pure functions that turn the candidates of several shards into one ranking, by cosine or by probability.
 
-from collections.abc import Callable, Sequence
+Cosines of shards that different heads built are not comparable. A mixture over tasks is:
+p(item | q) = sum over tasks of p(task | q) p(item | task, q), and p(item | task, q) = exp(s / tau - log Z(q)).
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from engine.types import MergeName
 
 Scores = NDArray[np.float64]
 Ids = NDArray[np.bytes_]
@@ -29,26 +31,81 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Odds:
+    """What turns the cosines of one shard into log p(item | q) = s / tau + shift.
+
+    Attributes:
+        tau: the temperature, above 0.
+        shift: (Q,) log p(task | q) - log Z(q).
+    """
+
+    tau: float
+    shift: Scores
+
+
+@dataclass(frozen=True)
 class Ranking:
-    """One answer for each of Q queries: scores and ids (Q, K), and which part (Q, K) each came from."""
+    """One answer for each of Q queries.
+
+    Attributes:
+        scores: cosines (Q, K), best first, -inf where there is nothing more.
+        ids: item ids (Q, K).
+        part: which part (Q, K) each came from.
+        log_p: log p(item | q) (Q, K), by which the ranking is ordered; None where it is by cosine.
+    """
 
     scores: Scores
     ids: Ids
     part: NDArray[np.intp]
+    log_p: Scores | None = None
 
 
-def raw(parts: Sequence[Candidates], k: int) -> Ranking:
-    """Rank by cosine across all parts; an item that several parts offer counts once, with its best."""
+def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = None) -> Ranking:
+    """Rank across all parts by cosine, or by log p where each part's odds are given.
+
+    An item that several parts offer counts once, with its best.
+    """
     scores = np.concatenate([part.scores for part in parts], axis=1)  # (Q, n)
     ids = np.concatenate([part.ids for part in parts], axis=1)
     part = np.concatenate([np.full(p.scores.shape, n) for n, p in enumerate(parts)], axis=1)
+    by = (
+        scores if odds is None else np.concatenate([_log_p(*two) for two in zip(parts, odds, strict=True)], 1)
+    )
     numbers = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
-    order = np.lexsort((part, numbers, -scores.round(DECIMALS)), axis=1)
+    order = np.lexsort((part, numbers, -by.round(DECIMALS)), axis=1)
     repeated = _repeated(np.take_along_axis(numbers, order, 1))
     order = np.take_along_axis(order, np.argsort(repeated, axis=1, kind="stable"), 1)[:, :k]
     keep = np.arange(order.shape[1]) < (~repeated).sum(axis=1, keepdims=True)
-    found = np.where(keep, np.take_along_axis(scores, order, 1), NO_SCORE)
-    return Ranking(found, np.take_along_axis(ids, order, 1), np.take_along_axis(part, order, 1))
+    scores, ids, part, by = (np.take_along_axis(array, order, 1) for array in (scores, ids, part, by))
+    return Ranking(
+        np.where(keep, scores, NO_SCORE), ids, part, None if odds is None else np.where(keep, by, NO_SCORE)
+    )
+
+
+def log_partition(
+    queries: NDArray[np.float32],
+    rows: int,
+    mean: NDArray[np.floating],
+    covariance: NDArray[np.floating],
+    tau: float,
+) -> Scores:
+    """Return log Z(q) = log of the sum over a shard's items of exp(cosine / tau), in closed form (Q,).
+
+    log N + q mu / tau + q C q / (2 tau^2): exact where cosines with q are normally distributed.
+
+    Args:
+        queries: unit rows (Q, E).
+        rows: N, how many items the shard holds.
+        mean, covariance: of the shard's embeddings, (E,) and (E, E).
+    """
+    q = queries.astype(np.float64)
+    spread = np.einsum("qe,qe->q", q @ covariance.astype(np.float64), q).clip(0)
+    found: Scores = np.log(rows) + q @ mean.astype(np.float64) / tau + spread / (2 * tau**2)
+    return found
+
+
+def _log_p(part: Candidates, odds: Odds) -> Scores:
+    return part.scores / odds.tau + odds.shift[:, None]
 
 
 def _repeated(numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -60,7 +117,3 @@ def _repeated(numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
     marked = np.empty_like(same)
     np.put_along_axis(marked, order, same, 1)
     return marked
-
-
-Merge = Callable[[Sequence[Candidates], int], Ranking]
-MERGES: dict[MergeName, Merge] = {"raw": raw}

@@ -20,6 +20,43 @@ def recall(right: NDArray[np.bool_], k: int) -> float:
     return float(right[:, :k].any(axis=1).mean())
 
 
+def reciprocal_rank(right: NDArray[np.bool_], k: int) -> float:
+    """Return the mean over queries of 1 / rank of the first right item, 0 where none is among the first k."""
+    first = right[:, :k].argmax(axis=1)
+    return float(np.where(right[:, :k].any(axis=1), 1 / (first + 1), 0).mean())
+
+
+def ndcg(right: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> float:
+    """Return normalised discounted cumulative gain at k of binary relevance (Jarvelin and Kekalainen 2002).
+
+    Args:
+        right: (Q, K), best first.
+        relevant: how many right items there are for each query (Q,), at least one.
+    """
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    gained = right[:, :k] @ discounts[: right[:, :k].shape[1]]
+    best = discounts.cumsum()[np.minimum(relevant, k) - 1]
+    return float((gained / best).mean())
+
+
+def overlap(first: NDArray[np.bytes_], second: NDArray[np.bytes_], p: float = 0.9) -> tuple[float, float]:
+    """Return how alike two rankings (Q, K) are, 0 to 1, averaged over queries.
+
+    The share of items in common, and rank-biased overlap at depth K (Webber, Moffat and Zobel 2010), divided
+    by its greatest value there.
+
+    Args:
+        p: how far rank-biased overlap looks, 0 to 1.
+    """
+    shared, biased = [], []
+    weights = p ** np.arange(first.shape[1])
+    for a, b in zip(first, second, strict=True):
+        agreed = [len({*a[:depth]} & {*b[:depth]}) / depth for depth in range(1, len(a) + 1)]
+        shared.append(agreed[-1])
+        biased.append(float(np.average(agreed, weights=weights)))
+    return float(np.mean(shared)), float(np.mean(biased))
+
+
 def chance(relevant: NDArray[np.int64], gallery: int, k: int) -> float:
     """Return the expected recall@k of a random order: 1 - C(N - r, k) / C(N, k), averaged over queries.
 
@@ -34,7 +71,7 @@ def chance(relevant: NDArray[np.int64], gallery: int, k: int) -> float:
 
 def final(matrix: Matrix) -> float | None:
     """Return the mean over tasks after the last lesson."""
-    return _mean([value for value in matrix[-1] if value is not None])
+    return mean([value for value in matrix[-1] if value is not None])
 
 
 def forgetting(matrix: Matrix) -> float | None:
@@ -47,7 +84,7 @@ def forgetting(matrix: Matrix) -> float | None:
         now = matrix[-1][j]
         if now is not None:
             falls.append(max(value for row in matrix[:-1] if (value := row[j]) is not None) - now)
-    return _mean(falls)
+    return mean(falls)
 
 
 def bwt(matrix: Matrix) -> float | None:
@@ -58,13 +95,52 @@ def bwt(matrix: Matrix) -> float | None:
         now = matrix[-1][j]
         if now is not None and first is not None:
             moves.append(now - first)
-    return _mean(moves)
+    return mean(moves)
 
 
 def plasticity(matrix: Matrix) -> float | None:
     """Return how well tasks were learned when they were new: the mean of R[i][i]."""
     firsts = [next((row[j] for row in matrix if row[j] is not None), None) for j in range(len(matrix[-1]))]
-    return _mean([first for first in firsts if first is not None])
+    return mean([first for first in firsts if first is not None])
+
+
+def forward_transfer(untrained: Sequence[float | None], future: Matrix) -> float | None:
+    """Return what earlier lessons give a task before it is learned: mean of R[i-1][i] - b[i].
+
+    Lopez-Paz and Ranzato 2017, over the tasks that are not the first.
+
+    Args:
+        untrained: b, each task's score under the untrained head.
+        future: the scores of tasks that are still to be learned, None for all others.
+    """
+    gains = []
+    for j, base in enumerate(untrained):
+        before = [row[j] for row in future if row[j] is not None]
+        if base is not None and before and before[-1] is not None:
+            gains.append(before[-1] - base)
+    return mean(gains)
+
+
+def paired(
+    first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]], draws: int = 4000
+) -> tuple[float, float, float]:
+    """Return how far the first of two results is above the second, and a 95 % interval (bootstrap over queries).
+
+    The mean over groups of the mean difference of their queries; queries are drawn anew within each group.
+
+    Args:
+        first, second: which queries of each group (Q,) found something right.
+    """
+    generator = np.random.default_rng(0)
+    means, drawn = [], np.zeros(draws)
+    for a, b in zip(first, second, strict=True):
+        difference = a.astype(np.int64) - b
+        counts = [int((difference == value).sum()) for value in (-1, 0, 1)]
+        lost, _, won = generator.multinomial(len(a), np.array(counts) / len(a), draws).T
+        means.append(difference.mean())
+        drawn += (won - lost) / len(a)
+    low, high = np.quantile(drawn / len(means), [0.025, 0.975])
+    return float(np.mean(means)), float(low), float(high)
 
 
 def _settled(matrix: Matrix) -> list[int]:
@@ -72,7 +148,8 @@ def _settled(matrix: Matrix) -> list[int]:
     return [j for j in range(len(matrix[-1])) if any(row[j] is not None for row in matrix[:-1])]
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean of values; None of none."""
     return float(np.mean(values)) if values else None
 
 

@@ -14,7 +14,7 @@ from engine.backbones import Backbone
 from engine.embed import Embedder
 from engine.errors import Unreadable, UserError
 from engine.media import clean_text
-from engine.merge import NO_SCORE, Candidates, Merge, Ranking
+from engine.merge import NO_SCORE, Candidates, Odds, Ranking, Scores, merge
 from engine.store import Store
 from engine.types import Hit, Modality, ShardKey
 
@@ -29,13 +29,30 @@ class Searchable(Protocol):
         """Return the k best items for each query (Q, E), ties ordered by item id."""
         ...
 
+    def log_partition(self, queries: NDArray[np.float32], tau: float) -> Scores:
+        """Return log of the sum over all items of exp(cosine / tau), for each query (Q, E): (Q,)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Asked:
-    """A shard, and the queries (Q, E) embedded by the head it is to be asked with."""
+    """A shard, and the queries (Q, E) embedded by the head it is to be asked with.
+
+    Attributes:
+        tau: what cosines are divided by where they become probabilities; one for all shards of a task.
+    """
 
     shard: Searchable
     queries: NDArray[np.float32]
+    tau: float = 0.07
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What the features of Q queries say of their task: log p(task | q) (Q, T) for T tasks."""
+
+    tasks: Sequence[str]
+    log_p: Scores
 
 
 @dataclass(frozen=True)
@@ -99,15 +116,36 @@ def compose(embedder: Embedder, version: int, parts: Sequence[Part]) -> NDArray[
     return unit
 
 
-def rank(asked: Sequence[Asked], k: int, merge: Merge) -> Ranking:
-    """Return the K best items of all shards for each query; search and evaluation both come through here."""
-    return merge([one.shard.search(one.queries, k) for one in asked], k)
+def rank(asked: Sequence[Asked], k: int, guess: Guess | None = None) -> Ranking:
+    """Return the K best items of all shards for each query; search and evaluation both come through here.
+
+    Args:
+        guess: rank by log p(item | q), the task being guessed; None: by cosine.
+    """
+    found = [one.shard.search(one.queries, k) for one in asked]
+    return merge(found, k, None if guess is None else odds(asked, guess))
+
+
+def odds(asked: Sequence[Asked], guess: Guess) -> list[Odds]:
+    """Return what makes the cosines of each shard comparable: log p(task | q) - log Z(q) of its task."""
+    shift = {}
+    for task in dict.fromkeys(one.shard.key.task for one in asked):
+        log_z = _partition([one for one in asked if one.shard.key.task == task])
+        shift[task] = guess.log_p[:, guess.tasks.index(task)] - log_z
+    return [Odds(one.tau, shift[one.shard.key.task]) for one in asked]
+
+
+def _partition(asked: Sequence[Asked]) -> Scores:
+    """Return the log partition of all shards of one task together (Q,)."""
+    found: Scores = np.logaddexp.reduce([one.shard.log_partition(one.queries, one.tau) for one in asked])
+    return found
 
 
 def hits(ranking: Ranking, asked: Sequence[Asked], store: Store, *, min_score: float = -1.0) -> list[Hit]:
     """Return the hits of the first query of a ranking, best first."""
     found: list[Hit] = []
-    for score, id, part in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], strict=True):
+    log_p = [None] * ranking.scores.shape[1] if ranking.log_p is None else ranking.log_p[0].tolist()
+    for score, id, part, log in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], log_p, strict=True):
         known = None if score == NO_SCORE or score < min_score else store.item(id.decode())
         if known is None:  # or taken from the store since the shard was built
             continue
@@ -124,6 +162,7 @@ def hits(ranking: Ranking, asked: Sequence[Asked], store: Store, *, min_score: f
                 path=item.paths[0] if item.paths else None,
                 text=item.text,
                 head=key.head,
+                log_p=log,
             )
         )
     return found

@@ -35,8 +35,8 @@ MethodName = Literal[
     "mla",
 ]
 HeadForm = Literal["linear", "mlp"]
-PolicyName = Literal["reindex", "no-reindex", "matched"]
-MergeName = Literal["raw"]
+PolicyName = Literal["reindex", "no-reindex", "matched", "aligned", "partial", "auto"]
+MergeName = Literal["raw", "routed"]
 Relevance = Literal["pair", "label"]
 Gallery = Literal["test", "train", "all"]
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -92,11 +92,18 @@ class History:
 
 @dataclass(frozen=True)
 class ShardKey:
-    """Which embeddings a shard holds: those of one task and modality by one head version."""
+    """Which embeddings a shard holds: those of one task and modality by one head version.
+
+    Attributes:
+        space: the head version whose space they lie in: `head`, unless they were mapped to another.
+        part: empty where the shard holds all items of the task and modality, else a digest of those it holds.
+    """
 
     task: str
     modality: Modality
     head: int
+    space: int
+    part: str = ""
 
 
 @dataclass(frozen=True)

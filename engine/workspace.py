@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from engine.errors import UserError
 from engine.store import Store
 from engine.types import Arrival, History, Lesson, Modality, PolicyName, ShardKey
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = ".mneme"
 
 
@@ -38,12 +38,46 @@ class ServedShard:
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """How one shard is asked in one direction.
+
+    Attributes:
+        shard: its place among the served shards.
+        queries: the head version that embeds the queries.
+        tau: what its cosines are divided by to be log-likelihoods.
+    """
+
+    shard: int
+    queries: int
+    tau: float
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How queries of one modality find items of another."""
+
+    query: Modality
+    target: Modality
+    policy: PolicyName
+    lookups: tuple[Lookup, ...]
+
+
+@dataclass(frozen=True)
 class Served:
-    """What queries see: a policy, the first `lessons` lessons, and shards."""
+    """What queries see: the first `lessons` lessons, shards, and how each direction asks them.
+
+    Attributes:
+        policy: that of the directions that `policies` does not name.
+        policies: by direction, `text-image`.
+        routers: the folder of each query modality's router, relative to the workspace's `router`.
+    """
 
     policy: PolicyName = "no-reindex"
     lessons: int = 0
     shards: tuple[ServedShard, ...] = ()
+    directions: tuple[Direction, ...] = ()
+    policies: Mapping[str, PolicyName] = field(default_factory=dict)
+    routers: Mapping[Modality, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +87,7 @@ class Manifest:
     Attributes:
         width: the shared width E of all embeddings.
         aligned: whether the backbones share one pretrained space (heads are linear by default).
+        previous: what was served before the last `reindex`.
     """
 
     width: int
@@ -60,6 +95,7 @@ class Manifest:
     backbones: Mapping[Modality, Encoder]
     history: History = field(default_factory=History)
     served: Served = field(default_factory=Served)
+    previous: Served | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +114,11 @@ class Workspace:
     def shards(self) -> Path:
         """Where shards live."""
         return self.root / "shards"
+
+    @property
+    def routers(self) -> Path:
+        """Where routers live."""
+        return self.root / "router"
 
     def head(self, version: int) -> Path:
         """Return the folder of a head version."""
@@ -129,7 +170,10 @@ def open_at(root: Path) -> Workspace:
         raise UserError(
             f"{path} has format {content.get('format')}; this mneme reads up to {FORMAT}: upgrade mneme"
         )
-    return Workspace(root, _from_json(content))
+    try:
+        return Workspace(root, _from_json(content))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
 
 
 @contextmanager
@@ -177,8 +221,6 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def _from_json(content: Mapping[str, Any]) -> Manifest:
-    served = content["served"]
-    shards: Sequence[Mapping[str, Any]] = served["shards"]
     return Manifest(
         width=content["width"],
         aligned=content["aligned"],
@@ -187,9 +229,23 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
             tuple(Lesson(**lesson) for lesson in content["lessons"]),
             tuple(Arrival(**arrival) for arrival in content["arrivals"]),
         ),
-        served=Served(
-            served["policy"],
-            served["lessons"],
-            tuple(ServedShard(ShardKey(**s["key"]), s["path"]) for s in shards),
+        served=_served(content["served"], content["format"]),
+        previous=_served(content["previous"], content["format"]) if content.get("previous") else None,
+    )
+
+
+def _served(content: Mapping[str, Any], format: int) -> Served:
+    """Return what is served; of format 1 the policy alone: the next `index` builds its shards again."""
+    if format == 1:
+        return Served(content["policy"])
+    return Served(
+        policy=content["policy"],
+        lessons=content["lessons"],
+        shards=tuple(ServedShard(ShardKey(**s["key"]), s["path"]) for s in content["shards"]),
+        directions=tuple(
+            Direction(d["query"], d["target"], d["policy"], tuple(Lookup(**one) for one in d["lookups"]))
+            for d in content["directions"]
         ),
+        policies=content["policies"],
+        routers=content["routers"],
     )

@@ -1,62 +1,173 @@
-"""Bring what is served up to date: the shards a policy wants, less those that exist, from features."""
+"""Bring what is served up to date: the shards that the policies want, less those that exist, from features."""
 
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import TypeAlias
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
 from urllib.parse import quote
-
-import numpy as np
 
 from engine import disk
 from engine.embed import Embedder
 from engine.store import Store
 from engine.types import Arrival, History, ItemId, Modality, PolicyName, ShardKey
-from engine.workspace import Served, ServedShard, Workspace, tasks
-from indexer import shard
-from indexer.policy import POLICIES, newest_head
+from engine.workspace import Direction, Lookup, Served, ServedShard, Workspace, tasks
+from indexer import routing, shard
+from indexer.policy import Placement, newest_head, settled
+from indexer.vectors import reader
+from indexer.ways import Members, Now, Planner, Way, named
 
-Members: TypeAlias = Mapping[tuple[str, Modality], list[ItemId]]
+
+@dataclass(frozen=True)
+class Wanted:
+    """Under which policies what is served is to be.
+
+    Attributes:
+        policy: None: the one it has.
+        policies: by direction, `text-image`; these stay until the same direction or all are named again.
+        budget: the share of all items that `partial` may embed again, 0 to 1.
+    """
+
+    policy: PolicyName | None = None
+    policies: Mapping[str, PolicyName] = field(default_factory=dict)
+    budget: float = 0.0
 
 
 def serve(
-    workspace: Workspace, store: Store, *, policy: PolicyName | None, device: str
+    workspace: Workspace, store: Store, wanted: Wanted, *, device: str, previous: Served | None = None
 ) -> tuple[Workspace, int]:
-    """Build the shards that are missing, switch to them in one step, and return how many were built."""
-    _drop_unnamed(workspace)
-    members = members_of(store)
-    history = _with_arrivals(workspace, members)
-    chosen = policy or workspace.manifest.served.policy
-    plan = POLICIES[chosen](history)
-    embedder = Embedder(workspace, device)
-    served, built = [], 0
-    for (task, modality), ids in sorted(
-        members.items(), key=lambda m: (tasks(history).index(m[0][0]), m[0][1])
-    ):
-        key = ShardKey(task, modality, plan[task].items)
-        digest = _digest(workspace.manifest.backbones[modality].id, ids)
-        path = f"{quote(task, safe='')}/{modality}/v{key.head:04d}-{digest[:8]}"
-        if not (workspace.shards / path).is_dir():
-            vectors = np.concatenate(list(embedder.blocks(store, key.head, modality, ids)))
-            one = shard.build(key, ids, vectors)
-            backbone = workspace.manifest.backbones[modality].id
-            shard.write(one, workspace.shards / path, backbone=backbone, digest=digest)
-            built += 1
-        served.append(ServedShard(key, path))
-    manifest = replace(
-        workspace.manifest, history=history, served=Served(chosen, len(history.lessons), tuple(served))
+    """Build the shards that are missing, switch to them in one step, and return how many were built.
+
+    Args:
+        previous: what `rollback` is to bring back from now on; None: what it would bring back before.
+    """
+    drop_unnamed(workspace)
+    history, planner = planner_of(workspace, store, wanted, device)
+    ways, work = ways_of(workspace, planner, history, wanted), Work(workspace, planner)
+    policy, policies = policies_of(workspace.manifest.served, wanted)
+    served = Served(
+        policy=policy,
+        lessons=len(history.lessons),
+        directions=tuple(
+            Direction(*way, policies.get(named(*way), policy), work.lookups(way[1], how))
+            for way, how in ways.items()
+        ),
+        shards=tuple(work.shards),
+        policies=policies,
+        routers=routing.bring(workspace, planner.reader, planner.pairs, list(settled(history))),
     )
-    return (workspace.with_manifest(manifest) if manifest != workspace.manifest else workspace), built
+    manifest = replace(
+        workspace.manifest,
+        history=history,
+        served=served,
+        previous=previous or workspace.manifest.previous,
+    )
+    if manifest != workspace.manifest:
+        workspace = workspace.with_manifest(manifest)
+    return workspace, len(work.missing)
+
+
+def planner_of(workspace: Workspace, store: Store, wanted: Wanted, device: str) -> tuple[History, Planner]:
+    """Return the history with what is indexed now for the first time, and what plans for all that is stored."""
+    members, pairs = members_of(store), store.pairs()
+    policy, policies = policies_of(workspace.manifest.served, wanted)
+    now = placed(workspace) if "partial" in (policy, *policies.values()) else {}
+    planner = Planner(reader(Embedder(workspace, device), store, pairs), pairs, members, now)
+    return _with_arrivals(workspace, members), planner
+
+
+def ways_of(
+    workspace: Workspace, planner: Planner, history: History, wanted: Wanted
+) -> dict[tuple[Modality, Modality], Way]:
+    """Return how every direction is to be asked: from each modality that can be encoded to each that is held."""
+    policy, policies = policies_of(workspace.manifest.served, wanted)
+    return {
+        way: planner.way(*way, history, policies.get(named(*way), policy), wanted.budget)
+        for way in product(
+            sorted(workspace.manifest.backbones), sorted({modality for _, modality in planner.members})
+        )
+    }
+
+
+@dataclass
+class Work:
+    """The shards of one run: those that were wanted so far, and how many of them had to be built.
+
+    Attributes:
+        dry: count what is missing, and build nothing.
+    """
+
+    workspace: Workspace
+    planner: Planner
+    dry: bool = False
+    shards: list[ServedShard] = field(default_factory=list)
+    missing: list[tuple[ShardKey, list[ItemId]]] = field(default_factory=list)
+    _places: dict[ShardKey, int] = field(default_factory=dict)
+
+    def lookups(self, target: Modality, way: Way) -> tuple[Lookup, ...]:
+        """Return how a direction asks its shards, each built where it is missing."""
+        return tuple(
+            Lookup(self._place(task, target, one), one.queries, way.tau[task])
+            for task, placements in way.plan.items()
+            for one in placements
+        )
+
+    def _place(self, task: str, modality: Modality, placement: Placement) -> int:
+        key = placement.key(task, modality)
+        if key not in self._places:
+            ids = list(placement.items or self.planner.members[task, modality])
+            self._places[key] = len(self.shards)
+            self.shards.append(ServedShard(key, self._folder(key, ids)))
+        return self._places[key]
+
+    def _folder(self, key: ShardKey, ids: list[ItemId]) -> str:
+        backbone = self.workspace.manifest.backbones[key.modality].id
+        digest = disk.checksum("\0".join([backbone, str(key.space), *ids]).encode())
+        path = f"{quote(key.task, safe='')}/{key.modality}/v{key.head:04d}-{digest[:8]}"
+        if (self.workspace.shards / path).is_dir():
+            return path
+        self.missing.append((key, ids))
+        if not self.dry:
+            vectors = self.planner.reader.embed(key.modality, ids, key.head, key.space)
+            made = shard.build(key, ids, vectors)
+            shard.write(made, self.workspace.shards / path, backbone=backbone, digest=digest)
+        return path
 
 
 def members_of(store: Store) -> Members:
     """Return the distinct items of each task and modality, sorted by id."""
-    found: dict[tuple[str, Modality], set[ItemId]] = {}
+    found: dict[tuple[str, Modality], set[ItemId]] = defaultdict(set)
     for row in store.rows():
         for modality, ids in row.items.items():
-            found.setdefault((row.task, modality), set()).update(ids)
-    return {group: sorted(ids) for group, ids in found.items()}
+            found[row.task, modality].update(ids)
+    return {group: sorted(ids) for group, ids in found.items() if ids}
+
+
+def placed(workspace: Workspace) -> Now:
+    """Return which items of each task and modality each version embeds, as the first direction asks them."""
+    served = workspace.manifest.served
+    found: dict[tuple[str, Modality], dict[int, Sequence[ItemId]]] = {}
+    for way in {way.target: way for way in reversed(served.directions)}.values():
+        for one in (served.shards[lookup.shard] for lookup in way.lookups):
+            held = shard.read_ids(workspace.shards / one.path)
+            found.setdefault((one.key.task, way.target), {})[one.key.head] = [id.decode() for id in held]
+    return found
+
+
+def drop_unnamed(workspace: Workspace) -> None:
+    """Delete the shards and routers that nothing names; a reader had until now to finish with them."""
+    states = [s for s in (workspace.manifest.served, workspace.manifest.previous) if s is not None]
+    kept = {workspace.shards / one.path for state in states for one in state.shards}
+    kept |= {workspace.routers / path for state in states for path in state.routers.values()}
+    for folder in (*workspace.shards.glob("*/*/*"), *workspace.routers.glob("*")):
+        if folder not in kept:
+            shutil.rmtree(folder)
+
+
+def policies_of(served: Served, wanted: Wanted) -> tuple[PolicyName, dict[str, PolicyName]]:
+    """Return the policy of all directions, and of those that have their own: one for all forgets these."""
+    kept = served.policies if wanted.policy is None else {}
+    return wanted.policy or served.policy, {**kept, **wanted.policies}
 
 
 def _with_arrivals(workspace: Workspace, members: Members) -> History:
@@ -66,19 +177,3 @@ def _with_arrivals(workspace: Workspace, members: Members) -> History:
     fresh = sorted({task for task, _ in members} - known)
     arrivals = [Arrival(task, len(history.lessons), newest_head(history)) for task in fresh]
     return replace(history, arrivals=(*history.arrivals, *arrivals))
-
-
-def _drop_unnamed(workspace: Workspace) -> None:
-    """Delete the shards that were replaced before; a reader had until now to finish with them."""
-    named = {workspace.shards / one.path for one in workspace.manifest.served.shards}
-    for folder in _folders(workspace.shards):
-        if folder not in named:
-            shutil.rmtree(folder)
-
-
-def _folders(shards: Path) -> Iterator[Path]:
-    yield from shards.glob("*/*/*") if shards.is_dir() else ()
-
-
-def _digest(backbone: str, ids: list[ItemId]) -> str:
-    return disk.checksum("\0".join([backbone, *ids]).encode())

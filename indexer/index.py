@@ -14,6 +14,7 @@ from engine.store import Store
 from engine.types import PolicyName, Skipped
 from engine.workspace import writing
 from indexer import build
+from indexer.build import Wanted
 from indexer.shard import load_faiss
 
 
@@ -56,9 +57,9 @@ def index(
                     for source in sources
                 ]
             except UserError:  # of one source; what has landed of the others is served
-                build.serve(workspace, store, policy=None, device=device)
+                build.serve(workspace, store, Wanted(), device=device)
                 raise
-            workspace, built = build.serve(workspace, store, policy=policy, device=device)
+            workspace, built = build.serve(workspace, store, Wanted(policy), device=device)
             return _summary(reports, store, built, time.perf_counter() - began)
 
 

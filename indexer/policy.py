@@ -1,51 +1,174 @@
-"""Indexing policies: pure functions from what was learned to which shards are kept and how they are asked."""
+"""Indexing policies: pure functions from what was learned and measured to what is kept and how it is asked."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from hashlib import blake2b
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.types import History, PolicyName
+from engine.types import History, ItemId, Modality, PolicyName, ShardKey
+
+MARGIN = 1.0
+"""By how many standard errors another head must be likelier than a task's own for `auto` to take it."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Which head embeds a task's items, and which head embeds the queries put to them."""
+    """How some items of a task are kept and asked.
 
-    items: int
+    Attributes:
+        head: the version that embeds the items.
+        space: the version in whose space their embeddings then lie: `head`, unless they are mapped.
+        queries: the version that embeds the queries.
+        items: which items, sorted; None: all of the task.
+    """
+
+    head: int
+    space: int
+    queries: int
+    items: tuple[ItemId, ...] | None = None
+
+    def key(self, task: str, modality: Modality) -> ShardKey:
+        """Return the key of the shard that holds these items of a task."""
+        part = "" if self.items is None else blake2b("".join(self.items).encode(), digest_size=4).hexdigest()
+        return ShardKey(task, modality, self.head, self.space, part)
+
+
+Plan: TypeAlias = Mapping[str, tuple[Placement, ...]]
+"""For one direction: the placements of every task, in the order the tasks were learned."""
+
+
+class Facts(Protocol):
+    """What is measured for one direction, for those policies that ask."""
+
+    @property
+    def budget(self) -> float:
+        """The share of all items that may be embedded again, 0 to 1."""
+        ...
+
+    def placed(self, task: str, own: int) -> Mapping[int, Sequence[ItemId]]:
+        """Return which items of a task each version embeds now; what is new goes to the task's own version."""
+        ...
+
+    def drift(self, task: str, old: int, new: int) -> Mapping[ItemId, float]:
+        """Return how far each item of a task moves from one version to another: 1 - cosine."""
+        ...
+
+    def likelihood(self, task: str, version: int) -> NDArray[np.float64]:
+        """Return log p(partner | q, task) of the task's validation queries (Q,) where a version embeds both sides."""
+        ...
+
+
+def reindex(history: History, facts: Facts) -> Plan:
+    """Embed every task again by the newest head."""
+    newest = newest_head(history)
+    return {task: (Placement(newest, newest, newest),) for task in settled(history)}
+
+
+def no_reindex(history: History, facts: Facts) -> Plan:
+    """Leave every task as the head of its own lesson embedded it; ask with the newest head."""
+    newest = newest_head(history)
+    return {task: (Placement(head, head, newest),) for task, head in settled(history).items()}
+
+
+def matched(history: History, facts: Facts) -> Plan:
+    """Leave every task as it was embedded and ask each with the head that embedded it."""
+    return {task: (Placement(head, head, head),) for task, head in settled(history).items()}
+
+
+def aligned(history: History, facts: Facts) -> Plan:
+    """Map every task, as it was embedded, to the space of the newest head; ask with that."""
+    newest = newest_head(history)
+    return {task: (Placement(head, newest, newest),) for task, head in settled(history).items()}
+
+
+def partial(history: History, facts: Facts) -> Plan:
+    """Embed those items again that have drifted most, until the budget is spent; ask with the newest head."""
+    newest = newest_head(history)
+    now = {task: facts.placed(task, head) for task, head in settled(history).items()}
+    moves = sorted(
+        (-drift, task, item)
+        for task, placed in now.items()
+        for head, items in placed.items()
+        if head != newest
+        for drift, item in _drifts(facts, task, head, newest, items)
+    )
+    total = sum(len(items) for placed in now.values() for items in placed.values())
+    moved = {(task, item) for _, task, item in moves[: math.ceil(facts.budget * total)]}
+    plan = {}
+    for task, placed in now.items():
+        parts: dict[int, list[ItemId]] = {}
+        for head, items in placed.items():
+            for item in items:
+                parts.setdefault(newest if (task, item) in moved else head, []).append(item)
+        plan[task] = tuple(
+            Placement(head, head, newest, tuple(sorted(parts[head])) if len(parts) > 1 else None)
+            for head in sorted(parts)
+        )
+    return plan
+
+
+def auto(history: History, facts: Facts) -> Plan:
+    """Take for each task the version that gives its validation pairs the best likelihood."""
+    chosen = {task: choice(history, facts, task).version for task in settled(history)}
+    return {task: (Placement(head, head, head),) for task, head in chosen.items()}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which head version `auto` takes for a task, and why.
+
+    Attributes:
+        own: the version of the task's own lesson.
+        gain: mean log-likelihood of validation pairs over the own version's; error: its standard error.
+        queries: how many validation queries there were; with less than two the own version is kept.
+    """
+
+    task: str
+    version: int
+    own: int
+    gain: float
+    error: float
     queries: int
 
 
-Plan: TypeAlias = Mapping[str, Placement]
+def choice(history: History, facts: Facts, task: str) -> Choice:
+    """Return the likeliest version, or the task's own where that is not likelier beyond noise."""
+    own = settled(history)[task]
+    table = {version: facts.likelihood(task, version) for version in versions(history)}
+    queries = len(table[own])
+    if queries < 2:
+        return Choice(task, own, own, 0.0, 0.0, queries)
+    best = max(table, key=lambda version: (table[version].mean(), version))
+    gain = table[best] - table[own]
+    error = float(gain.std(ddof=1) / math.sqrt(queries))
+    version = best if gain.mean() > MARGIN * error else own
+    return Choice(task, version, own, float(gain.mean()), error, queries)
 
 
-def reindex(history: History) -> Plan:
-    """Embed every task again by the newest head."""
-    newest = newest_head(history)
-    return {task: Placement(newest, newest) for task in _settled(history)}
-
-
-def no_reindex(history: History) -> Plan:
-    """Leave every task as the head of its own lesson embedded it; ask with the newest head."""
-    newest = newest_head(history)
-    return {task: Placement(head, newest) for task, head in _settled(history).items()}
-
-
-def matched(history: History) -> Plan:
-    """Leave every task as it was embedded and ask each with the head that embedded it."""
-    return {task: Placement(head, head) for task, head in _settled(history).items()}
-
-
-POLICIES: dict[PolicyName, Callable[[History], Plan]] = {
+Policy: TypeAlias = Callable[[History, Facts], Plan]
+POLICIES: dict[PolicyName, Policy] = {
     "reindex": reindex,
     "no-reindex": no_reindex,
     "matched": matched,
+    "aligned": aligned,
+    "partial": partial,
+    "auto": auto,
 }
 
 
 def newest_head(history: History) -> int:
     """Return the head of the last lesson, 0 before the first."""
     return history.lessons[-1].head if history.lessons else 0
+
+
+def versions(history: History) -> list[int]:
+    """Return every head version there is, the untrained one first."""
+    return [0, *(lesson.head for lesson in history.lessons)]
 
 
 def up_to(history: History, lessons: int) -> History:
@@ -56,7 +179,7 @@ def up_to(history: History, lessons: int) -> History:
     )
 
 
-def _settled(history: History) -> dict[str, int]:
+def settled(history: History) -> dict[str, int]:
     """Return the head that each task was embedded by when it was last learned, else when it arrived."""
     heads = {arrival.task: arrival.head for arrival in history.arrivals}
     return heads | {lesson.task: lesson.head for lesson in history.lessons}
@@ -68,3 +191,10 @@ def parse_policies(names: Sequence[str]) -> list[PolicyName]:
     if unknown:
         raise UserError(f"no policy {unknown[0]!r}; policies are: {', '.join(POLICIES)}")
     return [policy for policy in POLICIES if policy in names]
+
+
+def _drifts(
+    facts: Facts, task: str, old: int, new: int, items: Sequence[ItemId]
+) -> list[tuple[float, ItemId]]:
+    drift = facts.drift(task, old, new)
+    return [(drift[item], item) for item in items]

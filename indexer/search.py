@@ -1,25 +1,42 @@
-"""Answer a query from what is served: the shards a plan names, each asked with the head the plan names."""
+"""Answer queries: the shards that are asked, each with its own head, merged into one ranking."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from engine.embed import Embedder
 from engine.errors import UserError, Vanished
-from engine.media import clean_text, modality_of
-from engine.merge import MERGES
 from engine.opening import Encoders
-from engine.query import Asked, Input, Part, compose, encode, file_input, hits, rank, text_input
+from engine.query import (
+    Asked,
+    Guess,
+    Input,
+    Part,
+    compose,
+    encode,
+    hits,
+    rank,
+)
+from engine.questions import target_of
 from engine.store import Store
 from engine.types import Hit, MergeName, Modality, PolicyName, ShardKey
-from engine.workspace import ServedShard, Workspace, open_at, tasks
+from engine.workspace import Workspace, open_at, tasks
 from indexer import shard
-from indexer.policy import POLICIES, Plan, up_to
 from indexer.shard import Shard
+from indexer.view import Ask, View
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """The task that a query most likely belongs to, and how likely, 0 to 1."""
+
+    task: str
+    probability: float
 
 
 @dataclass
@@ -27,27 +44,28 @@ class Index:
     """What is served, opened once for any number of queries.
 
     Attributes:
-        policy: ask the index as this policy would have it, None: the served one. What no shard holds is
+        policy: ask the index as this policy would have it; None: as it is served. What no shard holds is
             embedded from features in memory, and nothing is written.
+        at: ask it as it stood after so many lessons; None: as it is served.
     """
 
     workspace: Workspace
     store: Store
     device: str = "cpu"
     policy: PolicyName | None = None
-    embedder: Embedder = field(init=False)
+    at: int | None = None
+    view: View = field(init=False)
     _open: dict[ShardKey, Shard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.embedder = Embedder(self.workspace, self.device)
-        if self.policy is not None and self.policy not in POLICIES:
-            raise UserError(f"no policy {self.policy!r}; policies are: {', '.join(POLICIES)}")
+        embedder = Embedder(self.workspace, self.device)
+        self.view = View(self.workspace, self.store, embedder, self.policy, self.at)
 
     @property
     def tasks(self) -> list[str]:
         """The tasks that can be searched, in the order they were learned."""
         indexed = {one.key.task for one in self.workspace.manifest.served.shards}
-        return [task for task in tasks(self.workspace.manifest.history) if task in indexed]
+        return [task for task in tasks(self.view.history) if task in indexed]
 
     def search(
         self,
@@ -56,91 +74,132 @@ class Index:
         k: int,
         *,
         task: str = "all",
-        merge: MergeName = "raw",
+        merge: MergeName | None = None,
         min_score: float = -1.0,
     ) -> list[Hit]:
         """Return the K items of the target modality nearest to a query of one or more parts.
 
         Args:
             task: search this task only, or all.
+            merge: how the shards of several tasks are merged; None: routed once anything was learned,
+                else raw, since one head's cosines are comparable.
             min_score: leave out hits below this cosine.
         """
         if k < 1:
             raise UserError(f"k must be at least 1, not {k}")
         try:
-            asked = self._asked(parts, target, task)
+            return self._search(parts, target, k, task, merge, min_score)
         except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
-            self.workspace = open_at(self.workspace.root)
-            self.embedder = Embedder(self.workspace, self.device)
-            self._open.clear()
-            asked = self._asked(parts, target, task)
-        return hits(rank(asked, k, MERGES[merge]), asked, self.store, min_score=min_score)
+            self.refresh()
+            return self._search(parts, target, k, task, merge, min_score)
 
-    def _asked(self, parts: Sequence[Part], target: Modality, task: str) -> list[Asked]:
-        """Return the shards to ask and the queries put to each."""
-        plan = self._plan()
-        wanted = [one for one in self._tasks(task) if self._members(one, target)]
-        if not wanted:
-            raise UserError(self._nothing(target, task))
+    def infer(self, parts: Sequence[Part], target: Modality) -> Inferred:
+        """Return the task that a query most likely belongs to, among those that hold the target modality."""
+        names = list(dict.fromkeys(ask.key.task for ask in self._ways(parts, target, "all")))
+        log_p = self._guess(parts, names).log_p[0]
+        best = int(log_p.argmax())
+        return Inferred(names[best], float(np.exp(log_p[best])))
+
+    def _search(
+        self,
+        parts: Sequence[Part],
+        target: Modality,
+        k: int,
+        task: str,
+        merge: MergeName | None,
+        least: float,
+    ) -> list[Hit]:
+        asks = self._ways(parts, target, task)
         queries: dict[int, NDArray[np.float32]] = {}
         asked = []
-        for name in wanted:
-            placement = plan[name]
-            if placement.queries not in queries:
-                queries[placement.queries] = compose(self.embedder, placement.queries, parts)
-            found = self._shard(ShardKey(name, target, placement.items))
-            asked.append(Asked(found, queries[placement.queries]))
-        return asked
+        for ask in asks:
+            if ask.queries not in queries:
+                queries[ask.queries] = compose(self.view.embedder, ask.queries, parts)
+            asked.append(Asked(self._shard(ask), queries[ask.queries], ask.tau))
+        routed = merge == "routed" or (merge is None and bool(self.view.history.lessons))
+        names = list(dict.fromkeys(ask.key.task for ask in asks))
+        guess = self._guess(parts, names) if routed and len(names) > 1 else None
+        return hits(rank(asked, k, guess), asked, self.store, min_score=least)
 
-    def _plan(self) -> Plan:
-        manifest = self.workspace.manifest
-        return POLICIES[self.policy or manifest.served.policy](
-            up_to(manifest.history, manifest.served.lessons)
-        )
+    def _guess(self, parts: Sequence[Part], names: Sequence[str]) -> Guess:
+        """Return what a query's parts say of its task on average; a part that is subtracted has no say."""
+        told = [part for part in parts if part.weight > 0] or parts
+        each = [self.view.router(one.modality).log_p(one.features[None], names) for one in told]
+        return Guess(names, log_softmax(np.mean(each, axis=0), axis=1))
 
-    def _tasks(self, task: str) -> list[str]:
+    def _ways(self, parts: Sequence[Part], target: Modality, task: str) -> list[Ask]:
+        """Return how the shards of a task or of all are asked; the first part says in which direction."""
         if not self.tasks:
             raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
         if task != "all" and task not in self.tasks:
             raise UserError(f"no task {task!r} in the index; tasks are: {', '.join(self.tasks)}")
-        return self.tasks if task == "all" else [task]
+        asks = self.view.asks(parts[0].modality, target)
+        found = [ask for ask in asks if task in ("all", ask.key.task)]
+        if not found:
+            raise UserError(self._nothing(target, task))
+        return found
 
-    def _members(self, task: str, modality: Modality) -> list[ServedShard]:
-        served = self.workspace.manifest.served.shards
-        return [one for one in served if (one.key.task, one.key.modality) == (task, modality)]
+    def _shard(self, ask: Ask) -> Shard:
+        if ask.key not in self._open:
+            found = self._read(ask)
+            self._open[ask.key] = shard.to_gpu(found) if self.device == "cuda" and shard.gpus() else found
+        return self._open[ask.key]
+
+    def _read(self, ask: Ask) -> Shard:
+        key = ask.key
+        if ask.path:
+            backbone = self.workspace.manifest.backbones[key.modality].id
+            return shard.read(self.workspace.shards / ask.path, key, backbone)
+        vectors = self.view.plans().reader.embed(key.modality, ask.items, key.head, key.space)
+        return shard.build(key, ask.items, vectors)
+
+    def refresh(self) -> None:
+        """Read what is served now, and forget what was open."""
+        self.workspace = open_at(self.workspace.root)
+        self._open.clear()
+        self.__post_init__()
 
     def _nothing(self, target: Modality, task: str) -> str:
         held = sorted({one.key.modality for one in self.workspace.manifest.served.shards})
         place = "the index" if task == "all" else f"task {task!r}"
         return f"no {target} in {place}; the index holds: {', '.join(held)} (choose one with --to)"
 
-    def _shard(self, key: ShardKey) -> Shard:
-        if key not in self._open:
-            found = self._read(key)
-            self._open[key] = shard.to_gpu(found) if self.device == "cuda" and shard.gpus() else found
-        return self._open[key]
-
-    def _read(self, key: ShardKey) -> Shard:
-        backbone = self.workspace.manifest.backbones[key.modality].id
-        members: Mapping[int, ServedShard] = {
-            one.key.head: one for one in self._members(key.task, key.modality)
-        }
-        if key.head in members:
-            return shard.read(self.workspace.shards / members[key.head].path, key, backbone)
-        (other,) = members.values()
-        held = shard.read(self.workspace.shards / other.path, other.key, backbone).ids
-        ids = [id.decode() for id in held if self.store.has_features(id.decode(), backbone)]
-        vectors = np.concatenate(list(self.embedder.blocks(self.store, key.head, key.modality, ids)))
-        return shard.build(key, ids, vectors)
-
 
 @contextmanager
-def open_index(root: Path, *, device: str = "cpu", policy: PolicyName | None = None) -> Iterator["Answers"]:
-    """Open what is served for any number of queries."""
+def open_index(
+    root: Path, *, device: str = "cpu", policy: PolicyName | None = None, at: str | None = None
+) -> Iterator["Answers"]:
+    """Open what is served for any number of queries.
+
+    Args:
+        policy: ask as this policy would have it; None: as it is served.
+        at: ask as it stood after a lesson: its number, from 1, or its task; None: as it is served.
+    """
     workspace = open_at(root)
     with Store(workspace.store) as store:
         encoders = Encoders(workspace.manifest.backbones, device)
-        yield Answers(Index(workspace, store, device, policy), encoders)
+        lesson = None if at is None else lesson_number(workspace, at)
+        yield Answers(Index(workspace, store, device, policy, lesson), encoders)
+
+
+def lesson_number(workspace: Workspace, named: str) -> int:
+    """Return the number of a lesson that is named by its number or by its task, whose last one it then is."""
+    lessons = workspace.manifest.history.lessons
+    found = [one.number for one in lessons if one.task == named] or [
+        one.number for one in lessons if str(one.number) == named
+    ]
+    if not found:
+        known = ", ".join(f"{one.number} ({one.task})" for one in lessons) or "none"
+        raise UserError(f"no lesson {named!r}; lessons are: {known}")
+    return found[-1]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The hits for one question, best first; and the task they were looked for in, where it was inferred."""
+
+    hits: list[Hit]
+    inferred: Inferred | None
 
 
 @dataclass(frozen=True)
@@ -157,62 +216,18 @@ class Answers:
         k: int,
         *,
         task: str = "all",
-        merge: MergeName = "raw",
+        merge: MergeName | None = None,
         min_score: float = -1.0,
-    ) -> list[Hit]:
-        """Return the K best hits for a question."""
+    ) -> "Answer":
+        """Return the K best hits for a question, of one task, of all, or (auto) of the likeliest."""
         parts, target = encode(question, self.encoders.backbone), target_of(question, to)
-        return self.index.search(parts, target, k, task=task, merge=merge, min_score=min_score)
+        inferred = self.index.infer(parts, target) if task == "auto" else None
+        named = inferred.task if inferred else task
+        found = self.index.search(parts, target, k, task=named, merge=merge, min_score=min_score)
+        return Answer(found, inferred)
 
     def is_meaningless(self, question: Sequence[Input], to: Modality | None) -> bool:
         """Say whether query and target have nothing in common yet: no shared backbone and no lesson."""
         manifest = self.index.workspace.manifest
         across = any(one.modality != target_of(question, to) for one in question)
         return across and not manifest.aligned and not manifest.served.lessons
-
-
-def target_of(question: Sequence[Input], to: Modality | None) -> Modality:
-    """Return the modality to be found: the one asked for, else image for a text and text for all else."""
-    return to or ("image" if all(one.modality == "text" for one in question) else "text")
-
-
-def title(question: Sequence[Input]) -> str:
-    """Return a question in words."""
-    return " + ".join(one.data.decode() if one.modality == "text" else one.name for one in question)
-
-
-def questions(
-    what: str | None,
-    files: Mapping[Modality, Sequence[Path]],
-    texts: Sequence[str],
-    lines: Iterable[str],
-) -> Iterator[list[Input]]:
-    """Yield what is asked: the lines of a stream for `-`, else one question of one or more inputs."""
-    if what == "-":
-        if texts or any(files.values()):
-            raise UserError("- reads whole queries from stdin: leave out --image, --audio and --text")
-        yield from ([_bare(line.rstrip("\r\n"))] for line in lines if line.strip())
-        return
-    inputs = [] if what is None else [_bare(what)]
-    inputs += [file_input(modality, path) for modality, paths in files.items() for path in paths]
-    inputs += [text_input(text) for text in texts]
-    if not inputs:
-        raise UserError("nothing to look for: give a text or a file, or --image, --audio, --text")
-    yield inputs
-
-
-def _bare(what: str) -> Input:
-    """Return what a bare argument means: a file where one of that name exists, else a text."""
-    path = Path(what)
-    modality = modality_of(path)
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError):  # no file can be called so
-        is_file = False
-    if is_file and modality:
-        return file_input(modality, path)
-    if is_file:
-        raise UserError(f"{what} is a file, but no medium that can be read (to search for the words: --text)")
-    if modality:
-        raise UserError(f"no such file: {what} (to search for the words: --text)")
-    return Input("text", clean_text(what).encode())

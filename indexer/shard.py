@@ -7,7 +7,7 @@ give the same ids in the same order.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine import disk
 from engine.errors import UserError, Vanished
-from engine.merge import DECIMALS, Candidates, Ids
+from engine.merge import DECIMALS, Candidates, Ids, Scores, log_partition
 from engine.types import ItemId, ShardKey
 
 FORMAT = 1
@@ -39,6 +39,14 @@ Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Mean (E,) and covariance (E, E) of a shard's embeddings."""
+
+    mean: Vectors
+    covariance: Vectors
+
+
+@dataclass(frozen=True)
 class Shard:
     """Unit rows (N, E) and the items they stand for, in the order of item ids.
 
@@ -46,6 +54,7 @@ class Shard:
         ids: item ids (N,), 32 hex digits as bytes.
         index: the FAISS index on the CPU, in whose memory the vectors of a shard from disk lie.
         gpu: a copy of it on the GPU, which then proposes.
+        written: its moments as read from disk.
     """
 
     key: ShardKey
@@ -53,6 +62,7 @@ class Shard:
     vectors: Vectors
     index: Any
     gpu: Any = None
+    written: Moments | None = None
 
     def search(self, queries: Vectors, k: int) -> Candidates:
         """Return the k best items for each query (Q, E), ties ordered by item id."""
@@ -68,6 +78,19 @@ class Shard:
             scores[done], order[done] = self._decide(queries[done], rows[settled], min(k, n))
             left, width = left[~settled], min(n, 4 * width)
         return Candidates(scores, self.ids[order])
+
+    @cached_property
+    def moments(self) -> Moments:
+        """What is known of all embeddings together."""
+        if self.written is not None:
+            return self.written
+        centred = self.vectors - self.vectors.mean(axis=0)
+        return Moments(self.vectors.mean(axis=0), (centred.T @ centred / len(centred)).astype(np.float32))
+
+    def log_partition(self, queries: Vectors, tau: float) -> Scores:
+        """Return log of the sum over all items of exp(cosine / tau), in closed form (Q,)."""
+        moments = self.moments
+        return log_partition(queries, len(self.ids), moments.mean, moments.covariance, tau)
 
     def _propose(self, queries: Vectors, width: int) -> tuple[Vectors, NDArray[np.int64]]:
         index = self.index if self.gpu is None or width > GPU_MOST else self.gpu
@@ -144,14 +167,8 @@ def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
     """Write a shard in one step and return its bytes on disk."""
     faiss = load_faiss()
     vectors = faiss.serialize_index(shard.index).tobytes()
-    centred = shard.vectors - shard.vectors.mean(axis=0)
-    stats = safetensors.numpy.save(
-        {
-            "items": shard.ids.view(np.uint8).reshape(-1, 32),
-            "mean": shard.vectors.mean(axis=0),
-            "covariance": (centred.T @ centred / len(centred)).astype(np.float32),
-        }
-    )
+    items = shard.ids.view(np.uint8).reshape(-1, 32)
+    stats = safetensors.numpy.save({"items": items, **vars(shard.moments)})
     facts = {
         "format": FORMAT,
         **vars(shard.key),
@@ -168,6 +185,11 @@ def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
     return len(vectors) + len(stats)
 
 
+def size(rows: int, width: int) -> int:
+    """Return about how many bytes a shard of so many rows takes on disk: vectors, ids, moments."""
+    return rows * (4 * width + 32) + 4 * width * (width + 1)
+
+
 def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
     """Open a shard, its vectors mapped from the file; one that is not what the manifest says is an error."""
     faiss = load_faiss()
@@ -177,11 +199,21 @@ def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
         raise UserError(f"{folder} holds another shard than the manifest says; {MEND}")
     stats = safetensors.numpy.load(_checked_stats(folder, facts))
     index = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
-    ids: Ids = np.ascontiguousarray(stats["items"]).view("S32").reshape(-1)
+    ids = _ids(stats)
     if index.ntotal != len(ids):
         raise UserError(f"{folder} is damaged: {index.ntotal} vectors for {len(ids)} items; {MEND}")
     vectors = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
-    return Shard(key, ids, vectors, index)
+    return Shard(key, ids, vectors, index, written=Moments(stats["mean"], stats["covariance"]))
+
+
+def read_ids(folder: Path) -> Ids:
+    """Return which items a shard holds (N,)."""
+    return _ids(safetensors.numpy.load(_checked_stats(folder, read_facts(folder))))
+
+
+def _ids(stats: Mapping[str, NDArray[Any]]) -> Ids:
+    ids: Ids = np.ascontiguousarray(stats["items"]).view("S32").reshape(-1)
+    return ids
 
 
 def _checked_stats(folder: Path, facts: Mapping[str, Any]) -> bytes:

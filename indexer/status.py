@@ -7,7 +7,6 @@ from engine import head as heads
 from engine.store import Store
 from engine.workspace import Workspace, open_at, tasks
 from indexer import build, shard
-from indexer.policy import POLICIES, up_to
 
 
 def status(root: Path) -> dict[str, Any]:
@@ -20,7 +19,9 @@ def status(root: Path) -> dict[str, Any]:
 def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
     manifest = workspace.manifest
     members = build.members_of(store)
-    plan = POLICIES[manifest.served.policy](up_to(manifest.history, manifest.served.lessons))
+    heads_of = dict[str, int]()
+    for one in manifest.served.shards:
+        heads_of[one.key.task] = max(one.key.head, heads_of.get(one.key.task, 0))
     counts: dict[str, dict[str, int]] = {}
     for (task, modality), ids in members.items():
         counts.setdefault(task, {})[modality] = len(ids)
@@ -29,8 +30,7 @@ def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
     return {
         "format": 1,
         "tasks": [
-            {"task": task, "head": plan[task].items if task in plan else None, "items": counts.get(task, {})}
-            for task in order
+            {"task": task, "head": heads_of.get(task), "items": counts.get(task, {})} for task in order
         ],
         "items": store.counts(),
         "heads": _heads(workspace),

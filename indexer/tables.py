@@ -8,7 +8,9 @@ from typing import Any
 
 from engine import disk
 from engine.errors import UserError
-from indexer.evaluate import Result
+from indexer.forecast import Forecast
+from indexer.reindex import Report
+from indexer.results import Result
 
 COLUMNS = ("policy", "query", "target", "task", "k", "recall", "chance", "forgetting", "bwt")
 
@@ -26,6 +28,40 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
         disk.replace(path, text.getvalue().encode())
     except OSError as error:
         raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def reindexed(report: Report) -> str:
+    """Return what `mneme reindex` and `mneme rollback` print for people."""
+    own = "".join(f", {way} {policy}" for way, policy in sorted(report.policies.items()))
+    return f"policy {report.policy}{own}: {report.shards} shards, {report.shards_built} built, {report.seconds:.1f} s"
+
+
+def forecast(expected: Forecast) -> str:
+    """Return what `mneme reindex --dry-run` prints for people."""
+    cost = f"{expected.items} items to embed, {expected.bytes / 1e6:.1f} MB, about {expected.seconds:.1f} s"
+    recall = [("query", "target", "task", "known", "queries", "R@10 now", "then")]
+    for one in expected.recall:
+        known = "known" if one.task_known else "unknown"
+        cells = (
+            one.query,
+            one.target,
+            one.task,
+            known,
+            str(one.queries),
+            f"{one.now:.3f}",
+            f"{one.then:.3f}",
+        )
+        recall.append(cells)
+    alike = [("query", "target", "task", "queries", "top ten kept", "rank-biased overlap")]
+    for two in expected.overlap:
+        kept = (str(two.queries), f"{two.overlap:.2f}", f"{two.rbo:.2f}")
+        alike.append((two.query, two.target, two.task, *kept))
+    chosen = [("task", "own head", "chosen", "log-likelihood gained", "standard error", "pairs")]
+    for choice in expected.choices:
+        gained = (f"{choice.gain:.3f}", f"{choice.error:.3f}", str(choice.queries))
+        chosen.append((choice.task, f"v{choice.own:04d}", f"v{choice.version:04d}", *gained))
+    tables = [aligned(rows) for rows in (chosen, recall, alike) if len(rows) > 1]
+    return "\n\n".join([cost, *tables])
 
 
 def status(content: dict[str, Any]) -> str:

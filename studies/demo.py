@@ -3,24 +3,26 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UserError
 from engine.opening import Wish
 from engine.query import Input, file_input
-from engine.types import Hit, Settings
+from engine.types import Hit, MergeName, Settings
 from engine.workspace import FOLDER
 from indexer import index as indexing
 from indexer import tables
-from indexer.evaluate import Setting, open_evaluation
+from indexer.evaluate import open_evaluation
+from indexer.exam import Setting
 from indexer.search import Answers, open_index
 from studies import pictures
 from studies.sheet import Shown, Strip, contact_sheet
 from training import lesson as lessons
 
 PICTURES = "pictures"
+MERGES: Mapping[MergeName, str] = {"raw": "by cosine", "routed": "by probability"}
 SHOWN = 6
 
 
@@ -89,7 +91,7 @@ def _example(source: Path, task: str) -> Example:
 
 
 def _strips(answers: Answers, example: Example) -> list[Strip]:
-    """Ask for one picture and its sentence, each way, with the task unknown and known."""
+    """Ask for one picture and its sentence, each way, with shards merged by cosine and by probability."""
     by_text = [Input("text", example.sentence.encode())]
     by_image = [file_input("image", example.picture)]
     strips = []
@@ -97,12 +99,12 @@ def _strips(answers: Answers, example: Example) -> list[Strip]:
         (by_text, None, f'"{example.sentence}"'),
         (by_image, example.picture, str(example.picture.relative_to(example.picture.parents[3]))),
     ):
-        for task, known in (("all", "task unknown"), (example.task, f"task known: {example.task}")):
-            _say(f"\n$ mneme query {words}{'' if task == 'all' else f' --task {task}'}")
-            hits = answers.ask(asked, None, SHOWN, task=task)
+        for merge, way in MERGES.items():
+            _say(f"\n$ mneme query {words} --merge {merge}")
+            hits = answers.ask(asked, None, SHOWN, merge=merge).hits
             for hit in hits[:3]:
                 _say(f"{hit.rank}\t{hit.score:.3f}\t{hit.task}\t{hit.path or hit.text}")
-            title = f"{example.sentence} ({known})" if shown is None else known
+            title = f"{example.sentence} ({way})" if shown is None else way
             strips.append(Strip(title, shown, [_shown(hit, example) for hit in hits]))
     return strips
 
@@ -114,7 +116,7 @@ def _shown(hit: Hit, example: Example) -> Shown:
 
 def _forgetting(root: Path) -> None:
     _say("\n$ mneme evaluate --k 10")
-    with open_evaluation(root, Setting(ks=(10,))) as evaluation:
+    with open_evaluation(root, Setting(merges=tuple(MERGES), ks=(10,), details=False)) as evaluation:
         _say(tables.evaluation(list(evaluation.results())))
 
 

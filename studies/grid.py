@@ -7,9 +7,8 @@ from itertools import product
 from typing import Any, TypeAlias, get_args
 
 from engine.errors import UserError
-from engine.merge import MERGES
-from engine.types import Gallery, HeadForm, Keep, LossName, PolicyName, Relevance, Settings, Split
-from indexer.evaluate import Setting
+from engine.types import Gallery, HeadForm, Keep, LossName, MergeName, PolicyName, Relevance, Settings, Split
+from indexer.exam import Setting
 from indexer.policy import parse_policies
 from studies.fields import Content, Kinds, choice, one, several, table
 from training import lesson as lessons
@@ -133,11 +132,12 @@ def _setting(axes: Content, evaluate: object) -> Setting:
     merges = several("axes.merge", axes.get("merge", usual.merges), str)
     return Setting(
         policies=_policies("axes.policy", axes.get("policy", usual.policies)),
-        merges=[choice("axes.merge", merge, tuple(MERGES)) for merge in merges],
+        merges=[choice("axes.merge", merge, get_args(MergeName)) for merge in merges],
         ks=sorted(set(ks)),
         split=choice("evaluate.split", given.get("split", usual.split), get_args(Split)),
         gallery=choice("evaluate.gallery", given.get("gallery", usual.gallery), get_args(Gallery)),
         relevance=choice("evaluate.relevance", given.get("relevance", usual.relevance), get_args(Relevance)),
+        details=False,
     )
 
 

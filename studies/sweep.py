@@ -17,7 +17,8 @@ from engine.opening import Wish, enter
 from engine.store import Store
 from engine.types import Skipped
 from engine.workspace import writing
-from indexer.evaluate import Result, open_evaluation
+from indexer.evaluate import open_evaluation
+from indexer.results import Result
 from studies import summary, workers
 from studies.grid import Run
 from studies.spec import Spec, Step

@@ -107,7 +107,7 @@ def test_a_workspace_of_a_newer_format_is_one_line(run: Run, trained: Path, tmp_
     manifest = root / ".mneme/workspace.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
     told = run("query", "a dog", "-w", root)
-    assert is_one_line(told, 1, f"{manifest} has format 99; this mneme reads up to 1: upgrade mneme")
+    assert is_one_line(told, 1, f"{manifest} has format 99; this mneme reads up to 2: upgrade mneme")
 
 
 def test_another_backbone_than_the_recorded_one_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
@@ -177,3 +177,49 @@ def test_a_csv_that_cannot_be_written_is_one_line(run: Run, trained: Path) -> No
     told = run("evaluate", "-w", trained, "--csv", "gone/out.csv")
     assert (told.status, told.err) == (1, "error: cannot write gone/out.csv: no such file or directory\n")
     assert told.out.startswith("policy")  # what was computed is not lost
+
+
+# policies
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["reindex", "--policy", "best"],
+            "no policy 'best'; policies are: reindex, no-reindex, matched, aligned, ",
+        ),
+        (
+            ["reindex", "--policy", "partial", "--budget", "0%"],
+            "--budget takes a percentage above 0 and up to 100",
+        ),
+        (
+            ["reindex", "--policy", "partial", "--budget", "200%"],
+            "--budget takes a percentage above 0 and up to",
+        ),
+        (["rollback"], "nothing to return to: there was no `mneme reindex` since the last rollback"),
+        (["query", "a dog", "--at", "9"], "no lesson '9'; lessons are: 1 (sky), 2 (life), 3 (places)"),
+        (["query", "a dog", "--at", "sea"], "no lesson 'sea'; lessons are: 1 (sky), 2 (life), 3 (places)"),
+        (
+            ["evaluate", "--policy", "best"],
+            "no policy 'best'; policies are: reindex, no-reindex, matched, aligned, ",
+        ),
+    ],
+)
+def test_what_no_policy_can_do_is_one_line(
+    run: Run, trained: Path, arguments: list[str], message: str
+) -> None:
+    before = worlds.bytes_below(trained)
+    told = run(*arguments, "-w", trained)
+    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
+    assert told.err.startswith(f"error: {message}")
+    assert worlds.bytes_below(trained) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["query", "a dog", "--merge", "best"], ["evaluate", "--merge", "best"]]
+)
+def test_an_unknown_merge_is_wrong_usage(run: Run, trained: Path, arguments: list[str]) -> None:
+    told = run(*arguments, "-w", trained)
+    assert (told.status, told.err.count("\n")) == (2, 1)
+    assert "'raw', 'routed'" in told.err

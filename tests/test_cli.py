@@ -120,8 +120,8 @@ def test_query_prints_rank_score_task_and_text_for_people(run: Run, trained: Pat
 
 def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
     told = run("evaluate", "-w", trained, "--json")
-    assert set(told.json) == {"format", "tasks", "lessons", "results"}
-    assert set(told.json["results"][0]) == {
+    assert set(told.json) == {"format", "tasks", "lessons", "results", "comparisons", "causes"}
+    promised = {
         "policy",
         "merge",
         "query",
@@ -135,6 +135,7 @@ def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "queries",
         "chance",
     }
+    assert all(set(result) > promised for result in told.json["results"])
 
 
 def test_evaluate_takes_the_policies_it_is_given(run: Run, trained: Path) -> None:
@@ -145,12 +146,54 @@ def test_evaluate_takes_the_policies_it_is_given(run: Run, trained: Path) -> Non
 def test_evaluate_prints_a_line_for_each_matrix_for_people(run: Run, trained: Path) -> None:
     header, *lines = run("evaluate", "-w", trained, "--k", "5").out.splitlines()
     assert header.split()[:3] == ["policy", "query", "target"]
-    assert len(lines) == 12
+    assert len(lines) == 18
 
 
 def test_evaluate_writes_a_csv_beside(run: Run, trained: Path, tmp_path: Path) -> None:
     run("evaluate", "-w", trained, "--k", "5", "--csv", tmp_path / "out.csv")
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 13
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 19
+
+
+def test_reindex_says_what_it_built_and_rollback_what_is_served_again(
+    run: Run, trained: Path, tmp_path: Path
+) -> None:
+    root = worlds.copied(trained, tmp_path)
+    done = run("reindex", "--policy", "reindex", "-w", root, "--json").json
+    assert set(done) == {"format", "policy", "policies", "shards_built", "shards", "seconds"}
+    assert (done["policy"], done["shards_built"], done["shards"]) == ("reindex", 4, 6)
+    assert run("status", "-w", root, "--json").json["policy"] == "reindex"
+    assert run("rollback", "-w", root, "--json").json["policy"] == "no-reindex"
+
+
+def test_a_dry_run_of_reindex_says_what_it_would_cost_and_bring(run: Run, trained: Path) -> None:
+    told = run("reindex", "--policy", "auto", "--dry-run", "-w", trained, "--json").json
+    keys = {"policy", "policies", "items", "bytes", "seconds", "recall", "overlap", "choices"}
+    assert set(told) == {"format"} | keys
+    cost, chosen, recall = run("reindex", "--policy", "auto", "--dry-run", "-w", trained).out.split("\n\n")
+    assert cost.startswith(f"{told['items']} items to embed")
+    assert chosen.split()[:2] == ["task", "own"]
+    assert recall.split()[:2] == ["query", "target"]
+
+
+def test_an_inferred_task_is_named_with_its_probability(run: Run, trained: Path) -> None:
+    text = worlds.rows("life")[0].text
+    told = run("query", text, "-w", trained, "--task", "auto", "--json")
+    assert told.err.startswith("task: life (probability ")
+    assert {line["task"] for line in told.lines} == {"life"}
+
+
+def test_an_index_can_be_asked_as_it_stood_after_a_lesson(run: Run, trained: Path) -> None:
+    first = run("query", "a dog and a cat", "-w", trained, "--at", "1", "-k", "99", "--json").lines
+    assert {line["task"] for line in first} == {"sky"}
+    named = run("query", "a dog and a cat", "-w", trained, "--at", "sky", "-k", "99", "--json").lines
+    assert named == first
+
+
+def test_hits_by_probability_are_ordered_by_log_p(run: Run, trained: Path) -> None:
+    lines = run("query", "a dog and a cat", "-w", trained, "--merge", "routed", "--json").lines
+    assert [line["log_p"] for line in lines] == sorted((line["log_p"] for line in lines), reverse=True)
+    raw = run("query", "a dog and a cat", "-w", trained, "--merge", "raw", "--json").lines
+    assert {line["log_p"] for line in raw} == {None}
 
 
 def test_status_prints_the_keys_it_promises(run: Run, trained: Path) -> None:

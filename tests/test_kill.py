@@ -1,4 +1,4 @@
-"""kill -9 at random moments of `index` and `train`: the next run completes, and answers are as ever.
+"""kill -9 at random moments of `index`, `train` and `reindex`: the next run completes, and answers are as ever.
 
 MNEME_KILLS sets how many moments of each command are tried; the suite tries few, for each takes seconds.
 """
@@ -18,7 +18,9 @@ from engine.opening import Wish
 from engine.query import Input
 from engine.types import Hit, Settings
 from engine.workspace import open_at
+from indexer.build import Wanted
 from indexer.index import index
+from indexer.reindex import reindex
 from indexer.search import open_index
 from studies import pictures
 from training.lesson import learn
@@ -83,6 +85,24 @@ def test_a_killed_train_changes_no_answer_and_is_completed_by_the_next_run(
     assert answers(workspace) == answers(calm.learned)
 
 
+@pytest.mark.parametrize("attempt", range(KILLS))
+def test_a_killed_reindex_leaves_the_old_index_answering_or_the_new_one(
+    attempt: int, calm: Calm, tmp_path: Path
+) -> None:
+    workspace, done = tmp_path / "workspace", tmp_path / "done"
+    shutil.copytree(calm.learned, workspace)
+    shutil.copytree(calm.learned, done)
+    began = time.monotonic()
+    command(done, "reindex", "--policy", "reindex").wait()
+    after = random.Random(200 + attempt).uniform(0.3, 1.0) * (time.monotonic() - began)
+    kill(command(workspace, "reindex", "--policy", "reindex"), after)
+    assert answers(workspace) in (answers(calm.learned), answers(done))
+
+    reindex(workspace / ".mneme", Wanted("reindex"))
+
+    assert answers(workspace) == answers(done)
+
+
 def command(workspace: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     program = [sys.executable, "-c", "import cli; cli.main()", *arguments, "-w", str(workspace)]
     return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -97,4 +117,4 @@ def kill(running: "subprocess.Popen[bytes]", after: float) -> None:
 
 def answers(workspace: Path) -> list[list[Hit]]:
     with open_index(workspace / ".mneme") as opened:
-        return [opened.ask([Input("text", query)], None, 10) for query in QUERIES]
+        return [opened.ask([Input("text", query)], None, 10).hits for query in QUERIES]

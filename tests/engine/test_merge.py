@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engine.merge import DECIMALS, MERGES, NO_SCORE, Candidates, raw
+from engine.merge import DECIMALS, NO_SCORE, Candidates, Odds, log_partition, merge
 
 QUERIES = 6
 
@@ -36,7 +36,7 @@ def slowly(parts: list[Candidates], query: int, k: int) -> list[tuple[float, byt
 
 
 def ranked(parts: list[Candidates], query: int, k: int) -> list[tuple[float, bytes, int]]:
-    found = raw(parts, k)
+    found = merge(parts, k)
     rows = zip(found.scores[query], found.ids[query], found.part[query], strict=True)
     return [(float(score), bytes(id), int(number)) for score, id, number in rows if score > NO_SCORE]
 
@@ -66,19 +66,88 @@ def test_scores_that_differ_by_rounding_are_ties() -> None:
 
 def test_the_order_of_the_shards_changes_no_ranking() -> None:
     parts = random_parts(0, missing=0.2)
-    forward, backward = raw(parts, 10), raw(parts[::-1], 10)
+    forward, backward = merge(parts, 10), merge(parts[::-1], 10)
     assert np.array_equal(forward.scores, backward.scores)
     assert np.array_equal(forward.ids[forward.scores > NO_SCORE], backward.ids[backward.scores > NO_SCORE])
 
 
 def test_places_without_a_candidate_come_last() -> None:
     parts = [part([[NO_SCORE, NO_SCORE]], [["", ""]]), part([[-1.0]], [["a"]])]
-    assert raw(parts, 3).scores.tolist() == [[-1.0, NO_SCORE, NO_SCORE]]
+    assert merge(parts, 3).scores.tolist() == [[-1.0, NO_SCORE, NO_SCORE]]
 
 
 def test_a_ranking_is_never_longer_than_asked() -> None:
-    assert raw(random_parts(0, missing=0.0), 4).ids.shape == (QUERIES, 4)
+    assert merge(random_parts(0, missing=0.0), 4).ids.shape == (QUERIES, 4)
 
 
-def test_the_raw_merge_has_its_name() -> None:
-    assert MERGES["raw"] is raw
+# by probability
+
+
+def odds(parts: list[Candidates], tau: float = 0.1, shift: float = 0.0) -> list[Odds]:
+    return [Odds(tau, np.full(len(one.scores), shift)) for one in parts]
+
+
+def test_equal_odds_rank_as_cosine_does() -> None:
+    parts = random_parts(1, missing=0.2)
+    plain, routed = merge(parts, 10), merge(parts, 10, odds(parts, shift=-3.0))
+    assert np.array_equal(plain.scores, routed.scores)
+    assert np.array_equal(plain.part, routed.part)
+
+
+def test_one_part_ranks_as_cosine_does_whatever_its_odds() -> None:
+    parts = random_parts(2, missing=0.0)[:1]
+    assert np.array_equal(merge(parts, 9).ids, merge(parts, 9, [Odds(0.3, np.arange(6.0))]).ids)
+
+
+def test_log_p_is_the_cosine_over_tau_and_shifted() -> None:
+    found = merge([part([[0.5, 0.2]], [["a", "b"]])], 2, [Odds(0.1, np.array([-7.0]))])
+    assert found.log_p is not None
+    assert found.log_p.tolist() == [pytest.approx([-2.0, -5.0])]
+
+
+def test_the_likelier_shard_comes_first_whatever_its_cosines() -> None:
+    parts = [part([[0.9]], [["a"]]), part([[0.1]], [["b"]])]
+    found = merge(parts, 2, [Odds(0.1, np.array([-20.0])), Odds(0.1, np.array([0.0]))])
+    assert found.ids.tolist() == [[b"b", b"a"]]
+    assert found.scores.tolist() == [[0.1, 0.9]]
+
+
+def test_an_item_of_two_shards_counts_with_its_likeliest() -> None:
+    parts = [part([[0.9]], [["a"]]), part([[0.1]], [["a"]])]
+    found = merge(parts, 2, [Odds(0.1, np.array([-20.0])), Odds(0.1, np.array([0.0]))])
+    assert found.scores.tolist() == [[0.1, NO_SCORE]]
+
+
+def test_a_constant_added_to_all_cosines_of_a_shard_changes_no_ranking() -> None:
+    rows = np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32) / 4
+    queries = np.random.default_rng(1).normal(size=(QUERIES, 4)).astype(np.float32) / 4
+    names = np.char.add("item", np.arange(40).reshape(2, 20).astype(str)).astype(np.bytes_)
+
+    def ranking(added: float) -> list[list[bytes]]:
+        parts, shifts = [], []
+        for number in range(2):
+            cosines = (queries @ rows[number].T).astype(np.float64) + added * number
+            order = np.argsort(-cosines, axis=1)
+            parts.append(Candidates(np.take_along_axis(cosines, order, 1), names[number][order]))
+            log_z = np.log(np.exp(cosines / 0.1).sum(axis=1))
+            shifts.append(Odds(0.1, -log_z))
+        found: list[list[bytes]] = merge(parts, 40, shifts).ids.tolist()
+        return found
+
+    assert ranking(0.0) == ranking(0.7)
+
+
+def test_the_log_partition_is_exact_where_cosines_are_normal() -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.normal([0.2, 0.0, -0.1], [0.05, 0.1, 0.02], (200_000, 3))
+    queries = generator.normal(size=(5, 3)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    found = log_partition(queries, len(rows), rows.mean(axis=0), np.cov(rows.T, bias=True), 0.07)
+    slow = np.log(np.exp(rows @ queries.T.astype(np.float64) / 0.07).sum(axis=0))
+    assert found == pytest.approx(slow, abs=0.02)
+
+
+def test_the_log_partition_of_one_point_is_its_own_cosine() -> None:
+    query = np.array([[0.6, 0.8]], np.float32)
+    found = log_partition(query, 3, np.array([0.0, 1.0]), np.zeros((2, 2)), 0.5)
+    assert found == pytest.approx([np.log(3) + 0.8 / 0.5])

@@ -3,6 +3,7 @@ from math import comb
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine import metrics
 
@@ -111,3 +112,73 @@ def test_plasticity_leaves_out_a_task_without_queries() -> None:
 
 def test_nothing_scored_has_no_plasticity() -> None:
     assert metrics.plasticity([[None]]) is None
+
+
+# ranks
+
+
+def hits(*rows: list[int]) -> NDArray[np.bool_]:
+    return np.array(rows, bool)
+
+
+def test_the_reciprocal_rank_is_one_over_the_first_right_place() -> None:
+    right = hits([0, 1, 1], [1, 0, 0], [0, 0, 0], [0, 0, 1])
+    assert metrics.reciprocal_rank(right, 3) == pytest.approx((1 / 2 + 1 + 0 + 1 / 3) / 4)
+    assert metrics.reciprocal_rank(right, 2) == pytest.approx((1 / 2 + 1 + 0 + 0) / 4)
+
+
+def test_ndcg_of_a_perfect_order_is_one() -> None:
+    assert metrics.ndcg(hits([1, 1, 0], [1, 0, 0]), np.array([2, 1]), 3) == pytest.approx(1)
+
+
+def test_ndcg_discounts_by_the_logarithm_of_the_rank() -> None:
+    best = 1 + 1 / np.log2(3)
+    assert metrics.ndcg(hits([0, 1, 1]), np.array([2]), 3) == pytest.approx((1 / np.log2(3) + 1 / 2) / best)
+
+
+def test_ndcg_with_more_right_items_than_places_can_still_be_one() -> None:
+    assert metrics.ndcg(hits([1, 1]), np.array([9]), 2) == pytest.approx(1)
+
+
+def test_equal_rankings_overlap_wholly_and_disjoint_ones_not_at_all() -> None:
+    one, other = np.array([[b"a", b"b"]]), np.array([[b"c", b"d"]])
+    assert metrics.overlap(one, one) == (1, 1)
+    assert metrics.overlap(one, other) == (0, 0)
+
+
+def test_rank_biased_overlap_minds_the_top_more() -> None:
+    base = np.array([[b"a", b"b", b"c"]])
+    top, bottom = np.array([[b"x", b"b", b"c"]]), np.array([[b"a", b"b", b"x"]])
+    assert metrics.overlap(base, top)[0] == metrics.overlap(base, bottom)[0]
+    assert metrics.overlap(base, top)[1] < metrics.overlap(base, bottom)[1]
+    expected = np.average([0, 1 / 2, 2 / 3], weights=[1, 0.9, 0.81])
+    assert metrics.overlap(base, top)[1] == pytest.approx(expected)
+
+
+def test_forward_transfer_is_the_last_score_before_learning_over_the_untrained_one() -> None:
+    future: metrics.Matrix = [[None, 0.3, 0.2], [None, None, 0.5], [None, None, None]]
+    assert metrics.forward_transfer([0.1, 0.2, 0.1], future) == pytest.approx((0.1 + 0.4) / 2)
+    assert metrics.forward_transfer([0.1], [[None]]) is None
+
+
+def test_a_paired_interval_holds_the_true_difference_and_shrinks_with_queries() -> None:
+    generator = np.random.default_rng(0)
+
+    def interval(queries: int) -> tuple[float, float, float]:
+        first, second = generator.random((2, queries)) < np.array([[0.6], [0.4]])
+        return metrics.paired([first], [second])
+
+    (_, low, high), (_, least, most) = interval(50), interval(5000)
+    assert least < 0.2 < most
+    assert most - least < (high - low) / 5
+
+
+def test_a_paired_interval_of_equal_results_is_nothing() -> None:
+    same = np.array([True, False, True])
+    assert metrics.paired([same, same], [same, same]) == (0, 0, 0)
+
+
+def test_a_paired_difference_weighs_every_group_the_same() -> None:
+    won, lost = np.array([True] * 90), np.array([False] * 90)
+    found = metrics.paired([won, np.array([False])], [lost, np.array([False])])
+    assert found[0] == pytest.approx(0.5)

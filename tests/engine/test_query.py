@@ -10,7 +10,7 @@ from conftest import WIDTH, FakeBackbone
 from engine import query
 from engine.embed import Embedder
 from engine.errors import Unreadable, UserError
-from engine.merge import NO_SCORE, Candidates, raw
+from engine.merge import NO_SCORE, Candidates, Scores
 from engine.query import Asked, Input, Part
 from engine.store import Store, StoredRow
 from engine.types import Item, Modality, ShardKey
@@ -33,6 +33,9 @@ class FakeShard:
         self.asked = k
         return Candidates(np.array([self.scores[:k]]), np.array([self.ids[:k]]).astype(np.bytes_))
 
+    def log_partition(self, queries: NDArray[np.float32], tau: float) -> Scores:
+        return np.array([np.log(np.exp(np.array(self.scores) / tau).sum())])
+
 
 @pytest.fixture
 def embedder(tmp_path: Path) -> Embedder:
@@ -41,7 +44,7 @@ def embedder(tmp_path: Path) -> Embedder:
 
 
 def asked(task: str, scores: list[float], ids: list[str], head: int = 0) -> Asked:
-    return Asked(FakeShard(ShardKey(task, "image", head), scores, ids), X[None])
+    return Asked(FakeShard(ShardKey(task, "image", head, head), scores, ids), X[None])
 
 
 def put(store: Store, id: str, *tasks: str, path: str | None = None, text: str | None = None) -> None:
@@ -156,8 +159,8 @@ def test_a_query_of_zero_features_is_zero_not_nan(embedder: Embedder) -> None:
 
 
 def test_every_shard_is_asked_for_as_many_as_are_wanted() -> None:
-    shard = FakeShard(ShardKey("sky", "image", 0), [0.9, 0.8, 0.7], [A, B, C])
-    ranking = query.rank([Asked(shard, X[None])], 2, raw)
+    shard = FakeShard(ShardKey("sky", "image", 0, 0), [0.9, 0.8, 0.7], [A, B, C])
+    ranking = query.rank([Asked(shard, X[None])], 2)
     assert shard.asked == 2
     assert ranking.ids.tolist() == [[A.encode(), B.encode()]]
 
@@ -166,7 +169,7 @@ def test_a_hit_says_where_it_was_found(store: Store) -> None:
     put(store, A, "sky", path="/a.jpg")
     put(store, B, "life", "sky", text="b")
     shards = [asked("sky", [0.5], [A], head=1), asked("life", [0.75], [B], head=2)]
-    first, second = query.hits(query.rank(shards, 5, raw), shards, store)
+    first, second = query.hits(query.rank(shards, 5), shards, store)
     assert (first.rank, first.score, first.id, first.task, first.tasks) == (
         1,
         0.75,
@@ -182,17 +185,58 @@ def test_hits_below_the_least_score_are_left_out(store: Store) -> None:
     put(store, A, "sky")
     put(store, B, "sky")
     shards = [asked("sky", [0.5, 0.25], [A, B])]
-    found = query.hits(query.rank(shards, 5, raw), shards, store, min_score=0.3)
+    found = query.hits(query.rank(shards, 5), shards, store, min_score=0.3)
     assert [hit.id for hit in found] == [A]
 
 
 def test_places_without_a_candidate_are_no_hits(store: Store) -> None:
     shards = [asked("sky", [NO_SCORE], [""])]
-    assert query.hits(query.rank(shards, 5, raw), shards, store) == []
+    assert query.hits(query.rank(shards, 5), shards, store) == []
 
 
 def test_an_item_that_was_removed_since_the_shard_was_built_is_no_hit(store: Store) -> None:
     put(store, B, "sky")
     shards = [asked("sky", [0.9, 0.5], [A, B])]
-    (hit,) = query.hits(query.rank(shards, 5, raw), shards, store)
+    (hit,) = query.hits(query.rank(shards, 5), shards, store)
     assert (hit.id, hit.rank) == (B, 1)
+
+
+# by probability
+
+
+def guess(*log_p: float) -> query.Guess:
+    return query.Guess(["sky", "life"][: len(log_p)], np.array([log_p]))
+
+
+def test_a_hit_by_probability_says_how_likely_it_is(store: Store) -> None:
+    put(store, A, "sky")
+    put(store, B, "sky")
+    shards = [asked("sky", [0.5, 0.4], [A, B])]
+    found = query.hits(query.rank(shards, 5, guess(0.0)), shards, store)
+    assert [hit.score for hit in found] == [0.5, 0.4]
+    assert [np.exp(hit.log_p or 0) for hit in found] == pytest.approx(
+        [1 / (1 + np.exp(-0.1 / 0.07)), 1 / (1 + np.exp(0.1 / 0.07))]
+    )
+
+
+def test_a_hit_by_cosine_has_no_probability(store: Store) -> None:
+    put(store, A, "sky")
+    shards = [asked("sky", [0.5], [A])]
+    assert query.hits(query.rank(shards, 5), shards, store)[0].log_p is None
+
+
+def test_the_likelihoods_of_all_items_sum_to_one() -> None:
+    shards = [asked("sky", [0.5, 0.4], [A, B]), asked("life", [0.9], [C])]
+    found = query.rank(shards, 5, guess(np.log(0.25), np.log(0.75)))
+    assert found.log_p is not None
+    assert np.exp(found.log_p).sum() == pytest.approx(1)
+
+
+def test_two_shards_of_one_task_share_its_probability() -> None:
+    whole = [asked("sky", [0.5, 0.4], [A, B]), asked("life", [0.9], [C])]
+    split = [asked("sky", [0.5], [A]), asked("sky", [0.4], [B]), asked("life", [0.9], [C])]
+    one, two = (query.rank(shards, 5, guess(-1.0, -0.5)) for shards in (whole, split))
+    assert one.ids.tolist() == two.ids.tolist()
+    assert one.log_p is not None
+    assert two.log_p is not None
+    assert one.log_p == pytest.approx(two.log_p)

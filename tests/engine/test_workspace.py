@@ -9,14 +9,22 @@ import pytest
 from engine import workspace
 from engine.errors import UserError
 from engine.types import Arrival, History, Lesson, ShardKey
-from engine.workspace import Encoder, Manifest, Served, ServedShard, Workspace
+from engine.workspace import Direction, Encoder, Lookup, Manifest, Served, ServedShard, Workspace
 
 MANIFEST = Manifest(
     width=16,
     aligned=True,
     backbones={"image": Encoder("fake", "fake-1", 8), "text": Encoder("features", "features", 16)},
     history=History((Lesson(1, "sky", 1),), (Arrival("life", 1, 1),)),
-    served=Served("matched", 1, (ServedShard(ShardKey("sky", "image", 1), "sky/image/v0001-0a"),)),
+    served=Served(
+        "matched",
+        1,
+        (ServedShard(ShardKey("sky", "image", 1, 1), "sky/image/v0001-0a"),),
+        (Direction("text", "image", "auto", (Lookup(0, 1, 0.06),)),),
+        {"text-image": "auto"},
+        {"text": "text-0a1b2c3d"},
+    ),
+    previous=Served("reindex"),
 )
 
 
@@ -67,7 +75,25 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": workspace.FORMAT + 1}))
     with pytest.raises(UserError) as raised:
         workspace.open_at(path.parent)
-    assert str(raised.value) == f"{path} has format 2; this mneme reads up to 1: upgrade mneme"
+    assert str(raised.value) == f"{path} has format 3; this mneme reads up to 2: upgrade mneme"
+
+
+def test_of_an_older_format_the_policy_is_kept_and_the_shards_are_to_be_built_again(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    content = json.loads(path.read_text())
+    old = {"key": {"task": "sky", "modality": "image", "head": 1}, "path": "sky/image/v0001-0a"}
+    content["served"] = {"policy": "matched", "lessons": 1, "shards": [old]}
+    del content["previous"]
+    path.write_text(json.dumps({**content, "format": 1}))
+    found = workspace.open_at(path.parent).manifest
+    assert (found.served, found.previous, found.history) == (Served("matched"), None, MANIFEST.history)
+
+
+def test_a_manifest_that_lacks_something_is_a_user_error(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    path.write_text('{"format": 2}')
+    with pytest.raises(UserError, match="is damaged: 'width'"):
+        workspace.open_at(path.parent)
 
 
 def test_a_cut_manifest_is_a_user_error(tmp_path: Path) -> None:

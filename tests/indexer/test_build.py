@@ -37,7 +37,7 @@ def vectors(root: Path, task: str, modality: str) -> NDArray[np.float32]:
     """Return what a served shard holds."""
     head, path = served(root)[task, modality]
     backbone = worlds.opened(root).manifest.backbones[modality].id
-    found = shard.read(root / ".mneme/shards" / path, ShardKey(task, modality, head), backbone)
+    found = shard.read(root / ".mneme/shards" / path, ShardKey(task, modality, head, head), backbone)
     return found.vectors.copy()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import worlds
+from engine import questions
 from engine.backbones import builtin
 from engine.errors import UserError
 from engine.opening import Wish
@@ -36,7 +37,7 @@ def ask(
     root: Path, text: str = "a dog and a star", *, to: str | None = None, k: int = 200, task: str = "all"
 ) -> list[Hit]:
     with opened(root) as answers:
-        return answers.ask([text_input(text)], to, k, task=task)
+        return answers.ask([text_input(text)], to, k, task=task, merge="raw").hits
 
 
 def refusal(root: Path, *, to: str | None = None, task: str = "all") -> str:
@@ -217,14 +218,14 @@ def test_an_empty_workspace_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_questions_of_a_dash_are_the_lines_that_hold_something() -> None:
-    asked = list(search.questions("-", {}, [], ["a dog\n", "\n", "  \n", "a star"]))
+    asked = list(questions.read("-", {}, [], ["a dog\n", "\n", "  \n", "a star"]))
     assert [one.data for [one] in asked] == [b"a dog", b"a star"]
 
 
 def test_a_file_that_exists_is_asked_with_and_not_its_name(tmp_path: Path) -> None:
     file = tmp_path / "dog.png"
     file.write_bytes(b"pixels")
-    [[one]] = search.questions(str(file), {}, [], [])
+    [[one]] = questions.read(str(file), {}, [], [])
     assert (one.modality, one.data) == ("image", b"pixels")
 
 
@@ -238,18 +239,18 @@ def test_a_file_that_exists_is_asked_with_and_not_its_name(tmp_path: Path) -> No
 )
 def test_a_question_that_means_nothing_is_one_line(what: str | None, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        list(search.questions(what, {}, [], []))
+        list(questions.read(what, {}, [], []))
     assert str(caught.value) == message
 
 
 def test_a_file_that_is_no_medium_is_no_question(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("words")
     with pytest.raises(UserError, match=r"notes.txt is a file, but no medium that can be read"):
-        list(search.questions(str(tmp_path / "notes.txt"), {}, [], []))
+        list(questions.read(str(tmp_path / "notes.txt"), {}, [], []))
 
 
 def test_a_text_longer_than_a_file_name_may_be_is_a_text() -> None:
-    [[one]] = search.questions("dog " * 2000, {}, [], [])
+    [[one]] = questions.read("dog " * 2000, {}, [], [])
     assert one.modality == "text"
 
 
@@ -258,7 +259,7 @@ def test_a_text_part_is_what_the_backbone_makes_of_it(trained: Path) -> None:
     text = worlds.rows("sky")[1].text
     features = reader.encode("text", [reader.prepare("text", text.encode())])[0]
     with opened(trained) as answers:
-        direct = answers.index.search([Part("text", np.asarray(features))], "image", 9)
+        direct = answers.index.search([Part("text", np.asarray(features))], "image", 9, merge="raw")
     assert direct == ask(trained, text, k=9)
 
 

@@ -14,7 +14,7 @@ from engine.types import ShardKey
 from indexer import shard
 from indexer.shard import Shard
 
-KEY = ShardKey("sky", "image", 2)
+KEY = ShardKey("sky", "image", 2, 2)
 E = 16
 GPU = pytest.mark.skipif(shard.gpus() == 0, reason="this FAISS sees no GPU")
 

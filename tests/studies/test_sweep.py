@@ -18,7 +18,8 @@ from engine.errors import UserError
 from engine.ingest import Report
 from engine.opening import Wish
 from engine.types import Settings
-from indexer.evaluate import Setting, open_evaluation
+from indexer.evaluate import open_evaluation
+from indexer.exam import Setting
 from studies import spec, sweep
 from studies.spec import Spec, Step
 from studies.sweep import Watch
@@ -299,14 +300,14 @@ def test_a_run_that_cannot_be_made_makes_the_command_fail_at_the_end(
 ) -> None:
     out = copied(done, tmp_path)
     (out / "results/joint_infonce_mlp_seed1.json").unlink()
-    (out / "stored/workspace.json").write_text('{"format": 2}')
+    (out / "stored/workspace.json").write_text('{"format": 99}')
     status = mneme(monkeypatch, "sweep", source / "study.toml", "--out", out, "--resume", "-q")
     said = capsys.readouterr()
     assert status == 1
     assert said.out.startswith("| method |")
     assert said.err == (
-        f"joint, infonce, mlp, seed 1: {out}/runs/joint_infonce_mlp_seed1/workspace.json has format 2; "
-        "this mneme reads up to 1: upgrade mneme\n"
+        f"joint, infonce, mlp, seed 1: {out}/runs/joint_infonce_mlp_seed1/workspace.json has format 99; "
+        "this mneme reads up to 2: upgrade mneme\n"
         "error: 1 of 4 runs failed; --resume tries them again\n"
     )
 

@@ -1,0 +1,81 @@
+"""What an evaluation asks: the queries of each task, the galleries, and what is right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import metrics
+from engine.merge import Ids
+from engine.types import Gallery, MergeName, Modality, Pair, PolicyName, Relevance, Split
+from indexer.facts import distinct
+from indexer.relevance import Judge, judge
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is asked of an evaluation.
+
+    Attributes:
+        ks: the K of recall@K.
+        split: whose pairs give the queries.
+        gallery: whose pairs give the items to be found.
+        budget: what `partial` embeds again after each lesson, a share of all items.
+        details: what takes longer than the matrices: zero-shot and future cells, forgetting on the final gallery.
+    """
+
+    policies: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
+    merges: Sequence[MergeName] = ("raw",)
+    ks: Sequence[int] = (1, 5, 10)
+    split: Split = "test"
+    gallery: Gallery = "test"
+    relevance: Relevance = "pair"
+    budget: float = 0.1
+    details: bool = True
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What a direction is tested on.
+
+    Attributes:
+        queries, targets: of each task: who asks, and the gallery.
+        seen: how many of a task's queries stand in train pairs too.
+    """
+
+    pairs: Sequence[Pair]
+    queries: dict[str, Ids]
+    targets: dict[str, Ids]
+    seen: dict[str, int]
+    judge: Judge
+
+    def chance(self, task: str, searched: Sequence[str], k: int) -> float | None:
+        """Return what a random order of the gallery of some tasks would give a task's queries."""
+        queries = self.queries[task]
+        gallery = np.unique(np.concatenate([self.targets[name] for name in searched]))
+        if not len(queries):
+            return None
+        return metrics.chance(self.judge.count(queries, gallery), len(gallery), k)
+
+    def relevant(self, task: str, searched: Sequence[str]) -> NDArray[np.int64]:
+        """Return how many items of the galleries of some tasks are right for each query of a task (Q,)."""
+        gallery = np.unique(np.concatenate([self.targets[name] for name in searched]))
+        return self.judge.count(self.queries[task], gallery)
+
+
+def exam(
+    pairs: Sequence[Pair], tasks: Sequence[str], way: tuple[Modality, Modality], setting: Setting
+) -> Exam:
+    """Return what a direction is tested on: the queries that have a right item in their task's gallery."""
+    query, target = way
+    judged = judge(pairs, setting.relevance, way)
+    queries, targets, seen = {}, {}, {}
+    learned = distinct([pair for pair in pairs if pair.split == "train"], query)
+    for task in tasks:
+        held = [pair for pair in pairs if pair.task == task]
+        targets[task] = distinct([pair for pair in held if setting.gallery in (pair.split, "all")], target)
+        asked = distinct([pair for pair in held if pair.split == setting.split], query)
+        queries[task] = asked[judged.count(asked, targets[task]) > 0]
+        seen[task] = int(np.isin(queries[task], learned).sum())
+    return Exam(pairs, queries, targets, seen, judged)

@@ -1,0 +1,166 @@
+"""What a reindex would cost and bring, said beforehand."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine import metrics
+from engine.embed import BLOCK
+from engine.store import Store
+from engine.types import History, Modality, PolicyName, Split
+from engine.workspace import Workspace, open_at
+from indexer import build, shard
+from indexer.build import Wanted, Work
+from indexer.direction import Direction
+from indexer.exam import Setting, exam
+from indexer.facts import distinct
+from indexer.policy import Choice, Placement, Plan, choice, settled
+from indexer.reindex import check
+from indexer.routing import learned
+from indexer.ways import Planner, named
+
+K = 10
+SAMPLES = 64
+"""Queries that two rankings are compared by where no pairs say which is right."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """R@10 of one task's validation queries, as they are served and as they would be; None: no pairs to tell."""
+
+    query: Modality
+    target: Modality
+    task: str
+    task_known: bool
+    queries: int
+    now: float
+    then: float
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How alike the top ten of a task's sample queries would stay, 0 to 1: shared items, rank-biased overlap."""
+
+    query: Modality
+    target: Modality
+    task: str
+    queries: int
+    overlap: float
+    rbo: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a reindex would cost and bring.
+
+    Attributes:
+        items: how many embeddings would be made; bytes: on disk; seconds: at the rate of a sample.
+        choices: what `auto` would take, and why.
+    """
+
+    policy: PolicyName
+    policies: dict[str, PolicyName]
+    items: int
+    bytes: int
+    seconds: float
+    recall: list[Expected]
+    overlap: list[Moved]
+    choices: list[Choice]
+
+
+def dry_run(root: Path, wanted: Wanted, *, device: str = "cpu") -> Forecast:
+    """Say what `reindex` would cost and bring; nothing is written."""
+    workspace = open_at(root)
+    check(workspace, wanted)
+    with Store(workspace.store) as store:
+        history, planner = build.planner_of(workspace, store, wanted, device)
+        ways = build.ways_of(workspace, planner, history, wanted)
+        work = Work(workspace, planner, dry=True)
+        for (_, target), how in ways.items():
+            work.lookups(target, how)
+        across = {way: how for way, how in ways.items() if way[0] != way[1]}
+        changes = [Change(workspace, planner, history, way, how.plan) for way, how in across.items()]
+        policy, policies = build.policies_of(workspace.manifest.served, wanted)
+        autos = [way for way in across if policies.get(named(*way), policy) == "auto"]
+        return Forecast(
+            policy=policy,
+            policies=policies,
+            items=sum(len(ids) for _, ids in work.missing),
+            bytes=sum(shard.size(len(ids), workspace.manifest.width) for _, ids in work.missing),
+            seconds=_seconds(work),
+            recall=[one for change in changes for one in change.recall()],
+            overlap=[one for change in changes for one in change.overlap()],
+            choices=[choice(history, planner.facts(*way), task) for way in autos for task in ways[way].plan],
+        )
+
+
+def _seconds(work: Work) -> float:
+    """Return how long the missing shards would take, at the rate of a sample of each kind."""
+    total = 0.0
+    for key, ids in work.missing:
+        sample = ids[:BLOCK]
+        began = time.perf_counter()
+        work.planner.reader.embed(key.modality, sample, key.head, key.space)
+        total += (time.perf_counter() - began) * len(ids) / len(sample)
+    return total
+
+
+@dataclass
+class Change:
+    """One direction as it is served and as it would be."""
+
+    workspace: Workspace
+    planner: Planner
+    history: History
+    way: tuple[Modality, Modality]
+    then: Plan
+
+    def recall(self) -> Iterator[Expected]:
+        """Yield R@10 of every task that has validation pairs, task known and unknown."""
+        direction, now = self._direction("val"), self._now()
+        for task in self.then:
+            for merge in (None, "routed"):
+                before = direction.right(now, 0, task, merge)
+                after = direction.right(self.then, 0, task, merge)
+                if before is not None and after is not None:
+                    found = metrics.recall(before, K), metrics.recall(after, K)
+                    yield Expected(*self.way, task, merge is None, len(after), *found)
+
+    def overlap(self) -> Iterator[Moved]:
+        """Yield how alike the rankings of sample queries would stay, for every task without validation pairs."""
+        direction, now = self._direction("val"), self._now()
+        told = {task for task in self.then if len(direction.exam.queries[task])}
+        pairs = [pair for pair in self.planner.pairs if pair.task in self.then and pair.task not in told]
+        for task in dict.fromkeys(pair.task for pair in pairs):
+            asked = distinct([pair for pair in pairs if pair.task == task], self.way[0])[:SAMPLES]
+            if len(asked) and task in now:
+                held = replace(direction.exam, queries={**direction.exam.queries, task: asked})
+                found = replace(direction, exam=held)
+                before, after = (found.ranking(plan, 0, task, None).ids for plan in (now, self.then))
+                yield Moved(*self.way, task, len(asked), *metrics.overlap(before, after))
+
+    def _direction(self, split: Split) -> Direction:
+        """Return the direction over all that is stored, its queries from one split."""
+        query, target = self.way
+        setting = Setting(ks=(K,), split=split, gallery="all")
+        reader, pairs, tasks = self.planner.reader, self.planner.pairs, list(settled(self.history))
+        asked = exam(pairs, tasks, self.way, setting)
+        return Direction(
+            reader, self.history, query, target, asked, list(learned(reader, pairs, query, [tasks])), K
+        )
+
+    def _now(self) -> Plan:
+        """Return the plan that is served."""
+        served = self.workspace.manifest.served
+        found: dict[str, list[Placement]] = {}
+        for way in served.directions:
+            if (way.query, way.target) == self.way:
+                for lookup in way.lookups:
+                    one = served.shards[lookup.shard]
+                    ids = shard.read_ids(self.workspace.shards / one.path) if one.key.part else None
+                    items = None if ids is None else tuple(id.decode() for id in ids)
+                    found.setdefault(one.key.task, []).append(
+                        Placement(one.key.head, one.key.space, lookup.queries, items)
+                    )
+        return {task: tuple(there) for task, there in found.items()}

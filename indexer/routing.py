@@ -1,0 +1,152 @@
+"""Routers learned from what is stored: from the training items of every task, one task after the other."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from engine import disk
+from engine.embed import BLOCK
+from engine.errors import UserError, Vanished
+from engine.merge import Ids
+from engine.types import Modality, Pair, Split
+from engine.workspace import Workspace
+from indexer import shard
+from indexer.facts import distinct
+from indexer.router import Router, Sums, fit
+from indexer.vectors import Reader
+
+FORMAT = 1
+MOST = 512
+"""Most validation items of a task that choose the shrinkage."""
+
+
+def learned(
+    reader: Reader, pairs: Sequence[Pair], modality: Modality, known: Sequence[Sequence[str]]
+) -> Iterator[Router]:
+    """Yield the router of a modality each time that more tasks are known, which are named in full."""
+    sums = Sums(reader.width(modality))
+    added = set[str]()
+    for tasks in known:
+        for task in tasks:
+            if task not in added:
+                add(sums, reader, task, modality, items_of(pairs, task, "train", modality))
+                added.add(task)
+        held = {task: items_of(pairs, task, "val", modality)[:MOST] for task in tasks}
+        yield fit(sums, {t: reader.features(modality, decoded(ids)) for t, ids in held.items() if len(ids)})
+
+
+def bring(
+    workspace: Workspace, reader: Reader, pairs: Sequence[Pair], tasks: Sequence[str]
+) -> dict[Modality, str]:
+    """Bring the router of every modality up to date; return their folders, relative to the routers' own.
+
+    A modality without training items has none.
+    """
+    there = {modality for pair in pairs if pair.split == "train" for modality in pair.items}
+    return {
+        modality: _bring(workspace, reader, pairs, tasks, modality)
+        for modality in sorted(there & set(workspace.manifest.backbones))
+    }
+
+
+def _bring(
+    workspace: Workspace, reader: Reader, pairs: Sequence[Pair], tasks: Sequence[str], modality: Modality
+) -> str:
+    """Learn what is new since the last router; where items are gone, learn it anew."""
+    wanted = {task: items_of(pairs, task, "train", modality) for task in tasks}
+    shown = {task: items_of(pairs, task, "val", modality)[:MOST] for task in tasks}
+    told = [f"{task}\0{b''.join(ids).decode()}" for held in (wanted, shown) for task, ids in held.items()]
+    backbone = workspace.manifest.backbones[modality].id
+    name = f"{quote(modality, safe='')}-{disk.checksum(chr(0).join([backbone, *told]).encode())[:8]}"
+    if not (workspace.routers / name).is_dir():
+        before = workspace.manifest.served.routers.get(modality)
+        sums, known = read_sums(workspace.routers / before) if before else (Sums(reader.width(modality)), {})
+        if any(set(ids) - set(wanted.get(task, ())) for task, ids in known.items()):
+            sums, known = Sums(reader.width(modality)), {}
+        for task, ids in wanted.items():
+            add(sums, reader, task, modality, np.setdiff1d(ids, known.get(task, np.zeros(0, "S32"))))
+        router = fit(
+            sums, {t: reader.features(modality, decoded(ids)) for t, ids in shown.items() if len(ids)}
+        )
+        write(workspace.routers / name, router, sums, wanted)
+    return name
+
+
+def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) -> None:
+    """Write a router, the sums it was made of, and the items these are over."""
+    tasks = list(items)
+    zero = np.zeros(sums.width)
+    tensors: dict[str, NDArray[Any]] = {
+        "weights": router.weights,
+        "bias": router.bias,
+        "squares": sums.squares,
+        "totals": np.stack([sums.totals.get(task, zero) for task in tasks]),
+        "items": np.concatenate(list(items.values())).view(np.uint8).reshape(-1, 32),
+        "counts": np.array([len(ids) for ids in items.values()]),
+    }
+    data = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    facts = {
+        "format": FORMAT,
+        "tasks": tasks,
+        "known": list(router.tasks),
+        "checksums": {"router.safetensors": disk.checksum(data)},
+    }
+    with disk.new_folder(folder) as draft:
+        (draft / "router.safetensors").write_bytes(data)
+        (draft / "router.json").write_bytes(disk.to_json(facts))
+
+
+def read(folder: Path) -> Router:
+    """Read a router."""
+    facts, tensors = _read(folder)
+    return Router(facts["known"], tensors["weights"], tensors["bias"])
+
+
+def read_sums(folder: Path) -> tuple[Sums, dict[str, Ids]]:
+    """Read the sums that a router was made of, and the items of each task that they are over."""
+    facts, tensors = _read(folder)
+    items: Ids = np.ascontiguousarray(tensors["items"]).view("S32").reshape(-1)
+    counts: list[int] = tensors["counts"].tolist()
+    parts = np.split(items, np.cumsum(counts)[:-1])
+    sums = Sums(tensors["squares"].shape[0])
+    sums.squares = tensors["squares"].copy()
+    for task, count, total in zip(facts["tasks"], counts, tensors["totals"], strict=True):
+        sums.counts[task], sums.totals[task] = count, total.copy()
+    return sums, dict(zip(facts["tasks"], parts, strict=True))
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        facts = json.loads((folder / "router.json").read_bytes())
+        data = (folder / "router.safetensors").read_bytes()
+    except FileNotFoundError:
+        raise Vanished(f"{folder} is gone: run `mneme index` on the source again") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {folder}: {error}; {shard.MEND}") from None
+    if facts["format"] > FORMAT:
+        raise UserError(f"{folder} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
+    if disk.checksum(data) != facts["checksums"]["router.safetensors"]:
+        raise UserError(f"{folder} is damaged: its checksum does not hold; {shard.MEND}")
+    return facts, safetensors.numpy.load(data)
+
+
+def add(sums: Sums, reader: Reader, task: str, modality: Modality, ids: Ids) -> None:
+    """Take the features of items of a task into sums, a block at a time."""
+    for start in range(0, len(ids), BLOCK):
+        sums.add(task, reader.features(modality, decoded(ids[start : start + BLOCK])))
+
+
+def items_of(pairs: Sequence[Pair], task: str, split: Split, modality: Modality) -> Ids:
+    """Return the distinct items of one modality in a task's pairs of a split, sorted."""
+    return distinct([pair for pair in pairs if (pair.task, pair.split) == (task, split)], modality)
+
+
+def decoded(ids: Ids) -> list[str]:
+    """Return ids as text."""
+    return [id.decode() for id in ids]

@@ -1,0 +1,119 @@
+"""What is asked: as it is served, as another policy would have it, or as it stood after an earlier lesson."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from engine.embed import Embedder
+from engine.errors import UserError
+from engine.store import Store
+from engine.types import History, ItemId, Modality, PolicyName, ShardKey
+from engine.workspace import Workspace
+from indexer import routing, shard
+from indexer.build import placed
+from indexer.policy import POLICIES, settled, up_to
+from indexer.router import Router
+from indexer.routing import learned
+from indexer.vectors import reader
+from indexer.ways import Planner, named
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How one shard is asked in one direction: its key, the items of one that is not on disk, queries, tau."""
+
+    key: ShardKey
+    queries: int
+    tau: float
+    path: str = ""
+    items: tuple[ItemId, ...] = ()
+
+
+@dataclass
+class View:
+    """How every direction is asked, and by which router.
+
+    Attributes:
+        policy: as this policy would have it; None: as it is served.
+        at: as it stood after so many lessons; None: as it is served.
+    """
+
+    workspace: Workspace
+    store: Store
+    embedder: Embedder
+    policy: PolicyName | None = None
+    at: int | None = None
+    _asks: dict[tuple[Modality, Modality], list[Ask]] = field(default_factory=dict)
+    _routers: dict[Modality, Router] = field(default_factory=dict)
+    _planner: Planner | None = None
+
+    def __post_init__(self) -> None:
+        if self.policy is not None and self.policy not in POLICIES:
+            raise UserError(f"no policy {self.policy!r}; policies are: {', '.join(POLICIES)}")
+        served = self.workspace.manifest.served.lessons
+        if self.at is not None and not 1 <= self.at <= served:
+            known = f"1 to {served}" if served else "none"
+            raise UserError(f"no lesson {self.at} in what is served; lessons are: {known}")
+
+    def asks(self, query: Modality, target: Modality) -> list[Ask]:
+        """Return how a direction is asked, task by task."""
+        way = (query, target)
+        if way not in self._asks:
+            kept = self.policy is None and self.at is None
+            self._asks[way] = self._served(*way) if kept else self._planned(*way)
+        return self._asks[way]
+
+    def _served(self, query: Modality, target: Modality) -> list[Ask]:
+        served = self.workspace.manifest.served
+        return [
+            Ask(served.shards[one.shard].key, one.queries, one.tau, served.shards[one.shard].path)
+            for way in served.directions
+            if (way.query, way.target) == (query, target)
+            for one in way.lookups
+        ]
+
+    def _planned(self, query: Modality, target: Modality) -> list[Ask]:
+        """Return how a direction would be asked under another policy, or was after an earlier lesson."""
+        served = self.workspace.manifest.served
+        policy = self.policy or served.policies.get(named(query, target), served.policy)
+        paths = {one.key: one.path for one in served.shards}
+        way = self.plans().way(query, target, self.history, policy)
+        asks = []
+        for task, placements in way.plan.items():
+            for one in placements:
+                key = one.key(task, target)
+                items = tuple(one.items or self.plans().members[task, target])
+                asks.append(Ask(key, one.queries, way.tau[task], paths.get(key, ""), items))
+        return asks
+
+    def plans(self) -> Planner:
+        """Return what plans for the items that are served and whose features are stored."""
+        if self._planner is None:
+            pairs = self.store.pairs()
+            members: dict[tuple[str, Modality], set[ItemId]] = defaultdict(set)
+            for one in self.workspace.manifest.served.shards:
+                backbone = self.workspace.manifest.backbones[one.key.modality].id
+                ids = [id.decode() for id in shard.read_ids(self.workspace.shards / one.path)]
+                members[one.key.task, one.key.modality] |= {
+                    id for id in ids if self.store.has_features(id, backbone)
+                }
+            held = {group: sorted(ids) for group, ids in members.items() if ids}
+            self._planner = Planner(
+                reader(self.embedder, self.store, pairs), pairs, held, placed(self.workspace)
+            )
+        return self._planner
+
+    @property
+    def history(self) -> History:
+        manifest = self.workspace.manifest
+        return up_to(manifest.history, manifest.served.lessons if self.at is None else self.at)
+
+    def router(self, modality: Modality) -> Router:
+        if modality not in self._routers:
+            path = self.workspace.manifest.served.routers.get(modality)
+            if self.at is not None or path is None:
+                plans = self.plans()
+                known = [list(settled(self.history))]
+                (self._routers[modality],) = learned(plans.reader, plans.pairs, modality, known)
+            else:
+                self._routers[modality] = routing.read(self.workspace.routers / path)
+        return self._routers[modality]
