@@ -21,7 +21,9 @@ from benchmarks.report import machine, markdown
 from engine.opening import Wish
 from engine.types import MethodName, PolicyName, Settings
 from indexer import index as indexing
-from indexer.evaluate import Result, Setting, open_evaluation
+from indexer.evaluate import open_evaluation
+from indexer.exam import Setting
+from indexer.results import Result
 from training import lesson as lessons
 
 PLAN: tuple[tuple[MethodName, tuple[PolicyName, ...]], ...] = (
@@ -47,7 +49,7 @@ def main() -> None:
     name = given.data.name + ("" if given.keep == "best" else "-last")
     out = given.out or Path(f"benchmarks/results/forgetting-{name}.json")
     order = json.loads((given.data / "tasks.json").read_text())["order"]
-    setting = Setting(ks=(given.k,), relevance=given.relevance)
+    setting = Setting(ks=(given.k,), relevance=given.relevance, details=False)
     began = time.perf_counter()
     found: dict[Cell, list[Result]] = {}
     with tempfile.TemporaryDirectory() as scratch:

@@ -105,7 +105,7 @@ def _measure(spec: str, source: Path, workspace: Path) -> dict[str, object]:
     began = time.perf_counter()
     with Store(opened.store, readonly=False) as store:
         ingest(Loader(store, encoders.backbone), source)
-        build.serve(opened, store, policy=None, device="cpu")
+        build.serve(opened, store, build.Wanted(), device="cpu")
     whole = time.perf_counter() - began
     return {
         "backbone": spec.partition(":")[0],

@@ -54,7 +54,7 @@ def _search() -> float:
 
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((300, 512), dtype=np.float32)
-    held = shard.build(ShardKey("task", "image", 0), [f"{n:032x}" for n in range(300)], vectors)
+    held = shard.build(ShardKey("task", "image", 0, 0), [f"{n:032x}" for n in range(300)], vectors)
     queries = rng.standard_normal((100, 512), dtype=np.float32)
     return _milliseconds(lambda: held.index.search(queries, 18))
 

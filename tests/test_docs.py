@@ -10,7 +10,7 @@ import cli
 from studies import pictures, spec
 
 ROOT = Path(__file__).parents[1]
-SHOWING = ["README.md", "docs/guide.md", "docs/methods.md"]
+SHOWING = ["README.md", "docs/guide.md", "docs/methods.md", "docs/policies.md"]
 
 
 def commands(document: str) -> list[list[str]]:
