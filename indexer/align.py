@@ -1,8 +1,12 @@
 """Maps from an old head's space to a new one's, so that old vectors move without the features they came from."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import linalg
 
 from engine.head import Head
 from engine.types import Modality
@@ -22,30 +26,31 @@ def fit(old: NDArray[np.float32], new: NDArray[np.float32]) -> Map:
     """
     x, y = old.astype(np.float64), new.astype(np.float64)
     held = np.arange(len(x)) % 4 == 3
+    gram, cross = x.T @ x, x.T @ y
     if not held.any():
-        return orthogonal(x, y)
-    fits = [orthogonal, *(lambda a, b, r=r: ridge(a, b, r) for r in RIDGES)]
-    best = max(fits, key=lambda fitted: float((moved(x[held], fitted(x[~held], y[~held])) * y[held]).sum()))
-    found: Map = best(x, y)
-    return found
+        return orthogonal(cross)
+    fits: list[Callable[[Map, Map], Map]] = [lambda gram, cross: orthogonal(cross)]
+    fits += [partial(ridge, share=share) for share in RIDGES]
+    part = gram - x[held].T @ x[held], cross - x[held].T @ y[held]
+    best = max(fits, key=lambda fitted: float((moved(x[held], fitted(*part)) * y[held]).sum()))
+    return best(gram, cross)
 
 
-def orthogonal(x: Map, y: Map) -> Map:
-    """Return the rotation that brings x (N, E) nearest to y (N, E)."""
-    u, _, v = np.linalg.svd(x.T @ y)
+def orthogonal(cross: Map) -> Map:
+    """Return the rotation that brings x (N, E) nearest to y (N, E), from x^T y."""
+    u, _, v = np.linalg.svd(cross)
     found: Map = u @ v
     return found
 
 
-def ridge(x: Map, y: Map, share: float) -> Map:
-    """Return the linear map that brings x (N, E) nearest to y (N, E), held small.
+def ridge(gram: Map, cross: Map, share: float) -> Map:
+    """Return the linear map that brings x (N, E) nearest to y (N, E), held small, from x^T x and x^T y.
 
     Args:
         share: of the mean eigenvalue of x^T x, what is added to its diagonal.
     """
-    gram = x.T @ x
-    square = gram + share * max(gram.trace() / len(gram), 1e-12) * np.eye(len(gram))
-    found: Map = np.linalg.solve(square, x.T @ y)
+    stiff = gram + share * max(gram.trace() / len(gram), 1e-12) * np.eye(len(gram))
+    found: Map = linalg.solve(stiff, cross, assume_a="pos")
     return found
 
 

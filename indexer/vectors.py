@@ -11,7 +11,7 @@ from engine.store import Store
 from engine.types import ItemId, Modality, Pair
 from indexer import align
 
-SAMPLE = 8192
+SAMPLE = 4096
 """Most rows that a map between spaces is fitted on."""
 
 Vectors = NDArray[np.float32]

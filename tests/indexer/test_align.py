@@ -37,7 +37,7 @@ def test_a_rotation_is_found_again() -> None:
 def test_a_stretch_is_found_where_a_rotation_would_not_do() -> None:
     x, stretch = unit(cloud(3, 400)), np.diag([3.0, 2.0, 1.0, 0.5, 0.3, 0.2])
     y = unit(x @ stretch)
-    rotated = align.moved(x, align.orthogonal(x.astype(np.float64), y.astype(np.float64)))
+    rotated = align.moved(x, align.orthogonal(x.T.astype(np.float64) @ y.astype(np.float64)))
     fitted = align.moved(x, align.fit(x, y))
     assert (fitted * y).sum(axis=1).mean() > (rotated * y).sum(axis=1).mean()
 
