@@ -166,10 +166,9 @@ def open_at(root: Path) -> Workspace:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
-    if content.get("format", FORMAT + 1) > FORMAT:
-        raise UserError(
-            f"{path} has format {content.get('format')}; this mneme reads up to {FORMAT}: upgrade mneme"
-        )
+    found = content.get("format")
+    if found not in range(1, FORMAT + 1):
+        raise UserError(f"{path} has format {found}; this mneme reads up to {FORMAT}: upgrade mneme")
     try:
         return Workspace(root, _from_json(content))
     except (KeyError, TypeError) as error:
@@ -239,13 +238,13 @@ def _served(content: Mapping[str, Any], format: int) -> Served:
     if format == 1:
         return Served(content["policy"])
     return Served(
-        policy=content["policy"],
-        lessons=content["lessons"],
-        shards=tuple(ServedShard(ShardKey(**s["key"]), s["path"]) for s in content["shards"]),
-        directions=tuple(
+        content["policy"],
+        content["lessons"],
+        tuple(ServedShard(ShardKey(**s["key"]), s["path"]) for s in content["shards"]),
+        tuple(
             Direction(d["query"], d["target"], d["policy"], tuple(Lookup(**one) for one in d["lookups"]))
             for d in content["directions"]
         ),
-        policies=content["policies"],
-        routers=content["routers"],
+        content["policies"],
+        content["routers"],
     )

@@ -160,7 +160,7 @@ def test_a_real_interrupt_of_a_real_process_records_a_lesson(tmp_path: Path) -> 
     deadline = time.monotonic() + 60
     while not (tmp_path / ".mneme/store/data.mdb").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    time.sleep(2)
+    time.sleep(4)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert len(worlds.opened(tmp_path).manifest.history.lessons) == 1
