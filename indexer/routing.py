@@ -1,6 +1,5 @@
 """Routers learned from what is stored: from the training items of every task, one task after the other."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine import disk
 from engine.embed import BLOCK
-from engine.errors import UserError, Vanished
+from engine.errors import UserError
 from engine.merge import Ids
 from engine.types import Modality, Pair, Split
 from engine.workspace import Workspace
@@ -122,15 +121,11 @@ def read_sums(folder: Path) -> tuple[Sums, dict[str, Ids]]:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    facts = shard.read_facts(folder, "router.json")
     try:
-        facts = json.loads((folder / "router.json").read_bytes())
         data = (folder / "router.safetensors").read_bytes()
-    except FileNotFoundError:
-        raise Vanished(f"{folder} is gone: run `mneme index` on the source again") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {folder}: {error}; {shard.MEND}") from None
-    if facts["format"] > FORMAT:
-        raise UserError(f"{folder} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
+    except OSError as error:
+        raise UserError(f"{folder} is damaged: {error.filename} cannot be read; {shard.MEND}") from None
     if disk.checksum(data) != facts["checksums"]["router.safetensors"]:
         raise UserError(f"{folder} is damaged: its checksum does not hold; {shard.MEND}")
     return facts, safetensors.numpy.load(data)

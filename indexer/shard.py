@@ -228,14 +228,14 @@ def _checked_stats(folder: Path, facts: Mapping[str, Any]) -> bytes:
     return stats
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Read what stands beside a shard's vectors."""
+def read_facts(folder: Path, name: str = "shard.json") -> dict[str, Any]:
+    """Read what stands beside the numbers of a shard, or of a router."""
     try:
-        facts: dict[str, Any] = json.loads((folder / "shard.json").read_bytes())
+        facts: dict[str, Any] = json.loads((folder / name).read_bytes())
     except FileNotFoundError:
         raise Vanished(f"{folder} is gone: run `mneme index` on the source again") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {folder / 'shard.json'}: {error}; {MEND}") from None
+        raise UserError(f"cannot read {folder / name}: {error}; {MEND}") from None
     if facts["format"] > FORMAT:
         raise UserError(f"{folder} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
     return facts

@@ -110,3 +110,12 @@ def teach(link: Strategy, head: Head, batches: Sequence[Batch], inner: GradientF
 
 def from_disk(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return safetensors.torch.load(safetensors.torch.save(state))
+
+
+def moved(head: Head, by: float = 0.3) -> Head:
+    """Move every parameter of a head, in place."""
+    draw = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for p in head.parameters():
+            p.add_(by * torch.randn(p.shape, generator=draw))
+    return head

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.head import Head
 from engine.types import HeadForm
-from stored import Asked, Shelf, from_disk, make_head, teach
+from stored import Asked, Shelf, from_disk, make_head, moved, teach
 from training.dark import Dark, Der, DerPp, partners
 from training.gradient import Batch, Gradient, loss_gradient
 from training.losses import LOSSES
@@ -22,15 +22,6 @@ DARKS = pytest.mark.parametrize("kind", [Der, DerPp])
 FORMS = pytest.mark.parametrize(
     ("form", "shared_top"), [("linear", False), ("linear", True), ("mlp", False), ("mlp", True)]
 )
-
-
-def moved(head: Head, by: float = 0.3) -> Head:
-    """Move every parameter of a head, in place."""
-    draw = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for p in head.parameters():
-            p.add_(by * torch.randn(p.shape, generator=draw))
-    return head
 
 
 def test_a_first_step_passes_through() -> None:

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.head import Head
 from engine.types import HeadForm
-from stored import Asked, Shelf, from_disk, make_head, teach
+from stored import Asked, Shelf, from_disk, make_head, moved, teach
 from training.distil import Cila, Distil, adapted
 from training.gradient import Gradient, loss_gradient
 from training.losses import LOSSES
@@ -21,15 +21,6 @@ RELATIONS = pytest.mark.parametrize("kind", [Distil, Cila])
 FORMS = pytest.mark.parametrize(
     ("form", "shared_top"), [("linear", False), ("linear", True), ("mlp", False), ("mlp", True)]
 )
-
-
-def moved(head: Head, by: float = 0.3) -> Head:
-    """Move every parameter of a head, in place."""
-    draw = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for p in head.parameters():
-            p.add_(by * torch.randn(p.shape, generator=draw))
-    return head
 
 
 # relations
