@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Scores = NDArray[np.float64]
 Ids = NDArray[np.bytes_]
+Numbers = NDArray[np.int64]
 NO_SCORE = -np.inf
 DECIMALS = 9
 """Scores that agree to so many decimals are ties, which are ordered by item id."""
@@ -23,11 +24,34 @@ class Candidates:
 
     Attributes:
         scores: cosine (Q, n), -1 to 1, -inf where there is no candidate.
-        ids: item ids (Q, n), 32 hex digits as bytes, empty where there is no candidate.
+        ids: item ids (Q, n), 32 hex digits as bytes, empty where there is no candidate; or numbers that stand
+            in the order of the ids, which are quicker to merge.
     """
 
     scores: Scores
-    ids: Ids
+    ids: Ids | Numbers
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the cosines of a shard's N items with each of Q queries are distributed.
+
+    Attributes:
+        rows: N.
+        mean, variance: of the cosines (Q,).
+    """
+
+    rows: int
+    mean: Scores
+    variance: Scores
+
+    def log_partition(self, tau: float) -> Scores:
+        """Return log Z(q) = log of the sum over the items of exp(cosine / tau), in closed form (Q,).
+
+        log N + mean / tau + variance / (2 tau^2): exact where the cosines are normally distributed.
+        """
+        found: Scores = np.log(self.rows) + self.mean / tau + self.variance / (2 * tau**2)
+        return found
 
 
 @dataclass(frozen=True)
@@ -49,13 +73,13 @@ class Ranking:
 
     Attributes:
         scores: cosines (Q, K), best first, -inf where there is nothing more.
-        ids: item ids (Q, K).
+        ids: item ids (Q, K), or numbers as the candidates had them.
         part: which part (Q, K) each came from.
         log_p: log p(item | q) (Q, K), by which the ranking is ordered; None where it is by cosine.
     """
 
     scores: Scores
-    ids: Ids
+    ids: Ids | Numbers
     part: NDArray[np.intp]
     log_p: Scores | None = None
 
@@ -82,16 +106,10 @@ def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = Non
     )
 
 
-def log_partition(
-    queries: NDArray[np.float32],
-    rows: int,
-    mean: NDArray[np.floating],
-    covariance: NDArray[np.floating],
-    tau: float,
-) -> Scores:
-    """Return log Z(q) = log of the sum over a shard's items of exp(cosine / tau), in closed form (Q,).
-
-    log N + q mu / tau + q C q / (2 tau^2): exact where cosines with q are normally distributed.
+def spread(
+    queries: NDArray[np.float32], rows: int, mean: NDArray[np.floating], covariance: NDArray[np.floating]
+) -> Spread:
+    """Return how the cosines of a shard's items with queries are distributed.
 
     Args:
         queries: unit rows (Q, E).
@@ -99,9 +117,8 @@ def log_partition(
         mean, covariance: of the shard's embeddings, (E,) and (E, E).
     """
     q = queries.astype(np.float64)
-    spread = np.einsum("qe,qe->q", q @ covariance.astype(np.float64), q).clip(0)
-    found: Scores = np.log(rows) + q @ mean.astype(np.float64) / tau + spread / (2 * tau**2)
-    return found
+    variance = np.einsum("qe,qe->q", q @ covariance.astype(np.float64), q).clip(0)
+    return Spread(rows, q @ mean.astype(np.float64), variance)
 
 
 def _log_p(part: Candidates, odds: Odds) -> Scores:

@@ -5,7 +5,7 @@ yet or has no queries.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ def ndcg(right: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> float
     return float((gained / best).mean())
 
 
-def overlap(first: NDArray[np.bytes_], second: NDArray[np.bytes_], p: float = 0.9) -> tuple[float, float]:
+def overlap(first: NDArray[Any], second: NDArray[Any], p: float = 0.9) -> tuple[float, float]:
     """Return how alike two rankings (Q, K) are, 0 to 1, averaged over queries.
 
     The share of items in common, and rank-biased overlap at depth K (Webber, Moffat and Zobel 2010), divided

@@ -1,7 +1,6 @@
 """Maps from an old head's space to a new one's, so that old vectors move without the features they came from."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -29,11 +28,10 @@ def fit(old: NDArray[np.float32], new: NDArray[np.float32]) -> Map:
     gram, cross = x.T @ x, x.T @ y
     if not held.any():
         return orthogonal(cross)
-    fits: list[Callable[[Map, Map], Map]] = [lambda gram, cross: orthogonal(cross)]
-    fits += [partial(ridge, share=share) for share in RIDGES]
-    part = gram - x[held].T @ x[held], cross - x[held].T @ y[held]
-    best = max(fits, key=lambda fitted: float((moved(x[held], fitted(*part)) * y[held]).sum()))
-    return best(gram, cross)
+    left = gram - x[held].T @ x[held], cross - x[held].T @ y[held]
+    tried = [orthogonal(left[1]), *ridges(*left, RIDGES)]
+    best = int(np.argmax([(moved(x[held], found) * y[held]).sum() for found in tried]))
+    return orthogonal(cross) if best == 0 else ridges(gram, cross, RIDGES[best - 1 : best])[0]
 
 
 def orthogonal(cross: Map) -> Map:
@@ -43,15 +41,16 @@ def orthogonal(cross: Map) -> Map:
     return found
 
 
-def ridge(gram: Map, cross: Map, share: float) -> Map:
-    """Return the linear map that brings x (N, E) nearest to y (N, E), held small, from x^T x and x^T y.
+def ridges(gram: Map, cross: Map, shares: Sequence[float]) -> list[Map]:
+    """Return linear maps that bring x (N, E) nearest to y (N, E), held small, from x^T x and x^T y.
 
     Args:
-        share: of the mean eigenvalue of x^T x, what is added to its diagonal.
+        shares: of the mean eigenvalue of x^T x, what is added to its diagonal; one map for each.
     """
-    stiff = gram + share * max(gram.trace() / len(gram), 1e-12) * np.eye(len(gram))
-    found: Map = linalg.solve(stiff, cross, assume_a="pos")
-    return found
+    values, vectors = linalg.eigh(gram)
+    inner = vectors.T @ cross
+    spread = max(values.mean(), 1e-12)
+    return [vectors @ (inner / (values + share * spread)[:, None]) for share in shares]
 
 
 def exact(old: Head, new: Head, modality: Modality) -> Map | None:

@@ -1,12 +1,12 @@
 """One direction of search over all lessons: what each policy would have answered, from features and heads alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.merge import Candidates, Ranking, Scores
+from engine.merge import Candidates, Ranking, Scores, Spread
 from engine.query import Asked, Guess, rank
 from engine.types import (
     Arrival,
@@ -20,29 +20,72 @@ from engine.types import (
 from indexer import shard
 from indexer.exam import Exam
 from indexer.facts import Measured
+from indexer.kept import Kept
 from indexer.policy import POLICIES, Placement, Plan, newest_head, settled, up_to
 from indexer.router import Router
 from indexer.shard import Shard
 from indexer.vectors import Reader
 
 Right = NDArray[np.bool_]
+_NO_QUERIES = np.zeros((0, 0), np.float32)
+"""What an answer that is known is asked with."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A shard whose answer to one block of queries is known."""
+    """A shard whose answers to some queries are known; what is found has the numbers that the judge gives it."""
 
     key: ShardKey
     found: Candidates
-    partition: Callable[[float], Scores]
+    cosines: Spread
 
     def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        """Return what was found for the block."""
+        """Return what was found."""
         return self.found
 
     def log_partition(self, queries: NDArray[np.float32], tau: float) -> Scores:
-        """Return the block's log partition (Q,)."""
-        return self.partition(tau)
+        """Return the queries' log partition (Q,)."""
+        return self.cosines.log_partition(tau)
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the answers take."""
+        return self.found.scores.nbytes + self.found.ids.nbytes + 2 * self.cosines.mean.nbytes
+
+    def split(self, counts: Sequence[int]) -> list["Answered"]:
+        """Return the answers to so many queries, to the next so many, ..."""
+        places = np.cumsum(counts)[:-1]
+        both, spread = self.found, self.cosines
+        parts = (np.split(held, places) for held in (both.scores, both.ids, spread.mean, spread.variance))
+        return [
+            Answered(self.key, Candidates(scores, ids), Spread(spread.rows, mean, variance))
+            for scores, ids, mean, variance in zip(*parts, strict=True)
+        ]
+
+
+def joined(answers: Sequence[Answered]) -> Answered:
+    """Return the answers of one shard to several blocks of queries as one."""
+    found, spreads = [one.found for one in answers], [one.cosines for one in answers]
+    return Answered(
+        answers[0].key,
+        Candidates(np.concatenate([one.scores for one in found]), np.concatenate([one.ids for one in found])),
+        Spread(
+            spreads[0].rows,
+            np.concatenate([one.mean for one in spreads]),
+            np.concatenate([one.variance for one in spreads]),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Of the first K found for a task's queries (Q, K): which are right, and which come from other tasks' shards.
+
+    Places where there is nothing more are neither.
+    """
+
+    right: Right
+    other: Right
 
 
 @dataclass
@@ -67,12 +110,12 @@ class Direction:
     _plans: dict[PolicyName, list[Plan]] = field(default_factory=dict)
     _wide: dict[tuple[PolicyName, int], Plan] = field(default_factory=dict)
     _facts: Measured = field(init=False)
-    _embedded: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
-    _galleries: dict[ShardKey, Shard] = field(default_factory=dict)
-    _found: dict[tuple[str, int, ShardKey], Candidates] = field(default_factory=dict)
-    _partitions: dict[tuple[str, int, ShardKey, float], Scores] = field(default_factory=dict)
+    _galleries: Kept[Shard] = field(
+        default_factory=lambda: Kept(1 << 30, lambda held: 2 * held.vectors.nbytes)
+    )
+    _answers: Kept[Answered] = field(default_factory=lambda: Kept(1 << 28, lambda held: held.nbytes))
     _guesses: dict[tuple[int, str, int], Scores] = field(default_factory=dict)
-    _rights: dict[object, Right] = field(default_factory=dict)
+    _judged: dict[object, dict[str, Judged]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._facts = Measured(self.reader, self.exam.pairs, self.query, self.target, self._items)
@@ -115,47 +158,62 @@ class Direction:
         """
         if task not in plan or not len(self.exam.queries[task]):
             return None
-        state = (plan[task],) if merge is None else (*plan.items(), row if merge == "routed" else -1)
-        if (task, merge, state) not in self._rights:
-            found = self.ranking(plan, row, task, merge)
-            right = self.exam.judge.right(self.exam.queries[task], found.ids) & np.isfinite(found.scores)
-            self._rights[task, merge, state] = right
-        return self._rights[task, merge, state]
-
-    def ranking(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Ranking:
-        """Return what is found for the queries of a task."""
-        return self._rank(plan, row, task, merge)[0]
+        return self._judge(plan, row, task, merge).right
 
     def strangers(self, plan: Plan, row: int, task: str, merge: MergeName, k: int) -> float:
         """Return which share of the first k items found for a task's queries came from other tasks' shards."""
-        found, tasks = self._rank(plan, row, task, merge)
-        there = np.isfinite(found.scores[:, :k])
-        other = np.array([name != task for name in tasks])[found.part[:, :k]]
-        return float(other[there].mean())
+        found = self._judge(plan, row, task, merge)
+        return float(found.other[:, :k].mean())
 
-    def _rank(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> tuple[Ranking, list[str]]:
-        """Return what is found for the queries of a task, and the task of each part."""
-        searched = [task] if merge is None else [name for name in plan if len(self.exam.targets[name])]
-        asked = [self._asked(task, name, placement) for name in searched for placement in plan[name]]
-        guess = Guess(list(plan), self._guess(row, task, list(plan))) if merge == "routed" else None
+    def ranking(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Ranking:
+        """Return what is found for the queries of a task, by id."""
+        found, _ = self._rank(plan, row, [task], merge)
+        return replace(found, ids=self.exam.judge.ids[found.ids.astype(np.int64)])
+
+    def _judge(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Judged:
+        """Return what was right for a task; where it is unknown, all tasks are asked at once."""
+        known = (task, plan[task]) if merge is None else tuple(plan.items())
+        state = (merge, known, row if merge == "routed" else -1)
+        if state not in self._judged:
+            tasks = [name for name in plan if len(self.exam.queries[name])] if merge else [task]
+            found, names = self._rank(plan, row, tasks, merge)
+            queries = [self.exam.queries[name] for name in tasks]
+            there = np.isfinite(found.scores)
+            right = self.exam.judge.right(np.concatenate(queries), found.ids) & there
+            came, places = np.array(names)[found.part], np.cumsum([len(ids) for ids in queries])[:-1]
+            blocks = zip(tasks, *(np.split(held, places) for held in (right, came, there)), strict=True)
+            self._judged[state] = {name: Judged(r, (c != name) & t) for name, r, c, t in blocks}
+        return self._judged[state][task]
+
+    def _rank(
+        self, plan: Plan, row: int, tasks: Sequence[str], merge: MergeName | None
+    ) -> tuple[Ranking, list[str]]:
+        """Return what is found for the queries of some tasks, by the judge's numbers, and the task of each part."""
+        searched = tasks if merge is None else [name for name in plan if len(self.exam.targets[name])]
+        asked = [self._asked(tasks, name, placement) for name in searched for placement in plan[name]]
+        guess = None
+        if merge == "routed":
+            guess = Guess(list(plan), np.concatenate([self._guess(row, task, list(plan)) for task in tasks]))
         return rank(asked, self.most, guess), [one.shard.key.task for one in asked]
 
-    def _asked(self, task: str, name: str, placement: Placement) -> Asked:
-        """Return one shard as the queries of a task ask it."""
-        key = placement.key(name, self.target)
-        queries = self.queries(task, placement.queries)
-        block = (task, placement.queries, key)
-        if block not in self._found:
-            self._found[block] = self.gallery(key, placement).search(queries, self.most)
+    def _asked(self, tasks: Sequence[str], name: str, placement: Placement) -> Asked:
+        """Return one shard as the queries of some tasks ask it."""
+        key, head = placement.key(name, self.target), placement.queries
+        held = {task: self._answers.find((task, head, key)) for task in tasks}
+        left = [task for task, answer in held.items() if answer is None]
+        if left:
+            for task, answer in zip(left, self._search(left, key, placement), strict=True):
+                held[task] = self._answers.put((task, head, key), answer)
+        answers = joined([answer for answer in held.values() if answer is not None])
+        return Asked(answers, _NO_QUERIES, self._facts.temperature(name, placement))
 
-        def partition(tau: float) -> Scores:
-            wanted = (*block, tau)
-            if wanted not in self._partitions:
-                self._partitions[wanted] = self.gallery(key, placement).log_partition(queries, tau)
-            return self._partitions[wanted]
-
-        tau = self._facts.temperature(name, placement)
-        return Asked(Answered(key, self._found[block], partition), queries, tau)
+    def _search(self, tasks: Sequence[str], key: ShardKey, placement: Placement) -> list[Answered]:
+        """Search one shard with the queries of some tasks at once."""
+        blocks = [self.queries(task, placement.queries) for task in tasks]
+        queries, gallery = np.concatenate(blocks), self.gallery(key, placement)
+        found = gallery.search(queries, self.most)
+        numbered = Candidates(found.scores, self.exam.judge.rows(found.ids))
+        return Answered(key, numbered, gallery.spread(queries)).split([len(block) for block in blocks])
 
     def _guess(self, row: int, task: str, tasks: Sequence[str]) -> Scores:
         key = (row, task, len(tasks))
@@ -166,20 +224,19 @@ class Direction:
 
     def queries(self, task: str, head: int) -> NDArray[np.float32]:
         """Return the embeddings (Q, E) of a task's queries by a head."""
-        if (task, head) not in self._embedded:
-            ids = [id.decode() for id in self.exam.queries[task]]
-            self._embedded[task, head] = self.reader.embed(self.query, ids, head)
-        return self._embedded[task, head]
+        return self.reader.embed(self.query, [id.decode() for id in self.exam.queries[task]], head)
 
     def gallery(self, key: ShardKey, placement: Placement) -> Shard:
         """Return the items of one placement of a task."""
-        if key not in self._galleries:
+
+        def make() -> Shard:
             ids = self._items(key.task)
             if placement.items is not None:
                 ids = sorted(set(ids) & set(placement.items))
             built = shard.build(key, ids, self.reader.embed(self.target, ids, key.head, key.space))
-            self._galleries[key] = shard.to_gpu(built) if self.on_gpu else built
-        return self._galleries[key]
+            return shard.to_gpu(built) if self.on_gpu else built
+
+        return self._galleries.get(key, make)
 
     def _items(self, task: str) -> list[ItemId]:
         return [id.decode() for id in self.exam.targets[task]]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from engine.merge import Ids
+from engine.merge import Ids, Numbers
 from engine.types import ItemId, Modality, Pair, Relevance
 
 BLOCK = 1024
@@ -25,24 +25,25 @@ class Judge:
     ids: Ids
     tags: "sparse.csr_array[np.int32]"
 
-    def right(self, queries: Ids, found: Ids) -> NDArray[np.bool_]:
-        """Say for queries (Q,) and what was found for them (Q, K) which is right."""
-        asked = np.repeat(self._rows(queries), found.shape[1])
-        shared = self.tags[asked].multiply(self.tags[self._rows(found.reshape(-1))]).sum(axis=1)
+    def right(self, queries: Ids, found: Ids | Numbers) -> NDArray[np.bool_]:
+        """Say for queries (Q,) and what was found for them (Q, K), as ids or their numbers, which is right."""
+        asked = np.repeat(self.rows(queries), found.shape[1])
+        shared = self.tags[asked].multiply(self.tags[self.rows(found.reshape(-1))]).sum(axis=1)
         return np.asarray(shared > 0).reshape(found.shape)
 
     def count(self, queries: Ids, gallery: Ids) -> NDArray[np.int64]:
         """Return how many items of the gallery (N,) are right for each query (Q,)."""
-        held = self.tags[self._rows(gallery)].T.tocsr()
-        asked = self.tags[self._rows(queries)]
+        held = self.tags[self.rows(gallery)].T.tocsr()
+        asked = self.tags[self.rows(queries)]
         counts = [
             ((asked[start : start + BLOCK] @ held) > 0).sum(axis=1)
             for start in range(0, asked.shape[0], BLOCK)
         ]
         return np.concatenate([np.zeros(0, np.int64), *counts]).astype(np.int64)
 
-    def _rows(self, ids: Ids) -> NDArray[np.intp]:
-        return np.searchsorted(self.ids, ids)
+    def rows(self, ids: Ids | Numbers) -> Numbers:
+        """Return the numbers of ids, which stand in their order; numbers are their own."""
+        return ids.astype(np.int64) if ids.dtype.kind == "i" else np.searchsorted(self.ids, ids)
 
 
 def judge(pairs: Sequence[Pair], relevance: Relevance, modalities: Sequence[Modality]) -> Judge:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from engine import disk
 from engine.errors import UserError, Vanished
-from engine.merge import DECIMALS, Candidates, Ids, Scores, log_partition
+from engine.merge import DECIMALS, Candidates, Ids, Scores, Spread, spread
 from engine.types import ItemId, ShardKey
+from indexer.exact import cosines
 
 FORMAT = 1
 MARGIN = 8
@@ -29,9 +30,6 @@ SLACK = 4e-6
 
 GPU_MOST = 2048
 """FAISS on the GPU returns no more per query."""
-
-BLOCK_NUMBERS = 1 << 23
-"""Numbers that the exact products may hold at a time (64 MiB)."""
 
 MEND = "delete that folder and run `mneme index` on the source again"
 
@@ -87,30 +85,27 @@ class Shard:
         centred = self.vectors - self.vectors.mean(axis=0)
         return Moments(self.vectors.mean(axis=0), (centred.T @ centred / len(centred)).astype(np.float32))
 
+    def spread(self, queries: Vectors) -> Spread:
+        """Return how the cosines of all items with each query (Q, E) are distributed."""
+        if len(self.ids) < queries.shape[1]:  # then asking every item is quicker than the covariance
+            every = queries.astype(np.float64) @ self.vectors.T.astype(np.float64)
+            return Spread(len(self.ids), every.mean(axis=1), every.var(axis=1))
+        return spread(queries, len(self.ids), self.moments.mean, self.moments.covariance)
+
     def log_partition(self, queries: Vectors, tau: float) -> Scores:
         """Return log of the sum over all items of exp(cosine / tau), in closed form (Q,)."""
-        moments = self.moments
-        return log_partition(queries, len(self.ids), moments.mean, moments.covariance, tau)
+        return self.spread(queries).log_partition(tau)
 
     def _propose(self, queries: Vectors, width: int) -> tuple[Vectors, NDArray[np.int64]]:
         index = self.index if self.gpu is None or width > GPU_MOST else self.gpu
-        scores, rows = index.search(queries, width)
-        return scores, rows
+        found: tuple[Vectors, NDArray[np.int64]] = index.search(queries, width)
+        return found
 
     def _decide(
         self, queries: Vectors, rows: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Score the proposed rows (Q, n) exactly and keep the k best."""
-        exact = np.empty(rows.shape, np.float64)
-        at_once = max(1, BLOCK_NUMBERS // self.vectors.shape[1])
-        step = max(1, at_once // max(1, rows.shape[1]))
-        for start in range(0, len(rows), step):
-            block = slice(start, start + step)
-            for left in range(0, rows.shape[1], at_once):
-                part = slice(left, left + at_once)
-                candidates = self.vectors[rows[block, part]].astype(np.float64)  # (q, n, E)
-                scores = np.einsum("qe,qne->qn", queries[block].astype(np.float64), candidates)
-                exact[block, part] = scores.clip(-1, 1)  # rows are of length 1 to seven digits only
+        exact = cosines(self.vectors, queries, rows)
         # rows stand in the order of item ids, so a smaller row is a smaller id
         best = np.lexsort((rows, -exact.round(DECIMALS)), axis=1)[:, :k]
         return np.take_along_axis(exact, best, 1), np.take_along_axis(rows, best, 1)

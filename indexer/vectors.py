@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +11,17 @@ from engine.embed import BLOCK, Embedder
 from engine.store import Store
 from engine.types import ItemId, Modality, Pair
 from indexer import align
+from indexer.kept import Kept
 
 SAMPLE = 4096
 """Most rows that a map between spaces is fitted on."""
 
 Vectors = NDArray[np.float32]
+MOST_BYTES = 256 << 20
+
+
+def _kept() -> Kept[Vectors]:
+    return Kept(MOST_BYTES, lambda rows: rows.nbytes)
 
 
 @dataclass
@@ -28,22 +35,30 @@ class Reader:
     embedder: Embedder
     store: Store
     sample: Callable[[Modality, int], Sequence[ItemId]]
+    _kept: Kept[Vectors] = field(default_factory=_kept)
     _maps: dict[tuple[Modality, int, int], align.Map] = field(default_factory=dict)
 
     def features(self, modality: Modality, ids: Sequence[ItemId]) -> Vectors:
-        """Return the frozen features (N, D) of items."""
-        return self.store.features(ids, self.embedder.workspace.manifest.backbones[modality].id)
+        """Return the frozen features (N, D) of items; not to be written to."""
+        backbone = self.embedder.workspace.manifest.backbones[modality].id
+        return self._kept.get((modality, _digest(ids)), lambda: _sealed(self.store.features(ids, backbone)))
 
     def embed(
         self, modality: Modality, ids: Sequence[ItemId], head: int, space: int | None = None
     ) -> Vectors:
-        """Return the unit embeddings (N, E) of items by a head, in its own space or in another's."""
-        found = [
-            self.embedder.embed(head, modality, self.features(modality, ids[start : start + BLOCK]))
-            for start in range(0, len(ids), BLOCK)
-        ]
-        rows = np.concatenate(found)
-        return rows if space in (None, head) else self.move(modality, rows, head, space)
+        """Return the unit embeddings (N, E) of items by a head, in its own space or in another's; read only."""
+        lies = head if space is None else space
+        return self._kept.get(
+            (modality, _digest(ids), head, lies), lambda: _sealed(self._embed(modality, ids, head, lies))
+        )
+
+    def _embed(self, modality: Modality, ids: Sequence[ItemId], head: int, space: int) -> Vectors:
+        if space != head:
+            return self.move(modality, self.embed(modality, ids, head), head, space)
+        blocks = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
+        return np.concatenate(
+            [self.embedder.embed(head, modality, self.features(modality, block)) for block in blocks]
+        )
 
     def move(self, modality: Modality, rows: Vectors, head: int, space: int) -> Vectors:
         """Return embeddings (N, E) by one head as they lie in the space of another."""
@@ -66,6 +81,15 @@ class Reader:
                 found = align.fit(self.embed(modality, ids, old), self.embed(modality, ids, new))
             self._maps[key] = found
         return self._maps[key]
+
+
+def _sealed(rows: Vectors) -> Vectors:
+    rows.flags.writeable = False
+    return rows
+
+
+def _digest(ids: Sequence[ItemId]) -> bytes:
+    return blake2b("".join(ids).encode(), digest_size=16).digest()
 
 
 def reader(embedder: Embedder, store: Store, pairs: Sequence[Pair]) -> Reader:

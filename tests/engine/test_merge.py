@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engine.merge import DECIMALS, NO_SCORE, Candidates, Odds, log_partition, merge
+from engine.merge import DECIMALS, NO_SCORE, Candidates, Odds, merge, spread
 
 QUERIES = 6
 
@@ -142,12 +142,12 @@ def test_the_log_partition_is_exact_where_cosines_are_normal() -> None:
     rows = generator.normal([0.2, 0.0, -0.1], [0.05, 0.1, 0.02], (200_000, 3))
     queries = generator.normal(size=(5, 3)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    found = log_partition(queries, len(rows), rows.mean(axis=0), np.cov(rows.T, bias=True), 0.07)
+    found = spread(queries, len(rows), rows.mean(axis=0), np.cov(rows.T, bias=True)).log_partition(0.07)
     slow = np.log(np.exp(rows @ queries.T.astype(np.float64) / 0.07).sum(axis=0))
     assert found == pytest.approx(slow, abs=0.02)
 
 
 def test_the_log_partition_of_one_point_is_its_own_cosine() -> None:
     query = np.array([[0.6, 0.8]], np.float32)
-    found = log_partition(query, 3, np.array([0.0, 1.0]), np.zeros((2, 2)), 0.5)
+    found = spread(query, 3, np.array([0.0, 1.0]), np.zeros((2, 2))).log_partition(0.5)
     assert found == pytest.approx([np.log(3) + 0.8 / 0.5])
