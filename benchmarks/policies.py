@@ -4,50 +4,41 @@
     python -m benchmarks.policies scenes-at-random sounds spoken digits
     python -m benchmarks.policies scenes --methods finetune joint ewc replay --seeds 5
 
-A stream is a pack's tasks in their order; scenes-at-random is scenes cut into five tasks by lot, so that no domain
-shifts. R@10 by pair for scenes and spoken, R@1 by label for sounds and digits. Defaults: infonce, mlp heads, 40
-epochs, the last epoch. Differences are paired over seeds, with 95 % intervals by Student's t. Figures go to
-benchmarks/results/policies-STREAM.json and .md; runs to --out, from where an interrupted one goes on.
+Streams are described in benchmarks/streams.py. R@10 by pair for scenes and spoken, R@1 by label for sounds and
+digits. Defaults: infonce, mlp heads, 40 epochs, the last epoch. Intervals of differences are 95 %, by bootstrap over
+queries and seeds, paired. Figures go to benchmarks/results/policies-STREAM.json and .md; runs to --out, a folder for
+each method, from where an interrupted one goes on.
 """
 
 import argparse
 import json
 import os
-import random
-import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from benchmarks.papers.tables import Row, difference, summary, write
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import streams
+from benchmarks.papers.tables import Row, summary, write
 from benchmarks.report import machine
+from benchmarks.streams import STREAMS, Stream
+from engine import metrics
 from studies import spec, sweep
 
 FIGURE = "recall"
 POLICIES = ("reindex", "no-reindex", "matched", "aligned", "partial", "auto")
+TELLING = ("reindex", "no-reindex", "matched", "auto")
+"""Those that other methods than finetune are asked under: aligned and partial follow reindex."""
 FIXED = ("reindex", "no-reindex", "matched")
-PARTS = 5
 
-
-@dataclass(frozen=True)
-class Stream:
-    """A pack, how its answers are judged, and whether it is cut into tasks by lot."""
-
-    pack: str
-    k: int
-    relevance: str
-    at_random: bool = False
-
-
-STREAMS = {
-    "scenes": Stream("scenes", 10, "pair"),
-    "scenes-at-random": Stream("scenes", 10, "pair", at_random=True),
-    "spoken": Stream("spoken", 10, "pair"),
-    "sounds": Stream("sounds", 1, "label"),
-    "digits": Stream("digits", 1, "label"),
-}
+Right: TypeAlias = list[NDArray[np.bool_]]
+Hits: TypeAlias = Mapping[tuple[str, str], Mapping[int, Sequence[Sequence[int]]]]
+"""By table and method, and by seed: where the queries of each task find something right; 0: nowhere."""
 
 
 def main() -> None:
@@ -64,58 +55,50 @@ def main() -> None:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
             out = (given.out or Path(scratch)) / name
-            runs = made(STREAMS[name], given, out)
+            source, tasks = streams.made(STREAMS[name], given.data, out / "dealt")
+            runs = [
+                run
+                for method in given.methods
+                for run in swept(_spec(source, tasks, STREAMS[name], method, given), out, method, given.jobs)
+            ]
         rows = [row for run in runs for row in rows_of(run)]
         facts = {
             **machine(),
             "command": f"python -m benchmarks.policies {name} --methods {' '.join(given.methods)}",
             "seeds": given.seeds,
-            "seconds": round(time.perf_counter() - began),
+            "seconds of this call": round(time.perf_counter() - began),
+            "seconds of training, all lessons of one seed": _trained(runs),
             "figure": f"recall@{STREAMS[name].k} by {STREAMS[name].relevance}",
             "rows": summary(rows, {}),
-            "differences": list(gaps(rows)),
+            "differences": list(gaps(hits_of(runs), rows)),
         }
         target = Path(__file__).parent / "results" / f"policies-{name}.json"
         write(target, facts)
         print(target.with_suffix(".md").read_text(encoding="utf-8"))
 
 
-def made(stream: Stream, given: argparse.Namespace, out: Path) -> list[dict[str, object]]:
-    """Train and evaluate a stream; return the result of every run."""
-    source = (given.data / stream.pack).absolute()
-    tasks = json.loads((source / "tasks.json").read_text(encoding="utf-8"))["order"]
-    if stream.at_random:
-        source, tasks = cut(source, out / "cut"), [f"part{number}" for number in range(PARTS)]
-    described = out / "spec.toml"
-    described.parent.mkdir(parents=True, exist_ok=True)
-    described.write_text(_spec(source, tasks, stream, given), encoding="utf-8")
-    wanted, folder = spec.load(described), out / "sweep"
-    (sweep.resume if (folder / sweep.SPEC).is_file() else sweep.begin)(wanted, folder)
-    sweep.run(wanted, folder, jobs=given.jobs)
-    return [json.loads(path.read_bytes()) for path in sorted((folder / "results").iterdir())]
+def swept(described: str, out: Path, method: str, jobs: int) -> list[dict[str, Any]]:
+    """Train and evaluate one method on a stream; return the result of every run."""
+    folder = out / method
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spec.toml").write_text(described, encoding="utf-8")
+    wanted, to, stored = spec.load(folder / "spec.toml"), folder / "sweep", out / "stored"
+    if (to / sweep.SPEC).is_file():
+        sweep.resume(wanted, to)
+    else:
+        sweep.begin(wanted, to)
+        stored.mkdir(exist_ok=True)
+        (to / sweep.STORED).symlink_to(
+            stored.absolute(), target_is_directory=True
+        )  # read once for all methods
+    sweep.run(wanted, to, jobs=jobs)
+    return [json.loads(path.read_bytes()) for path in sorted((to / "results").iterdir())]
 
 
-def cut(source: Path, to: Path) -> Path:
-    """Copy a pack with its rows dealt to tasks by lot."""
-    if not to.is_dir():
-        shutil.copytree(source, to)
-    rows = [json.loads(line) for line in (source / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
-    random.Random(0).shuffle(rows)
-    lines = [json.dumps({**row, "task": f"part{number % PARTS}"}) for number, row in enumerate(rows)]
-    (to / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return to
-
-
-def _spec(source: Path, tasks: Sequence[str], stream: Stream, given: argparse.Namespace) -> str:
-    """Return the sweep as TOML; heads of joint and experts are asked as they are meant to be."""
-    own = {"joint": '["reindex"]', "experts": '["matched", "auto"]'}
-    methods = [
-        f'{{ name = "{name}", method = "{name}"'
-        + (f", policy = {own[name]}" if name in own else "")
-        + (", last_only = true" if name == "joint" else "")
-        + " }"
-        for name in given.methods
-    ]
+def _spec(source: Path, tasks: Sequence[str], stream: Stream, method: str, given: argparse.Namespace) -> str:
+    """Return the sweep of one method as TOML; heads of joint and experts are asked as they are meant to be."""
+    own = {"joint": ("reindex",), "experts": ("matched", "auto"), "finetune": POLICIES}
+    last = ", last_only = true" if method == "joint" else ""
     return f"""
 [stream]
 source = {json.dumps(str(source))}
@@ -123,9 +106,9 @@ tasks = {json.dumps(list(tasks))}
 backbone = ["builtin"]
 
 [axes]
-method = [{", ".join(methods)}]
+method = [{{ name = "{method}", method = "{method}"{last} }}]
 head = ["mlp"]
-policy = {json.dumps(POLICIES)}
+policy = {json.dumps(own.get(method, TELLING))}
 merge = ["raw", "routed"]
 seed = {list(range(given.seeds))}
 
@@ -139,27 +122,47 @@ relevance = "{stream.relevance}"
 """
 
 
-def rows_of(run: dict[str, object]) -> Iterator[Row]:
+def rows_of(run: Mapping[str, Any]) -> Iterator[Row]:
     """Yield what one training came to: a row for every policy, merge and direction."""
-    results, seed = run["results"], run["seed"]
-    assert isinstance(results, list)
-    assert isinstance(seed, int)
-    for one in results:
+    for one in run["results"]:
         figures = {FIGURE: one["final"]}
         if one["forgetting"] is not None:
             figures["forgetting"] = one["forgetting"]
-        way = f"{one['query']} to {one['target']}, task {'known' if one['task_known'] else 'unknown'}"
-        yield Row(way, _named(run["method"], one["policy"], one["merge"]), seed, figures)
+        yield Row(*_place(run, one), run["seed"], figures)
 
 
-def gaps(rows: Sequence[Row]) -> Iterator[dict[str, object]]:
+def hits_of(runs: Sequence[Mapping[str, Any]]) -> Hits:
+    """Return which queries found something right, after the last lesson."""
+    found: dict[tuple[str, str], dict[int, Sequence[Sequence[int]]]] = {}
+    for run in runs:
+        for one in run["results"]:
+            found.setdefault(_place(run, one), {})[run["seed"]] = [ranks for ranks in one["ranks"] if ranks]
+    return found
+
+
+def gaps(hits: Hits, rows: Sequence[Row]) -> Iterator[dict[str, object]]:
     """Yield what is claimed of policies and merges, direction by direction, for every method."""
-    for table in dict.fromkeys(row.table for row in rows):
-        there = dict.fromkeys(row.method for row in rows if row.table == table)
+    for table in dict.fromkeys(table for table, _ in hits):
+        there = dict.fromkeys(method for held, method in hits if held == table)
         for method in dict.fromkeys(name.split(", ")[0] for name in there):
-            for pair in _claims(method, table.endswith("unknown"), rows, table):
-                if set(pair) <= set(there):
-                    yield difference(rows, FIGURE, (table, *pair))
+            for first, second in _claims(method, table.endswith("unknown"), rows, table):
+                if {first, second} <= set(there) and first != second:
+                    both = _shared(hits[table, first], hits[table, second])
+                    difference, low, high = (round(value, 4) for value in metrics.paired(*both))
+                    names = {"table": table, "first": first, "second": second}
+                    yield {**names, "difference": difference, "low": low, "high": high}
+
+
+def _shared(
+    first: Mapping[int, Sequence[Sequence[int]]], second: Mapping[int, Sequence[Sequence[int]]]
+) -> tuple[Right, Right]:
+    """Return which queries of each task (S, Q) found something right, over the seeds of both."""
+    seeds = sorted(first.keys() & second.keys())
+    one, other = (
+        [np.array(ranks) > 0 for ranks in zip(*(side[seed] for seed in seeds), strict=True)]
+        for side in (first, second)
+    )
+    return one, other
 
 
 def _claims(method: str, unknown: bool, rows: Sequence[Row], table: str) -> Iterator[tuple[str, str]]:
@@ -171,16 +174,34 @@ def _claims(method: str, unknown: bool, rows: Sequence[Row], table: str) -> Iter
         named = [_named(method, policy, merge) for policy in POLICIES]
         yield named[1], named[0]
         yield named[2], named[1]
+        yield named[2], named[0]
         best = max(
             (_named(method, policy, merge) for policy in FIXED), key=lambda name: _mean(rows, table, name)
         )
         yield _named(method, "auto", merge), best
-        yield _named(method, "matched", merge), _named("joint", "reindex", merge)
+        for policy in FIXED if method != "joint" else ():
+            yield _named(method, policy, merge), _named("finetune", policy, merge)
+            yield _named(method, policy, merge), _named("joint", "reindex", merge)
+
+
+def _trained(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return how long each method trained for all that it was asked after; of joint, the last training alone."""
+    seconds: dict[str, list[float]] = {}
+    for run in runs:
+        lessons = run["lesson_seconds"][-1:] if run["method"] == "joint" else run["lesson_seconds"]
+        seconds.setdefault(run["method"], []).append(sum(lessons))
+    return {method: round(statistics.median(held), 1) for method, held in seconds.items()}
 
 
 def _mean(rows: Sequence[Row], table: str, method: str) -> float:
     found = [row.figures[FIGURE] for row in rows if (row.table, row.method) == (table, method)]
     return sum(found) / len(found) if found else -1.0
+
+
+def _place(run: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the table of a result and its name in it."""
+    table = f"{one['query']} to {one['target']}, task {'known' if one['task_known'] else 'unknown'}"
+    return table, _named(run["method"], one["policy"], one["merge"])
 
 
 def _named(method: object, policy: object, merge: object) -> str:

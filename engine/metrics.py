@@ -22,8 +22,13 @@ def recall(right: NDArray[np.bool_], k: int) -> float:
 
 def reciprocal_rank(right: NDArray[np.bool_], k: int) -> float:
     """Return the mean over queries of 1 / rank of the first right item, 0 where none is among the first k."""
-    first = right[:, :k].argmax(axis=1)
-    return float(np.where(right[:, :k].any(axis=1), 1 / (first + 1), 0).mean())
+    ranks = first_right(right[:, :k])
+    return float(np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0).mean())
+
+
+def first_right(right: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the rank, from 1, of the first right item of each query (Q, K); 0 where there is none."""
+    return np.where(right.any(axis=1), right.argmax(axis=1) + 1, 0)
 
 
 def ndcg(right: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> float:
@@ -124,23 +129,25 @@ def forward_transfer(untrained: Sequence[float | None], future: Matrix) -> float
 def paired(
     first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]], draws: int = 4000
 ) -> tuple[float, float, float]:
-    """Return how far the first of two results is above the second, and a 95 % interval (bootstrap over queries).
+    """Return how far the first of two results is above the second, and a 95 % interval (bootstrap).
 
-    The mean over groups of the mean difference of their queries; queries are drawn anew within each group.
+    The mean over groups of the mean difference of their queries. Queries are drawn anew within each group, and
+    seeds, where there are several, over all groups.
 
     Args:
-        first, second: which queries of each group (Q,) found something right.
+        first, second: which queries of each group found something right: (Q,), or (S, Q) for S seeds.
     """
     generator = np.random.default_rng(0)
-    means, drawn = [], np.zeros(draws)
-    for a, b in zip(first, second, strict=True):
-        difference = a.astype(np.int64) - b
-        counts = [int((difference == value).sum()) for value in (-1, 0, 1)]
-        lost, _, won = generator.multinomial(len(a), np.array(counts) / len(a), draws).T
-        means.append(difference.mean())
-        drawn += (won - lost) / len(a)
-    low, high = np.quantile(drawn / len(means), [0.025, 0.975])
-    return float(np.mean(means)), float(low), float(high)
+    gaps = [np.atleast_2d(a.astype(np.int64) - b) for a, b in zip(first, second, strict=True)]
+    seeds = len(gaps[0])
+    shares = generator.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds  # (draws, S)
+    drawn = np.zeros(draws)
+    for gap in gaps:
+        patterns, counts = np.unique(gap, axis=1, return_counts=True)  # (S, P): queries of one outcome as one
+        asked = generator.multinomial(gap.shape[1], counts / gap.shape[1], draws) / gap.shape[1]
+        drawn += (shares * (asked @ patterns.T)).sum(axis=1)
+    low, high = np.quantile(drawn / len(gaps), [0.025, 0.975])
+    return float(np.mean([gap.mean() for gap in gaps])), float(low), float(high)
 
 
 def _settled(matrix: Matrix) -> list[int]:

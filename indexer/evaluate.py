@@ -132,7 +132,7 @@ def to_json(evaluation: Evaluation, results: Sequence[Result]) -> Mapping[str, o
         "format": 1,
         "tasks": evaluation.tasks,
         "lessons": evaluation.lessons,
-        "results": [vars(result) for result in results],
+        "results": [{n: value for n, value in vars(result).items() if n != "ranks"} for result in results],
         "comparisons": [vars(one) for one in evaluation.comparisons()],
         "causes": [vars(one) for one in evaluation.causes()],
     }

@@ -29,6 +29,7 @@ class Result:
         confusion: what is lost after the last lesson by not knowing the task.
         final_gallery_forgetting: forgetting where every task is in the gallery from the first lesson on, so
             that a gallery that grows is not taken for forgetting; the task unknown.
+        ranks: of each task's queries after the last lesson, where the first right item stands; 0: not among K.
         queries, seen: test queries of each task, and how many of them stand in train pairs too.
     """
 
@@ -51,6 +52,7 @@ class Result:
     forward_transfer: float | None
     confusion: float | None
     final_gallery_forgetting: float | None
+    ranks: list[list[int]]
     queries: list[int]
     seen: list[int]
     chance: list[float | None]
@@ -92,6 +94,7 @@ def judged(
             forward_transfer=metrics.forward_transfer(zero_shot, future) if zero_shot and future else None,
             confusion=None if known else asked.confusion(k),
             final_gallery_forgetting=metrics.forgetting(steady) if steady else None,
+            ranks=asked.ranks(k),
             queries=[len(exam.queries[task]) for task in tasks],
             seen=[exam.seen[task] for task in tasks],
             chance=[exam.chance(task, tasks if merge else [task], k) for task in tasks],
@@ -156,6 +159,11 @@ class Asked:
         """Return the mean reciprocal rank at k after the last lesson, averaged over tasks."""
         found = [self.right(self.rows[-1], task) for task in self.tasks]
         return metrics.mean([metrics.reciprocal_rank(right, k) for right in found if right is not None])
+
+    def ranks(self, k: int) -> list[list[int]]:
+        """Return where each task's queries find the first right item after the last lesson; 0: not among k."""
+        found = [self.right(self.rows[-1], task) for task in self.tasks]
+        return [[] if right is None else metrics.first_right(right[:, :k]).tolist() for right in found]
 
     def ndcg(self, k: int) -> float | None:
         """Return normalised discounted cumulative gain at k after the last lesson, averaged over tasks."""

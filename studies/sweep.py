@@ -160,11 +160,13 @@ def attempt(work: Work) -> str | None:
 def _make(work: Work) -> None:
     began, run = time.perf_counter(), work.run
     root = _fresh(work.out, run.slug)
+    trained: list[float] = []
     for number, step in enumerate(work.steps, 1):
         settings = replace(run.settings, task=step.task, modalities=step.modalities)
         if run.last_only and number < len(work.steps):
             settings = replace(settings, epochs=1)
         outcome, _ = lessons.learn(root, [], Wish(), settings, device=work.device)
+        trained.append(outcome.seconds)
         if outcome.epochs[-1].interrupted:  # which is a lesson all the same, but not the one asked for
             raise KeyboardInterrupt
     with open_evaluation(root, run.setting, device=work.device) as evaluation:
@@ -174,6 +176,7 @@ def _make(work: Work) -> None:
         **{"method": run.method, "loss": run.loss, "head": run.head, "seed": run.settings.seed},
         **{"folder": str(root.relative_to(work.out)), "device": work.device},
         **{"settings": asdict(run.settings), "seconds": time.perf_counter() - began},
+        **{"lesson_seconds": trained},
         **{"lessons": [step.task for step in work.steps], "results": results},
     }
     disk.replace(work.result, disk.to_json(content))

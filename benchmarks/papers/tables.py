@@ -133,5 +133,6 @@ def _cell(figure: Mapping[str, float | None]) -> str:
 
 
 def _line(gap: Mapping[str, Any]) -> str:
-    half = "" if gap["half"] is None else f" ± {gap['half']:.3f}"
-    return f"- {gap['first']} over {gap['second']}: {gap['difference']:+.3f}{half}"
+    interval = f" [{gap['low']:+.3f}, {gap['high']:+.3f}]" if "low" in gap else ""
+    half = f" ± {gap['half']:.3f}" if gap.get("half") is not None else ""
+    return f"- {gap['first']} over {gap['second']}: {gap['difference']:+.3f}{half}{interval}"

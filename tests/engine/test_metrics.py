@@ -182,3 +182,19 @@ def test_a_paired_difference_weighs_every_group_the_same() -> None:
     won, lost = np.array([True] * 90), np.array([False] * 90)
     found = metrics.paired([won, np.array([False])], [lost, np.array([False])])
     assert found[0] == pytest.approx(0.5)
+
+
+def test_a_paired_interval_over_seeds_is_as_wide_as_the_seeds_differ() -> None:
+    won, lost = np.ones((5, 200), bool), np.zeros((5, 200), bool)
+    won[3:] = False  # two seeds of five find nothing more
+    difference, low, high = metrics.paired([won], [lost])
+    assert difference == pytest.approx(0.6)
+    assert low == pytest.approx(0.2)
+    assert high == 1
+
+
+def test_a_query_drawn_is_drawn_in_every_seed() -> None:
+    hard = np.arange(40) < 20
+    difference, low, high = metrics.paired([np.tile(hard, (3, 1))], [np.zeros((3, 40), bool)])
+    alone = metrics.paired([hard], [np.zeros(40, bool)])
+    assert (difference, low, high) == pytest.approx(alone, abs=0.03)

@@ -71,7 +71,7 @@ def done(source: Path, study: Spec) -> Path:
 def figures(out: Path) -> dict[str, Any]:
     """Return what every run came to, less how long it took."""
     held = {file.stem: json.loads(file.read_bytes()) for file in sorted((out / "results").glob("*.json"))}
-    return {name: {**content, "seconds": 0} for name, content in held.items()}
+    return {name: {**content, "seconds": 0, "lesson_seconds": []} for name, content in held.items()}
 
 
 def matrices(content: dict[str, Any]) -> list[Any]:
