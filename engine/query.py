@@ -108,11 +108,16 @@ def compose(embedder: Embedder, version: int, parts: Sequence[Part]) -> NDArray[
         part.weight * embedder.embed(version, part.modality, part.features[None]).astype(np.float64)
         for part in parts
     ]
-    total = np.sum(embedded, axis=0)
-    length = np.linalg.norm(total)
-    if len(parts) > 1 and length < 1e-9:
+    if len(parts) > 1 and np.linalg.norm(np.sum(embedded, axis=0)) < 1e-9:
         raise UserError("the parts of the query cancel each other out: change their weights")
-    unit: NDArray[np.float32] = (total / max(length, 1e-12)).astype(np.float32)
+    return together(embedded)
+
+
+def together(embedded: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+    """Return the sums (Q, E) of the embeddings of queries' parts, each (Q, E), of unit length."""
+    total = np.sum(embedded, axis=0, dtype=np.float64)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (total / np.maximum(length, 1e-12)).astype(np.float32)
     return unit
 
 

@@ -1,13 +1,13 @@
 """One direction of search over all lessons: what each policy would have answered, from features and heads alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.merge import Candidates, Ranking, Scores, Spread
-from engine.query import Asked, Guess, rank
+from engine.merge import Candidates, Ranking, Scores
+from engine.query import Asked, Guess, rank, together
 from engine.types import (
     Arrival,
     History,
@@ -18,63 +18,19 @@ from engine.types import (
     ShardKey,
 )
 from indexer import shard
+from indexer.answered import Answered, joined
+from indexer.composed import part_ids, parts
 from indexer.exam import Exam
 from indexer.facts import Measured
 from indexer.kept import Kept
 from indexer.policy import POLICIES, Placement, Plan, newest_head, settled, up_to
-from indexer.router import Router
+from indexer.router import Router, agreed
 from indexer.shard import Shard
 from indexer.vectors import Reader
 
 Right = NDArray[np.bool_]
 _NO_QUERIES = np.zeros((0, 0), np.float32)
 """What an answer that is known is asked with."""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A shard whose answers to some queries are known; what is found has the numbers that the judge gives it."""
-
-    key: ShardKey
-    found: Candidates
-    cosines: Spread
-
-    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        """Return what was found."""
-        return self.found
-
-    def log_partition(self, queries: NDArray[np.float32], tau: float) -> Scores:
-        """Return the queries' log partition (Q,)."""
-        return self.cosines.log_partition(tau)
-
-    @property
-    def nbytes(self) -> int:
-        """How much memory the answers take."""
-        return self.found.scores.nbytes + self.found.ids.nbytes + 2 * self.cosines.mean.nbytes
-
-    def split(self, counts: Sequence[int]) -> list["Answered"]:
-        """Return the answers to so many queries, to the next so many, ..."""
-        places = np.cumsum(counts)[:-1]
-        both, spread = self.found, self.cosines
-        parts = (np.split(held, places) for held in (both.scores, both.ids, spread.mean, spread.variance))
-        return [
-            Answered(self.key, Candidates(scores, ids), Spread(spread.rows, mean, variance))
-            for scores, ids, mean, variance in zip(*parts, strict=True)
-        ]
-
-
-def joined(answers: Sequence[Answered]) -> Answered:
-    """Return the answers of one shard to several blocks of queries as one."""
-    found, spreads = [one.found for one in answers], [one.cosines for one in answers]
-    return Answered(
-        answers[0].key,
-        Candidates(np.concatenate([one.scores for one in found]), np.concatenate([one.ids for one in found])),
-        Spread(
-            spreads[0].rows,
-            np.concatenate([one.mean for one in spreads]),
-            np.concatenate([one.variance for one in spreads]),
-        ),
-    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +49,8 @@ class Direction:
     """One query modality and one target modality, over all tasks and lessons.
 
     Attributes:
-        routers: the router of the query modality after each lesson.
+        query: a modality, or two of them joined by +.
+        routers: of each of the query's modalities the router after each lesson.
         most: how many items are ranked for a query.
         budget: what `partial` may embed again after each lesson, a share of all items.
     """
@@ -103,7 +60,7 @@ class Direction:
     query: Modality
     target: Modality
     exam: Exam
-    routers: Sequence[Router]
+    routers: Mapping[Modality, Sequence[Router]]
     most: int
     budget: float = 0.1
     on_gpu: bool = False
@@ -118,7 +75,9 @@ class Direction:
     _judged: dict[object, dict[str, Judged]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._facts = Measured(self.reader, self.exam.pairs, self.query, self.target, self._items)
+        # a query of several parts is asked as its first part is, as search does
+        first, *_ = parts(self.query)
+        self._facts = Measured(self.reader, self.exam.pairs, first, self.target, self._items)
 
     @property
     def after(self) -> list[int]:
@@ -218,13 +177,22 @@ class Direction:
     def _guess(self, row: int, task: str, tasks: Sequence[str]) -> Scores:
         key = (row, task, len(tasks))
         if key not in self._guesses:
-            ids = [id.decode() for id in self.exam.queries[task]]
-            self._guesses[key] = self.routers[row].log_p(self.reader.features(self.query, ids), tasks)
+            each = [
+                self.routers[modality][row].log_p(self.reader.features(modality, ids), tasks)
+                for modality, ids in self._parts(task)
+            ]
+            self._guesses[key] = agreed(each)
         return self._guesses[key]
 
     def queries(self, task: str, head: int) -> NDArray[np.float32]:
         """Return the embeddings (Q, E) of a task's queries by a head."""
-        return self.reader.embed(self.query, [id.decode() for id in self.exam.queries[task]], head)
+        each = [self.reader.embed(modality, ids, head) for modality, ids in self._parts(task)]
+        return each[0] if len(each) == 1 else together(each)
+
+    def _parts(self, task: str) -> list[tuple[Modality, list[ItemId]]]:
+        """Return the items that a task's queries are made of, modality by modality."""
+        ids = [id.decode() for id in self.exam.queries[task]]
+        return [(modality, part_ids(ids, place)) for place, modality in enumerate(parts(self.query))]
 
     def gallery(self, key: ShardKey, placement: Placement) -> Shard:
         """Return the items of one placement of a task."""

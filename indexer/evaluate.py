@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import permutations
 from pathlib import Path
 
 from engine.embed import Embedder
@@ -14,6 +13,7 @@ from engine.types import History, Modality, Pair
 from engine.workspace import Workspace, open_at
 from indexer import shard
 from indexer.causes import Cause, causes
+from indexer.composed import parts, ways, with_queries
 from indexer.direction import Direction
 from indexer.exam import Setting, exam
 from indexer.policy import settled, up_to
@@ -94,28 +94,27 @@ class Evaluation:
     def direction(self, query: Modality, target: Modality) -> Direction:
         """Return one direction, ready to be asked."""
         setting = self.setting
-        asked = exam(self.pairs, self.tasks, (query, target), setting)
+        asked = exam(with_queries(self.pairs, query), self.tasks, (query, target), setting)
         return Direction(
             self.reader,
             self.history,
             query,
             target,
             asked,
-            self._learned(query),
+            {modality: self._learned(modality) for modality in parts(query)},
             max(setting.ks),
             budget=setting.budget,
             on_gpu=self.device == "cuda" and shard.gpus() > 0,
         )
 
     def _ways(self) -> list[tuple[Modality, Modality]]:
-        """Return every ordered pair of modalities that some pair of the split joins."""
-        joined = {frozenset(pair.items) for pair in self.pairs if pair.split == self.setting.split}
-        return sorted({two for held in joined for two in permutations(sorted(held), 2)})
+        """Return every direction that some pair of the split joins."""
+        return ways([pair for pair in self.pairs if pair.split == self.setting.split])
 
     def _trained(self, way: tuple[Modality, Modality]) -> bool:
-        """Say whether some lesson trained both modalities of a direction."""
+        """Say whether some lesson trained all modalities of a direction together."""
         heads = [self.workspace.head(lesson.head) for lesson in self.history.lessons]
-        return any({*way} <= {*read_record(head).settings.modalities} for head in heads)
+        return any({*parts(way[0]), way[1]} <= {*read_record(head).settings.modalities} for head in heads)
 
     def _learned(self, modality: Modality) -> list[Router]:
         """Return the router of a modality after every lesson."""

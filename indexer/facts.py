@@ -119,4 +119,4 @@ class Measured:
 
 def distinct(pairs: Sequence[Pair], modality: Modality) -> Ids:
     """Return the distinct items of one modality in pairs, sorted."""
-    return np.array(sorted({id for pair in pairs for id in pair.items.get(modality, ())}), "S32")
+    return np.array(sorted({id for pair in pairs for id in pair.items.get(modality, ())}), np.bytes_)

@@ -147,7 +147,13 @@ class Change:
         reader, pairs, tasks = self.planner.reader, self.planner.pairs, list(settled(self.history))
         asked = exam(pairs, tasks, self.way, setting)
         return Direction(
-            reader, self.history, query, target, asked, list(learned(reader, pairs, query, [tasks])), K
+            reader,
+            self.history,
+            query,
+            target,
+            asked,
+            {query: list(learned(reader, pairs, query, [tasks]))},
+            K,
         )
 
     def _now(self) -> Plan:

@@ -61,8 +61,8 @@ def judge(pairs: Sequence[Pair], relevance: Relevance, modalities: Sequence[Moda
         items = [id for modality in modalities for id in pair.items.get(modality, ())]
         stood += [(id, number) for id in items for number in numbers]
     every = sorted({id for pair in pairs for m in modalities for id in pair.items.get(m, ())})
-    ids = np.array(every, "S32")
-    rows = np.searchsorted(ids, np.array([id for id, _ in stood], "S32"))
+    ids = np.array(every, np.bytes_)
+    rows = np.searchsorted(ids, np.array([id for id, _ in stood], np.bytes_))
     columns = np.array([number for _, number in stood], np.intp)
     tags_of = sparse.csr_array((np.ones(len(stood), np.int32), (rows, columns)), (len(ids), len(named)))
     return Judge(ids, tags_of)

@@ -79,6 +79,12 @@ class Router:
         return found
 
 
+def agreed(each: Sequence[Scores]) -> Scores:
+    """Return what several routers say on average of the tasks of queries, each log p(task | x) (Q, T): (Q, T)."""
+    found: Scores = log_softmax(np.mean(each, axis=0), axis=1)
+    return found
+
+
 def discriminant(sums: Sums, shrinkage: float) -> Router:
     """Return x^T S^-1 mu - mu^T S^-1 mu / 2 for every task, S the pooled covariance within tasks.
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from engine.embed import Embedder
 from engine.errors import UserError, Vanished
@@ -27,6 +26,7 @@ from engine.store import Store
 from engine.types import Hit, MergeName, Modality, PolicyName, ShardKey
 from engine.workspace import Workspace, open_at, tasks
 from indexer import shard
+from indexer.router import agreed
 from indexer.shard import Shard
 from indexer.view import Ask, View
 
@@ -125,7 +125,7 @@ class Index:
         """Return what a query's parts say of its task on average; a part that is subtracted has no say."""
         told = [part for part in parts if part.weight > 0] or parts
         each = [self.view.router(one.modality).log_p(one.features[None], names) for one in told]
-        return Guess(names, log_softmax(np.mean(each, axis=0), axis=1))
+        return Guess(names, agreed(each))
 
     def _ways(self, parts: Sequence[Part], target: Modality, task: str) -> list[Ask]:
         """Return how the shards of a task or of all are asked; the first part says in which direction."""

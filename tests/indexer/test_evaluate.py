@@ -10,12 +10,14 @@ import pytest
 import worlds
 from engine import metrics
 from engine.errors import UserError
+from engine.opening import Wish
 from engine.query import Part
-from engine.types import MergeName, PolicyName
+from engine.types import MergeName, PolicyName, Settings
 from indexer import evaluate, policy, search, tables
 from indexer.evaluate import Evaluation
 from indexer.exam import Setting
 from indexer.results import Asked, Result
+from training import lesson
 
 POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched", "aligned", "auto")
 """Those that look at the state alone; what partial moves depends on what was served before."""
@@ -252,12 +254,50 @@ def test_unlabelled_pairs_give_nulls_and_no_crash(tmp_path: Path) -> None:
     assert {r.final for r in results(tmp_path, Setting(relevance="label"))} == {None}
 
 
-def test_three_modalities_give_six_directions(tmp_path: Path) -> None:
-    path, rows = tmp_path / "sky.npz", worlds.rows("sky", 12)
-    image = np.stack([r.image for r in rows])
-    np.savez(path, image=image, depth=image[:, :4], text=[r.text for r in rows], split=["test"] * 12)
-    worlds.index(tmp_path, path)
-    assert len({(r.query, r.target) for r in results(tmp_path)}) == 6
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace of two tasks whose pairs hold an image, its depth and a text; a lesson of two of them."""
+    root = tmp_path_factory.mktemp("three")
+    rows = [*worlds.rows("sky", 40), *worlds.rows("life", 40)]
+    image = np.stack([row.image for row in rows])
+    held = {"text": [r.text for r in rows], "task": [r.task for r in rows], "split": [r.split for r in rows]}
+    np.savez(root / "rows.npz", image=image, depth=image[:, ::-1] ** 2, **held)
+    settings = Settings("sky", form="linear", epochs=1, modalities=("image", "text"))
+    lesson.learn(root / ".mneme", [root / "rows.npz"], Wish(), settings)
+    worlds.index(root, root / "rows.npz")
+    return root
+
+
+def test_three_modalities_give_six_directions_and_three_of_two_to_one(three: Path) -> None:
+    ways = {(r.query, r.target) for r in results(three)}
+    assert len(ways) == 9
+    assert {way for way in ways if "+" in way[0]} == {
+        ("image+text", "depth"),
+        ("image+depth", "text"),
+        ("text+depth", "image"),
+    }
+
+
+@pytest.mark.parametrize("merge", [None, "raw", "routed"])
+@pytest.mark.parametrize("policy", ["no-reindex", "auto"])
+def test_two_to_one_is_evaluated_as_search_answers_it(
+    three: Path, policy: PolicyName, merge: MergeName | None
+) -> None:
+    found = evaluated(three, policy, "image+depth", "text", "life", merge)
+    with search.open_index(three / ".mneme", policy=policy) as answers:
+        index = answers.index
+        backbones = index.workspace.manifest.backbones
+        for ids, hits in found.items():
+            each = {"image": ids[:32], "depth": ids[32:]}
+            parts = [Part(m, index.store.features([id], backbones[m].id)[0]) for m, id in each.items()]
+            expected = index.search(parts, "text", 10, task="all" if merge else "life", merge=merge)
+            assert [hit for hit, _ in hits] == [hit.id for hit in expected]
+    assert len(found) == 8
+
+
+def test_only_what_was_trained_together_counts_as_trained(three: Path) -> None:
+    found = {(r.query, r.target) for r in results(three) if r.trained}
+    assert found == {("image", "text"), ("text", "image")}
 
 
 def test_a_k_beyond_the_gallery_finds_everything(trained: Path) -> None:
