@@ -260,8 +260,8 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("three")
     rows = [*worlds.rows("sky", 40), *worlds.rows("life", 40)]
     image = np.stack([row.image for row in rows])
-    held = {"text": [r.text for r in rows], "task": [r.task for r in rows], "split": [r.split for r in rows]}
-    np.savez(root / "rows.npz", image=image, depth=image[:, ::-1] ** 2, **held)
+    text, task, split = ([getattr(row, name) for row in rows] for name in ("text", "task", "split"))
+    np.savez(root / "rows.npz", image=image, depth=image[:, ::-1] ** 2, text=text, task=task, split=split)
     settings = Settings("sky", form="linear", epochs=1, modalities=("image", "text"))
     lesson.learn(root / ".mneme", [root / "rows.npz"], Wish(), settings)
     worlds.index(root, root / "rows.npz")
