@@ -278,6 +278,10 @@ def evaluate(
     csv: Annotated[
         Path | None, typer.Option(help="Write the figures to this file too.", show_default=False)
     ] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="Write TREC runs and qrels of the last lesson to this folder.", show_default=False),
+    ] = None,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     verbose: Verbose = False,
@@ -289,7 +293,7 @@ def evaluate(
     from engine.device import resolve
     from indexer import evaluate as evaluation
     from indexer import policy as policies
-    from indexer import reindex, tables
+    from indexer import reindex, tables, trec
     from indexer.exam import Setting
 
     setting = Setting(
@@ -305,6 +309,8 @@ def evaluate(
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
     with evaluation.open_evaluation(root, setting, device=resolve(device)) as opened:
+        if runs:
+            trec.write(opened, runs)
         results = list(opened.results())
         print(json.dumps(evaluation.to_json(opened, results)) if as_json else tables.evaluation(results))
     if not any(any(result.queries) for result in results):

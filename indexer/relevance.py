@@ -1,6 +1,6 @@
 """Which items are right for which queries: those that share a pair with them, or a label."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +33,21 @@ class Judge:
 
     def count(self, queries: Ids, gallery: Ids) -> NDArray[np.int64]:
         """Return how many items of the gallery (N,) are right for each query (Q,)."""
+        counts = [shared.sum(axis=1) for shared in self._shared(queries, gallery)]
+        return np.concatenate([np.zeros(0, np.int64), *counts]).astype(np.int64)
+
+    def pairs(self, queries: Ids, gallery: Ids) -> Iterator[tuple[bytes, bytes]]:
+        """Yield each query (Q,) with every item of the gallery (N,) that is right for it."""
+        for block, shared in enumerate(self._shared(queries, gallery)):
+            rows, columns = shared.nonzero()
+            yield from zip(queries[block * BLOCK + rows].tolist(), gallery[columns].tolist(), strict=True)
+
+    def _shared(self, queries: Ids, gallery: Ids) -> "Iterator[sparse.csr_array[np.bool_]]":
+        """Yield whether queries and gallery share a tag (BLOCK, N), a block of queries at a time."""
         held = self.tags[self.rows(gallery)].T.tocsr()
         asked = self.tags[self.rows(queries)]
-        counts = [
-            ((asked[start : start + BLOCK] @ held) > 0).sum(axis=1)
-            for start in range(0, asked.shape[0], BLOCK)
-        ]
-        return np.concatenate([np.zeros(0, np.int64), *counts]).astype(np.int64)
+        for start in range(0, asked.shape[0], BLOCK):
+            yield (asked[start : start + BLOCK] @ held) > 0
 
     def rows(self, ids: Ids | Numbers) -> Numbers:
         """Return the numbers of ids, which stand in their order; numbers are their own."""
