@@ -362,6 +362,25 @@ def rollback(workspace: WorkspaceDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
+    workspace: WorkspaceDir = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the embeddings that are served, and what they stand for, as Parquet files for other tools."""
+    from engine import workspace as workspaces
+    from indexer import export as exporting
+    from indexer import tables
+
+    root = workspaces.locate(workspace)
+    if verbose:
+        note(f"workspace: {root}")
+    done = exporting.export(root, folder)
+    show_json(asdict(done)) if as_json else print(tables.exported(done))
+
+
+@app.command()
 def status(workspace: WorkspaceDir = None, as_json: AsJson = False) -> None:
     """Say what the workspace holds: tasks, items, heads, shards."""
     from engine import workspace as workspaces

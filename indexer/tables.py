@@ -8,6 +8,7 @@ from typing import Any
 
 from engine import disk
 from engine.errors import UserError
+from indexer import export
 from indexer.forecast import Forecast
 from indexer.reindex import Report
 from indexer.results import Result
@@ -34,6 +35,13 @@ def reindexed(report: Report) -> str:
     """Return what `mneme reindex` and `mneme rollback` print for people."""
     own = "".join(f", {way} {policy}" for way, policy in sorted(report.policies.items()))
     return f"policy {report.policy}{own}: {report.shards} shards, {report.shards_built} built, {report.seconds:.1f} s"
+
+
+def exported(report: export.Report) -> str:
+    """Return what `mneme export` prints for people."""
+    return (
+        f"{len(report.files)} files, {report.rows} rows, {report.bytes / 1e6:.1f} MB, {report.seconds:.1f} s"
+    )
 
 
 def forecast(expected: Forecast) -> str:
