@@ -138,14 +138,16 @@ def test_rows_are_written_a_group_at_a_time(
     assert_exported(trained, tmp_path / "out")
 
 
-def test_what_the_store_has_let_go_is_left_out(trained: Path, tmp_path: Path) -> None:
+def test_what_the_store_has_let_go_is_left_out(trained: Path, exported: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     with Store(root / ".mneme/store", readonly=False) as store, store.writing() as writer:
         writer.remove_row(next(row.key for row in store.rows() if row.name == "sky5"))
         writer.drop_unused()
     report = export.export(root / ".mneme", tmp_path / "out")
-    texts = columns(tmp_path / "out", "sky.text.v0001.parquet")["text"]
-    assert {row.text for row in worlds.rows("sky")} - {*texts} == {worlds.rows("sky")[5].text}
+    found, before = (columns(folder, "sky.text.v0001.parquet") for folder in (tmp_path / "out", exported))
+    assert {*before["text"]} - {*found["text"]} == {worlds.rows("sky")[5].text}
+    kept = dict(zip(before["id"], before["embedding"], strict=True))
+    assert found["embedding"] == [kept[id] for id in found["id"]]
     assert report.rows == 180 - 2
 
 

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 from numpy.testing import assert_array_equal
 
 from engine.merge import Ids
 from engine.types import Pair
+from indexer import relevance
 from indexer.relevance import Judge, judge
 
 MODALITIES = ("image", "text")
@@ -62,6 +64,12 @@ def test_every_query_of_a_batch_is_judged_by_itself() -> None:
 
 def test_the_right_items_of_a_gallery_are_counted() -> None:
     assert BY_PAIR.count(ids("t0", "t1", "t2"), ids("i0", "i2", "i3")).tolist() == [2, 1, 0]
+
+
+def test_queries_stand_beside_what_is_right_for_them_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relevance, "BLOCK", 2)
+    found = BY_PAIR.pairs(ids("t2", "t3", "t0", "t1"), ids("i2", "i0"))
+    assert list(found) == [(b"t0", b"i2"), (b"t0", b"i0"), (b"t1", b"i0")]
 
 
 def test_an_item_that_shares_two_labels_counts_once() -> None:

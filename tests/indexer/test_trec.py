@@ -130,6 +130,12 @@ def test_ties_become_the_next_smaller_float_and_what_is_not_there_stays_so() -> 
     assert found[4] == NO_SCORE
 
 
+def test_the_score_is_log_p_where_a_ranking_is_ordered_by_it() -> None:
+    ids, part = np.array([[b"a", b"b"]]), np.zeros((1, 2), np.intp)
+    found = trec.descending(Ranking(np.array([[0.25, 0.5]]), ids, part, np.array([[-1.5, -2.0]])))
+    assert found.tolist() == [[-1.5, -2.0]]
+
+
 @pytest.fixture(scope="module")
 def two_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of two tasks that hold the same items; one of them has more, of the same labels."""
