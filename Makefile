@@ -3,7 +3,7 @@ PYTHON ?= python3
 FAISS := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench-clip pack clean
 
 demo: .venv/demo
 	$(BIN)/mneme demo
@@ -15,6 +15,13 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# PACK=DIR is a folder with metadata.jsonl, MODEL=SPEC another CLIP, OPTIONS='--seeds 5' what else it takes.
+bench-clip: pack .venv/demo
+	$(BIN)/python -m benchmarks.clip '$(PACK)' $(if $(MODEL),--backbone '$(MODEL)') $(OPTIONS)
+
+pack:
+	@$(if $(PACK),:,$(error no pack named: make bench-clip PACK=DIR))
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

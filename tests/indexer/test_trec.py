@@ -27,9 +27,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return worlds.trained(tmp_path_factory.getbasetemp())
 
 
-def written(root: Path, folder: Path, relevance: Relevance = "pair") -> list[Result]:
+def written(
+    root: Path, folder: Path, relevance: Relevance = "pair", policies: Sequence[PolicyName] = POLICIES
+) -> list[Result]:
     """Write the files of a workspace and return what evaluation says of the same rankings."""
-    setting = Setting(POLICIES, MERGES, [K], relevance=relevance, details=False)
+    setting = Setting(policies, MERGES, [K], relevance=relevance, details=False)
     with evaluate.open_evaluation(root / ".mneme", setting) as opened:
         trec.write(opened, folder)
         return list(opened.results())
@@ -44,7 +46,7 @@ def by_pair(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 @pytest.fixture(scope="module")
 def by_label(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
     folder = tmp_path_factory.mktemp("trec")
-    return folder, written(trained, folder, "label")
+    return folder, written(trained, folder, "label", ["no-reindex"])
 
 
 def run_name(result: Result) -> str:
@@ -144,7 +146,7 @@ def two_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     twins = [replace(row, id=f"twin of {row.id}", task="life") for row in rows]
     more = [replace(row, id=f"more {row.id}", text=f"more {row.text}") for row in twins]
     worlds.index(folder, worlds.save(folder / "two.npz", [*rows, *twins, *more]))
-    written(folder, folder / "runs", "label")
+    written(folder, folder / "runs", "label", ["matched"])
     return folder / "runs"
 
 
@@ -167,9 +169,11 @@ def test_what_is_right_in_another_task_counts_only_where_the_task_is_unknown(two
 
 
 def test_evaluate_writes_runs_to_a_folder_it_makes(run: Run, trained: Path, tmp_path: Path) -> None:
-    told = run("evaluate", "-w", trained, "--policy", "matched", "--k", "3", "--runs", "a/b")
+    told = run(
+        "evaluate", "-w", trained, "--policy", "matched", "--k", "3", "--merge", "raw", "--runs", "a/b"
+    )
     assert (told.status, told.err) == (0, "")
-    assert len(list((tmp_path / "a/b").glob("matched.*.run"))) == 6
+    assert len(list((tmp_path / "a/b").glob("matched.*.run"))) == 4
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 import http.server
 import io
-import json
 import socket
 import subprocess
 import sys
@@ -16,30 +15,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import clips
+from clips import CLIP
 from engine.backbones import Backbone, hub, open_clip
 from engine.errors import UserError
-
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
-CLIP = "mneme-tiny"
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    open_clip.heal_torchvision()
-    import open_clip as library
-
-    folder = tmp_path_factory.mktemp("tiny")
-    config = folder / f"{CLIP}.json"
-    config.write_text(json.dumps(TINY))
-    library.add_model_config(config)
-    network = library.create_model(CLIP)
-    path = folder / "weights.safetensors"
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
-    return path
+    return clips.weights(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
