@@ -46,7 +46,7 @@ def measure(given: argparse.Namespace, runs: Path) -> Path:
         "seconds of this call": round(time.perf_counter() - began),
         "figure": f"recall@{given.k} by {given.relevance}",
         "rows": summary(rows, {}),
-        "differences": [*policies.gaps(rows), *gains(rows)],
+        "differences": [*policies.gaps(policies.hits_of(made), rows), *gains(rows)],
     }
     target: Path = given.out / f"clip-{source.name}.json"
     write(target, facts)

@@ -25,6 +25,6 @@ def test_two_modalities_join_no_third() -> None:
 
 
 def test_parts_are_named_as_options_stand_on_the_command_line() -> None:
-    pair = Pair("p", {m: (A,) for m in ("audio", "depth", "image", "text")}, "sky", "test")
+    pair = Pair("p", dict.fromkeys(("audio", "depth", "image", "text"), (A,)), "sky", "test")
     named = {query for query, _ in ways([pair]) if "+" in query}
     assert named == {"image+audio", "image+text", "audio+text", "image+depth", "audio+depth", "text+depth"}
