@@ -10,8 +10,9 @@ from pathlib import Path
 from engine import media
 from engine.backbones import Backbone, Features, Prepared
 from engine.errors import Unreadable
+from engine.rows import FileStamp
 from engine.sources.row import Row
-from engine.store import FileStamp, Store
+from engine.store import Store
 from engine.types import Item, ItemId, Modality
 
 CHUNK = 64

@@ -9,10 +9,11 @@ from engine import backbones
 from engine.backbones import Backbone
 from engine.backbones.features import FeatureFile
 from engine.errors import Unreadable, UserError
+from engine.manifest import Encoder, Manifest
 from engine.sources import open_source
 from engine.sources.row import Collection
 from engine.types import Modality
-from engine.workspace import Encoder, Manifest, Workspace, open_at
+from engine.workspace import Workspace, open_at
 
 Chosen = Mapping[Modality, Backbone]
 

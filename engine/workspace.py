@@ -1,101 +1,22 @@
-"""The workspace: its manifest, its folders, who may write."""
+"""The workspace: its folders, the manifest read from it, who may write."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import filelock
 
 from engine import disk
 from engine.errors import UserError
+from engine.manifest import FORMAT, Manifest, from_json, to_json
 from engine.store import Store
-from engine.types import Arrival, History, Lesson, Modality, PolicyName, ShardKey
+from engine.types import History
 
-FORMAT = 2
 FOLDER = ".mneme"
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Which backbone reads a modality: as a person wrote it, as features are keyed, its width D."""
-
-    spec: str
-    id: str
-    width: int
-
-
-@dataclass(frozen=True)
-class ServedShard:
-    """A shard that queries are answered from; path is relative to the workspace's `shards`."""
-
-    key: ShardKey
-    path: str
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """How one shard is asked in one direction.
-
-    Attributes:
-        shard: its place among the served shards.
-        queries: the head version that embeds the queries.
-        tau: what its cosines are divided by to be log-likelihoods.
-    """
-
-    shard: int
-    queries: int
-    tau: float
-
-
-@dataclass(frozen=True)
-class Direction:
-    """How queries of one modality find items of another."""
-
-    query: Modality
-    target: Modality
-    policy: PolicyName
-    lookups: tuple[Lookup, ...]
-
-
-@dataclass(frozen=True)
-class Served:
-    """What queries see: the first `lessons` lessons, shards, and how each direction asks them.
-
-    Attributes:
-        policy: that of the directions that `policies` does not name.
-        policies: by direction, `text-image`.
-        routers: the folder of each query modality's router, relative to the workspace's `router`.
-    """
-
-    policy: PolicyName = "no-reindex"
-    lessons: int = 0
-    shards: tuple[ServedShard, ...] = ()
-    directions: tuple[Direction, ...] = ()
-    policies: Mapping[str, PolicyName] = field(default_factory=dict)
-    routers: Mapping[Modality, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Everything current; the content of `workspace.json`.
-
-    Attributes:
-        width: the shared width E of all embeddings.
-        aligned: whether the backbones share one pretrained space (heads are linear by default).
-        previous: what was served before the last `reindex`.
-    """
-
-    width: int
-    aligned: bool
-    backbones: Mapping[Modality, Encoder]
-    history: History = field(default_factory=History)
-    served: Served = field(default_factory=Served)
-    previous: Served | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +47,7 @@ class Workspace:
 
     def with_manifest(self, manifest: Manifest) -> "Workspace":
         """Replace `workspace.json` in one step and return the workspace as it now stands."""
-        disk.replace(self.root / "workspace.json", disk.to_json(_to_json(manifest)))
+        disk.replace(self.root / "workspace.json", disk.to_json(to_json(manifest)))
         return replace(self, manifest=manifest)
 
 
@@ -170,7 +91,7 @@ def open_at(root: Path) -> Workspace:
     if found not in range(1, FORMAT + 1):
         raise UserError(f"{path} has format {found}; this mneme reads up to {FORMAT}: upgrade mneme")
     try:
-        return Workspace(root, _from_json(content))
+        return Workspace(root, from_json(content))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
 
@@ -212,39 +133,3 @@ def tasks(history: History) -> list[str]:
     events = [(float(lesson.number), lesson.task) for lesson in history.lessons]
     events += [(arrival.after + 0.5, arrival.task) for arrival in history.arrivals]
     return list(dict.fromkeys(task for _, task in sorted(events, key=lambda event: event[0])))
-
-
-def _to_json(manifest: Manifest) -> dict[str, Any]:
-    fields = asdict(manifest)
-    return {"format": FORMAT, **fields.pop("history"), **fields}
-
-
-def _from_json(content: Mapping[str, Any]) -> Manifest:
-    return Manifest(
-        width=content["width"],
-        aligned=content["aligned"],
-        backbones={m: Encoder(**encoder) for m, encoder in content["backbones"].items()},
-        history=History(
-            tuple(Lesson(**lesson) for lesson in content["lessons"]),
-            tuple(Arrival(**arrival) for arrival in content["arrivals"]),
-        ),
-        served=_served(content["served"], content["format"]),
-        previous=_served(content["previous"], content["format"]) if content.get("previous") else None,
-    )
-
-
-def _served(content: Mapping[str, Any], format: int) -> Served:
-    """Return what is served; of format 1 the policy alone: the next `index` builds its shards again."""
-    if format == 1:
-        return Served(content["policy"])
-    return Served(
-        content["policy"],
-        content["lessons"],
-        tuple(ServedShard(ShardKey(**s["key"]), s["path"]) for s in content["shards"]),
-        tuple(
-            Direction(d["query"], d["target"], d["policy"], tuple(Lookup(**one) for one in d["lookups"]))
-            for d in content["directions"]
-        ),
-        content["policies"],
-        content["routers"],
-    )

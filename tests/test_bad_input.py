@@ -107,7 +107,7 @@ def test_a_workspace_of_a_newer_format_is_one_line(run: Run, trained: Path, tmp_
     manifest = root / ".mneme/workspace.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
     told = run("query", "a dog", "-w", root)
-    assert is_one_line(told, 1, f"{manifest} has format 99; this mneme reads up to 2: upgrade mneme")
+    assert is_one_line(told, 1, f"{manifest} has format 99; this mneme reads up to 3: upgrade mneme")
 
 
 def test_another_backbone_than_the_recorded_one_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from engine import head as heads
 from engine.ingest import ingest
 from engine.loading import Loader
 from engine.opening import Wish, enter
-from engine.store import Store, StoredRow
+from engine.rows import StoredRow
+from engine.store import Store
 from engine.types import ItemId, Modality, Settings
 from engine.workspace import Workspace, open_at, writing
 from indexer import index as indexing

@@ -8,9 +8,11 @@ from numpy.testing import assert_allclose
 from engine import embed, head
 from engine.embed import Embedder
 from engine.head import Head, Record
-from engine.store import Store, StoredRow
+from engine.manifest import Encoder, Manifest
+from engine.rows import StoredRow
+from engine.store import Store
 from engine.types import Item, Settings
-from engine.workspace import Encoder, Manifest, Workspace
+from engine.workspace import Workspace
 
 FEATURES = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
 

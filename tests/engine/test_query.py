@@ -10,11 +10,13 @@ from conftest import WIDTH, FakeBackbone
 from engine import query
 from engine.embed import Embedder
 from engine.errors import Unreadable, UserError
+from engine.manifest import Encoder, Manifest
 from engine.merge import NO_SCORE, Candidates, Scores
 from engine.query import Asked, Input, Part
-from engine.store import Store, StoredRow
+from engine.rows import StoredRow
+from engine.store import Store
 from engine.types import Item, Modality, ShardKey
-from engine.workspace import Encoder, Manifest, Workspace
+from engine.workspace import Workspace
 
 A, B, C = (f"{number:032x}" for number in range(3))
 X, Y = np.eye(2, WIDTH, dtype=np.float32)

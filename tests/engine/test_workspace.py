@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import workspace
+from engine import manifest, workspace
 from engine.errors import UserError
+from engine.manifest import Direction, Encoder, Lookup, Manifest, Sealed, Served, ServedShard, Temperature
 from engine.types import Arrival, History, Lesson, ShardKey
-from engine.workspace import Direction, Encoder, Lookup, Manifest, Served, ServedShard, Workspace
+from engine.workspace import Workspace
 
 MANIFEST = Manifest(
     width=16,
@@ -25,6 +26,13 @@ MANIFEST = Manifest(
         {"text": "text-0a1b2c3d"},
     ),
     previous=Served("reindex"),
+    sealed={
+        "sky": Sealed(
+            (ServedShard(ShardKey("sky", "image", 1, 1), "sky/image/v0001-0a"),),
+            {"image": "sealed-0a1b2c3d"},
+            (Temperature("text", "image", 1, 1, 1, 0.06),),
+        )
+    },
 )
 
 
@@ -72,10 +80,10 @@ def test_replacing_the_manifest_leaves_one_file(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     path = made(tmp_path) / "workspace.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": workspace.FORMAT + 1}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": manifest.FORMAT + 1}))
     with pytest.raises(UserError) as raised:
         workspace.open_at(path.parent)
-    assert str(raised.value) == f"{path} has format 3; this mneme reads up to 2: upgrade mneme"
+    assert str(raised.value) == f"{path} has format 4; this mneme reads up to 3: upgrade mneme"
 
 
 def test_of_an_older_format_the_policy_is_kept_and_the_shards_are_to_be_built_again(tmp_path: Path) -> None:
@@ -87,6 +95,14 @@ def test_of_an_older_format_the_policy_is_kept_and_the_shards_are_to_be_built_ag
     path.write_text(json.dumps({**content, "format": 1}))
     found = workspace.open_at(path.parent).manifest
     assert (found.served, found.previous, found.history) == (Served("matched"), None, MANIFEST.history)
+
+
+def test_a_manifest_of_format_2_knows_of_no_removed_features(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    content = json.loads(path.read_text())
+    del content["sealed"]
+    path.write_text(json.dumps({**content, "format": 2}))
+    assert workspace.open_at(path.parent).manifest == replace(MANIFEST, sealed={})
 
 
 def test_a_manifest_that_lacks_something_is_a_user_error(tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""The manifest: everything current, as `workspace.json` holds it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from engine.types import Arrival, History, Lesson, Modality, PolicyName, ShardKey
+
+FORMAT = 3
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Which backbone reads a modality: as a person wrote it, as features are keyed, its width D."""
+
+    spec: str
+    id: str
+    width: int
+
+
+@dataclass(frozen=True)
+class ServedShard:
+    """A shard that queries are answered from; path is relative to the workspace's `shards`."""
+
+    key: ShardKey
+    path: str
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """How one shard is asked in one direction.
+
+    Attributes:
+        shard: its place among the served shards.
+        queries: the head version that embeds the queries.
+        tau: what its cosines are divided by to be log-likelihoods.
+    """
+
+    shard: int
+    queries: int
+    tau: float
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How queries of one modality find items of another."""
+
+    query: Modality
+    target: Modality
+    policy: PolicyName
+    lookups: tuple[Lookup, ...]
+
+
+@dataclass(frozen=True)
+class Served:
+    """What queries see: the first `lessons` lessons, shards, and how each direction asks them.
+
+    Attributes:
+        policy: that of the directions that `policies` does not name.
+        policies: by direction, `text-image`.
+        routers: the folder of each query modality's router, relative to the workspace's `router`.
+    """
+
+    policy: PolicyName = "no-reindex"
+    lessons: int = 0
+    shards: tuple[ServedShard, ...] = ()
+    directions: tuple[Direction, ...] = ()
+    policies: Mapping[str, PolicyName] = field(default_factory=dict)
+    routers: Mapping[Modality, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """What the cosines of a task were divided by in one direction, as a placement of head, space and queries."""
+
+    query: Modality
+    target: Modality
+    head: int
+    space: int
+    queries: int
+    tau: float
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What stands in for the features of a task that were removed.
+
+    Attributes:
+        shards: its vectors, by the head of its last lesson.
+        sums: of each modality, the folder of the sums over its training items, relative to `router`.
+        temperatures: as its validation pairs gave them.
+    """
+
+    shards: tuple[ServedShard, ...] = ()
+    sums: Mapping[Modality, str] = field(default_factory=dict)
+    temperatures: tuple[Temperature, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything current; the content of `workspace.json`.
+
+    Attributes:
+        width: the shared width E of all embeddings.
+        aligned: whether the backbones share one pretrained space (heads are linear by default).
+        previous: what was served before the last `reindex`.
+        sealed: the tasks whose features were removed.
+    """
+
+    width: int
+    aligned: bool
+    backbones: Mapping[Modality, Encoder]
+    history: History = field(default_factory=History)
+    served: Served = field(default_factory=Served)
+    previous: Served | None = None
+    sealed: Mapping[str, Sealed] = field(default_factory=dict)
+
+
+def to_json(manifest: Manifest) -> dict[str, Any]:
+    """Return what `workspace.json` holds."""
+    fields = asdict(manifest)
+    return {"format": FORMAT, **fields.pop("history"), **fields}
+
+
+def from_json(content: Mapping[str, Any]) -> Manifest:
+    """Return the manifest of this format or an older one; KeyError or TypeError where something is amiss."""
+    return Manifest(
+        width=content["width"],
+        aligned=content["aligned"],
+        backbones={m: Encoder(**encoder) for m, encoder in content["backbones"].items()},
+        history=History(
+            tuple(Lesson(**lesson) for lesson in content["lessons"]),
+            tuple(Arrival(**arrival) for arrival in content["arrivals"]),
+        ),
+        served=_served(content["served"], content["format"]),
+        previous=_served(content["previous"], content["format"]) if content.get("previous") else None,
+        sealed={task: _sealed(held) for task, held in content["sealed"].items()}
+        if content["format"] > 2
+        else {},
+    )
+
+
+def _served(content: Mapping[str, Any], format: int) -> Served:
+    """Return what is served; of format 1 the policy alone: the next `index` builds its shards again."""
+    if format == 1:
+        return Served(content["policy"])
+    return Served(
+        content["policy"],
+        content["lessons"],
+        _shards(content["shards"]),
+        tuple(
+            Direction(d["query"], d["target"], d["policy"], tuple(Lookup(**one) for one in d["lookups"]))
+            for d in content["directions"]
+        ),
+        content["policies"],
+        content["routers"],
+    )
+
+
+def _sealed(content: Mapping[str, Any]) -> Sealed:
+    temperatures = tuple(Temperature(**one) for one in content["temperatures"])
+    return Sealed(_shards(content["shards"]), content["sums"], temperatures)
+
+
+def _shards(content: Sequence[Mapping[str, Any]]) -> tuple[ServedShard, ...]:
+    return tuple(ServedShard(ShardKey(**one["key"]), one["path"]) for one in content)

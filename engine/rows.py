@@ -1,0 +1,68 @@
+"""Rows of sources as they are stored."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from engine.types import ItemId, Modality, Split
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A row of a source as it was read.
+
+    Attributes:
+        source: absolute path of the source.
+        name: what tells the row from the others of its source and task.
+        named: whether the row itself named its task.
+        files: absolute path of each modality's file.
+        other: the fields of the row that mean nothing to mneme.
+    """
+
+    source: str
+    name: str
+    task: str
+    named: bool
+    split: Split
+    labels: tuple[str, ...]
+    items: Mapping[Modality, tuple[ItemId, ...]]
+    files: Mapping[Modality, str]
+    other: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def key(self) -> bytes:
+        """The digest under which the row is kept."""
+        return row_key(self.source, self.task, self.name)
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What a file looked like when its item was digested; size in bytes, mtime in nanoseconds."""
+
+    size: int
+    mtime: int
+    item: ItemId
+
+
+def row_key(source: str, task: str, name: str) -> bytes:
+    """Return the key of a row."""
+    return digest(json.dumps([source, task, name]))
+
+
+def ids_of(row: StoredRow) -> list[ItemId]:
+    """Return the items that a row names."""
+    return [id for ids in row.items.values() for id in ids]
+
+
+def parsed(value: bytes) -> StoredRow:
+    """Return a row from its JSON."""
+    fields = json.loads(value)
+    fields["labels"] = tuple(fields["labels"])
+    fields["items"] = {modality: tuple(ids) for modality, ids in fields["items"].items()}
+    return StoredRow(**fields)
+
+
+def digest(text: str) -> bytes:
+    """Return 16 bytes that stand for a text or a path."""
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
