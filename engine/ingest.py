@@ -9,9 +9,10 @@ from typing import TypeAlias
 from engine import media
 from engine.errors import Unreadable, UserError
 from engine.loading import Loader, Ready, encode, look
+from engine.rows import StoredRow, ids_of, row_key
 from engine.sources import open_source
 from engine.sources.row import Collection, Row, checked_task
-from engine.store import Store, StoredRow, row_key
+from engine.store import Store
 from engine.types import ItemId, Modality, Skipped, Split
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -119,7 +120,7 @@ class _Run:
                 self.report.tasks.add(self.task_of(row))
                 key = self.key(row)
                 before = self.store.row(key)
-                if before is not None and before == self.remembered(row):
+                if before is not None and before == self.remembered(row) and self.is_encoded(before):
                     self.seen.add(key)
                     self.report.unchanged += 1
                 else:
@@ -174,6 +175,10 @@ class _Run:
         ]
         named += [("text", media.item_id("text", text.encode())) for text in row.texts]
         return self.stored(row, named)
+
+    def is_encoded(self, row: StoredRow) -> bool:
+        """Say whether the features of all items of a row are there; some may have been removed."""
+        return not self.store.lacking(ids_of(row))
 
     def stored(self, row: Row, named: Sequence[tuple[Modality, ItemId]]) -> StoredRow:
         """Return what is stored for a row that names these items."""

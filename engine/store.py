@@ -7,9 +7,9 @@ was last read), features (item and backbone -> float32).
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,53 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.types import Item, ItemId, Modality, Pair, Split
+from engine.rows import FileStamp, StoredRow, digest, ids_of, parsed
+from engine.types import Item, ItemId, Modality, Pair
 
 Features: TypeAlias = NDArray[np.float32]
 MAP_BYTES = 1 << 40
 """Address space, not disk: the file grows as it is filled."""
-
-
-@dataclass(frozen=True)
-class StoredRow:
-    """A row of a source as it was read.
-
-    Attributes:
-        source: absolute path of the source.
-        name: what tells the row from the others of its source and task.
-        named: whether the row itself named its task.
-        files: absolute path of each modality's file.
-        other: the fields of the row that mean nothing to mneme.
-    """
-
-    source: str
-    name: str
-    task: str
-    named: bool
-    split: Split
-    labels: tuple[str, ...]
-    items: Mapping[Modality, tuple[ItemId, ...]]
-    files: Mapping[Modality, str]
-    other: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def key(self) -> bytes:
-        """The digest under which the row is kept."""
-        return row_key(self.source, self.task, self.name)
-
-
-@dataclass(frozen=True)
-class FileStamp:
-    """What a file looked like when its item was digested; size in bytes, mtime in nanoseconds."""
-
-    size: int
-    mtime: int
-    item: ItemId
-
-
-def row_key(source: str, task: str, name: str) -> bytes:
-    """Return the key of a row."""
-    return _digest(json.dumps([source, task, name]))
 
 
 class Store:
@@ -101,13 +60,13 @@ class Store:
         """Yield every row, in the order of their keys."""
         with self._env.begin(self._rows) as txn:
             for _, value in txn.cursor():
-                yield _row(value)
+                yield parsed(value)
 
     def row(self, key: bytes) -> StoredRow | None:
         """Return one row."""
         with self._env.begin(self._rows) as txn:
             value = txn.get(key)
-        return None if value is None else _row(value)
+        return None if value is None else parsed(value)
 
     def pairs(self) -> list[Pair]:
         """Return every pair, sorted by task and name: the order of arrival and the place leave no trace."""
@@ -124,7 +83,7 @@ class Store:
             content = json.loads(value)
             uses = txn.cursor(self._uses)
             keys = list(uses.iternext_dup()) if uses.set_key(key) else []
-            rows = [_row(txn.get(row, b"", db=self._rows)) for row in keys]
+            rows = [parsed(txn.get(row, b"", db=self._rows)) for row in keys]
         modality: Modality = content["modality"]
         paths = {row.files[modality] for row in rows if row.items.get(modality, ()) and modality in row.files}
         item = Item(id, modality, tuple(sorted(paths)), content["text"])
@@ -139,13 +98,19 @@ class Store:
     def stamp(self, path: str) -> FileStamp | None:
         """Return what a file looked like when it was last read."""
         with self._env.begin(self._files) as txn:
-            value = txn.get(_digest(path))
+            value = txn.get(digest(path))
         return None if value is None else FileStamp(*json.loads(value))
 
     def has_features(self, id: ItemId, backbone: str) -> bool:
         """Say whether an item's features by this backbone are stored."""
         with self._env.begin(self._features) as txn:
             return txn.get(_feature_key(id, backbone)) is not None
+
+    def lacking(self, ids: Iterable[ItemId]) -> set[ItemId]:
+        """Return those of these items of which no features are stored, by any backbone."""
+        with self._env.begin(self._features) as txn:
+            cursor = txn.cursor()
+            return {id for id in ids if not _reach(cursor, bytes.fromhex(id))}
 
     def features(self, ids: Sequence[ItemId], backbone: str) -> Features:
         """Return the features (N, D) of these items by one backbone."""
@@ -195,14 +160,14 @@ class Writer:
     def put_stamp(self, path: str, stamp: FileStamp) -> None:
         """Remember what a file held."""
         self._txn.put(
-            _digest(path), json.dumps([stamp.size, stamp.mtime, stamp.item]).encode(), db=self._files
+            digest(path), json.dumps([stamp.size, stamp.mtime, stamp.item]).encode(), db=self._files
         )
 
     def put_row(self, row: StoredRow) -> None:
         """Store a row in place of the one of its key."""
         self._forget(row.key)
         self._txn.put(row.key, json.dumps(vars(row)).encode(), db=self._rows)
-        for id in _ids(row):
+        for id in ids_of(row):
             self._txn.put(bytes.fromhex(id), row.key, db=self._uses)
 
     def remove_row(self, key: bytes) -> None:
@@ -217,34 +182,31 @@ class Writer:
         """
         items, uses = self._txn.cursor(self._items), self._txn.cursor(self._uses)
         used = set(uses.iternext_nodup(values=False))
-        features = self._txn.cursor(self._features)
-        for key in [key for key in items.iternext(values=False) if key not in used]:
+        unused = [key for key in items.iternext(values=False) if key not in used]
+        for key in unused:
             self._txn.delete(key, db=self._items)
-            found = features.set_range(key)
-            while found and features.key().startswith(key):
-                found = features.delete()
+        self.drop_features(key.hex() for key in unused)
+
+    def drop_features(self, ids: Iterable[ItemId]) -> int:
+        """Drop the features of items, by any backbone, and return how many bytes these took."""
+        cursor, dropped = self._txn.cursor(self._features), 0
+        for key in map(bytes.fromhex, ids):
+            while _reach(cursor, key):
+                dropped += len(cursor.key()) + len(cursor.value())
+                cursor.delete()
+        return dropped
 
     def _forget(self, key: bytes) -> None:
         """Take a row's uses of its items back."""
         value = self._txn.get(key, db=self._rows)
-        for id in [] if value is None else _ids(_row(value)):
+        for id in [] if value is None else ids_of(parsed(value)):
             self._txn.delete(bytes.fromhex(id), key, db=self._uses)
 
 
-def _ids(row: StoredRow) -> list[ItemId]:
-    return [id for ids in row.items.values() for id in ids]
-
-
-def _row(value: bytes) -> StoredRow:
-    fields = json.loads(value)
-    fields["labels"] = tuple(fields["labels"])
-    fields["items"] = {modality: tuple(ids) for modality, ids in fields["items"].items()}
-    return StoredRow(**fields)
+def _reach(cursor: Any, key: bytes) -> bool:
+    """Go to the first entry whose key begins so; say whether there is one."""
+    return bool(cursor.set_range(key)) and cursor.key().startswith(key)
 
 
 def _feature_key(id: ItemId, backbone: str) -> bytes:
     return bytes.fromhex(id) + blake2b(backbone.encode(), digest_size=8).digest()
-
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()

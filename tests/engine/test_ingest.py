@@ -84,6 +84,19 @@ def test_a_file_that_was_touched_is_not_looked_at_a_third_time(loader: Loader, s
     assert counted(preview(loader.store, source)) == (0, 0, 0, 1)
 
 
+def test_features_that_were_removed_are_made_again(
+    loader: Loader, source: Path, backbone: FakeBackbone
+) -> None:
+    write(source, a_jpg="photo", a_txt="a cat", b_txt="a dog", b_jpg="other")
+    ingest(loader, source)
+    cat = text_id("a cat")
+    with loader.store.writing() as txn:
+        txn.drop_features([cat])
+    backbone.read.clear()
+    assert counted(ingest(loader, source)) == (0, 0, 0, 2)
+    assert (backbone.read, loader.store.lacking([cat])) == ([b"a cat"], set())
+
+
 def test_a_changed_file_is_updated(loader: Loader, source: Path) -> None:
     write(source, a_jpg="photo", b_jpg="other")
     ingest(loader, source)

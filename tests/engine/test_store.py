@@ -7,7 +7,8 @@ import pytest
 
 from engine.errors import UserError
 from engine.media import item_id
-from engine.store import FileStamp, Store, StoredRow
+from engine.rows import FileStamp, StoredRow
+from engine.store import Store
 from engine.types import Item
 
 CAT, DOG = item_id("text", b"cat"), item_id("text", b"dog")
@@ -189,3 +190,16 @@ def test_features_of_another_backbone_are_not_found(store: Store) -> None:
 def test_features_of_an_item_that_is_not_stored_are_not_found(store: Store) -> None:
     put(store, row("a", CAT))
     assert store.find(DOG[:15], "fake-1") is None
+
+
+def test_features_can_go_while_the_item_stays(store: Store) -> None:
+    put(store, row("a", CAT, DOG))
+    with store.writing() as txn:
+        assert txn.drop_features([CAT]) == 24 + FEATURES.nbytes
+    assert store.lacking([CAT, DOG]) == {CAT}
+    assert store.item(CAT) is not None
+
+
+def test_what_was_never_stored_lacks_features(store: Store) -> None:
+    put(store, row("a", CAT))
+    assert store.lacking([CAT, DOG, PHOTO]) == {DOG, PHOTO}
