@@ -28,6 +28,7 @@ class Outcome:
     """A finished lesson; seconds of wall time.
 
     Attributes:
+        lost: tasks that the method would have trained on too, had their features not been removed.
         unaware: links of the method that know nothing of the lessons before, which were trained without them.
     """
 
@@ -36,6 +37,7 @@ class Outcome:
     settings: Settings
     epochs: Sequence[Epoch]
     unaware: Sequence[str]
+    lost: Sequence[str]
     seconds: float
 
     @property
@@ -78,7 +80,8 @@ def train(
     history = workspace.manifest.history
     longer = replace(history, lessons=(*history.lessons, lesson))
     workspace = workspace.with_manifest(replace(workspace.manifest, history=longer))
-    return workspace, Outcome(lesson, parent, settings, epochs, unaware, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return workspace, Outcome(lesson, parent, settings, epochs, unaware, asked.lost, seconds)
 
 
 def learn(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import sealed
 from engine.errors import UserError
 from engine.store import Store
 from engine.types import ItemId, Modality, Pair, Settings
@@ -21,24 +22,36 @@ MOST_VALIDATION = 4096
 
 @dataclass(frozen=True)
 class Asked:
-    """All stored pairs, those of a lesson by their use, and the modalities that are trained."""
+    """All stored pairs, those of a lesson by their use, and the modalities that are trained.
+
+    Attributes:
+        lost: tasks that the method would train on, had their features not been removed.
+    """
 
     every: Sequence[Pair]
     train: Sequence[Pair]
     validation: Sequence[Pair]
     modalities: Sequence[Modality]
+    lost: Sequence[str]
 
 
 def asked(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe) -> Asked:
     """Return the pairs that a method trains and validates on, or raise where there are too few."""
-    every = store.pairs()
+    gone = sealed.tasks(workspace.manifest, store)
+    if settings.task in gone:
+        raise UserError(
+            f"the features of task {settings.task!r} were removed: give its source, "
+            f"`mneme train SOURCE --task {settings.task}`"
+        )
+    every = sealed.readable(workspace.manifest, store)
     pairs = _pairs(workspace, every, settings, recipe)
     modalities = _modalities(pairs, settings)
     joined = [pair for pair in pairs if sum(m in pair.items for m in modalities) > 1]
     train = [pair for pair in joined if pair.split == "train"]
     if sum(pair.task == settings.task for pair in train) < 2:
         raise UserError(_too_few(settings, modalities, train))
-    return Asked(every, train, _validation(joined, train, modalities), modalities)
+    lost = gone if recipe.pairs == "history" else []
+    return Asked(every, train, _validation(joined, train, modalities), modalities, lost)
 
 
 def read(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe, asked: Asked) -> Material:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.embed import Embedder
+from engine.sealed import readable
 from engine.store import Store
 from engine.types import ItemId, Lesson, Modality, Pair
 from engine.workspace import Workspace
@@ -42,6 +43,9 @@ NOTHING = Past(
 def remembered(workspace: Workspace, store: Store, task: str) -> Past:
     """Return what is left of every task learned so far but this one."""
 
+    def every() -> list[Pair]:
+        return readable(workspace.manifest, store)
+
     def recall(modality: Modality, numbers: Sequence[int]) -> dict[int, Tensor]:
         backbone = workspace.manifest.backbones[modality].id
         found = {number: store.find(f"{number:015x}", backbone) for number in numbers}
@@ -51,12 +55,12 @@ def remembered(workspace: Workspace, store: Store, task: str) -> Past:
         return store.features(ids, workspace.manifest.backbones[modality].id)
 
     def pairs() -> PairSet:
-        held = [pair for _, found in learned(workspace, store.pairs(), task) for pair in found]
+        held = [pair for _, found in learned(workspace, every(), task) for pair in found]
         return collect(held, sorted({m for pair in held for m in pair.items}), read)
 
     def indexed(modality: Modality) -> tuple[Tensor, Tensor]:
         embedder, numbers, rows = Embedder(workspace), [], [torch.zeros(0, workspace.manifest.width)]
-        for lesson, held in learned(workspace, store.pairs(), task):
+        for lesson, held in learned(workspace, every(), task):
             ids = items(held, modality)
             numbers += [number_of(id) for id in ids]
             rows += map(torch.from_numpy, embedder.blocks(store, lesson.head, modality, ids))
