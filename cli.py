@@ -313,6 +313,8 @@ def evaluate(
             trec.write(opened, runs)
         results = list(opened.results())
         print(json.dumps(evaluation.to_json(opened, results)) if as_json else tables.evaluation(results))
+        if opened.sealed:
+            note(f"note: left out, since their features were removed: {', '.join(opened.sealed)}")
     if not any(any(result.queries) for result in results):
         note(f"note: no query of split {split} has a right item in gallery {gallery}: try --gallery all")
     if csv:
@@ -378,6 +380,38 @@ def export(
         note(f"workspace: {root}")
     done = exporting.export(root, folder)
     show_json(asdict(done)) if as_json else print(tables.exported(done))
+
+
+@app.command()
+def remove(
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Whose features go.", show_default=False)
+    ] = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="The features alone: vectors stay, and can be searched.")
+    ] = False,
+    device: Device = "auto",
+    workspace: WorkspaceDir = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the stored features of a task; it can still be searched."""
+    if not features:
+        raise UserError(
+            "only features can be removed so far, with --features; to remove items delete their files and run "
+            "`mneme index` on their source again"
+        )
+    if task is None:
+        raise UserError("say whose features are to go: --task T")
+    from engine import workspace as workspaces
+    from engine.device import resolve
+    from indexer import remove as removing
+    from indexer import tables
+
+    root = workspaces.locate(workspace)
+    say_where(root, device, verbose)
+    done = removing.remove_features(root, task, device=resolve(device))
+    show_json(asdict(done)) if as_json else print(tables.removed(done))
 
 
 @app.command()
@@ -480,6 +514,8 @@ def taught(
     show_skipped([one for report in reports for one in report.skipped], quiet=quiet)
     for link in done.unaware:
         note(f"note: {link} knows nothing of the lessons before, which were trained without it")
+    if done.lost:
+        note(f"note: not trained on, since their features were removed: {', '.join(done.lost)}")
     return done
 
 

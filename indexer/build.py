@@ -2,18 +2,22 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from urllib.parse import quote
 
 from engine import disk
 from engine.embed import Embedder
+from engine.errors import UserError
+from engine.manifest import Direction, Lookup, Sealed, Served, ServedShard
+from engine.sealed import readable
+from engine.sealed import tasks as tasks_of
 from engine.store import Store
 from engine.types import Arrival, History, ItemId, Modality, PolicyName, ShardKey
-from engine.workspace import Direction, Lookup, Served, ServedShard, Workspace, tasks
+from engine.workspace import Workspace, tasks
 from indexer import routing, shard
-from indexer.policy import Placement, newest_head, settled
+from indexer.policy import REMAKING, Placement, newest_head, settled
 from indexer.vectors import reader
 from indexer.ways import Members, Now, Planner, Way, named
 
@@ -26,11 +30,13 @@ class Wanted:
         policy: None: the one it has.
         policies: by direction, `text-image`; these stay until the same direction or all are named again.
         budget: the share of all items that `partial` may embed again, 0 to 1.
+        sealing: a task that from now on is to do without features.
     """
 
     policy: PolicyName | None = None
     policies: Mapping[str, PolicyName] = field(default_factory=dict)
     budget: float = 0.0
+    sealing: str | None = None
 
 
 def serve(
@@ -42,15 +48,19 @@ def serve(
         previous: what `rollback` is to bring back from now on; None: what it would bring back before.
     """
     drop_unnamed(workspace)
+    before, workspace = workspace.manifest, current(workspace, store)
     history, planner = planner_of(workspace, store, wanted, device)
     ways, work = ways_of(workspace, planner, history, wanted), Work(workspace, planner)
-    policy, policies = policies_of(workspace.manifest.served, wanted)
+    lookups = {way: work.lookups(way[1], how) for way, how in ways.items()}
+    workspace = replace(
+        workspace, manifest=replace(workspace.manifest, sealed=sealed_by(work, history, wanted.sealing))
+    )
+    policy, policies = policies_of(before.served, wanted)
     served = Served(
         policy=policy,
         lessons=len(history.lessons),
         directions=tuple(
-            Direction(*way, policies.get(named(*way), policy), work.lookups(way[1], how))
-            for way, how in ways.items()
+            Direction(*way, policies.get(named(*way), policy), asked) for way, asked in lookups.items()
         ),
         shards=tuple(work.shards),
         policies=policies,
@@ -60,19 +70,21 @@ def serve(
         workspace.manifest,
         history=history,
         served=served,
-        previous=previous or workspace.manifest.previous,
+        previous=previous or before.previous,
     )
-    if manifest != workspace.manifest:
+    if manifest != before:
         workspace = workspace.with_manifest(manifest)
     return workspace, len(work.missing)
 
 
 def planner_of(workspace: Workspace, store: Store, wanted: Wanted, device: str) -> tuple[History, Planner]:
     """Return the history with what is indexed now for the first time, and what plans for all that is stored."""
-    members, pairs = members_of(store), store.pairs()
+    members, pairs = members_of(store), readable(workspace.manifest, store)
     policy, policies = policies_of(workspace.manifest.served, wanted)
+    refuse(workspace, [policy, *policies.values()])
     now = placed(workspace) if "partial" in (policy, *policies.values()) else {}
-    planner = Planner(reader(Embedder(workspace, device), store, pairs), pairs, members, now)
+    read = reader(Embedder(workspace, device), store, pairs)
+    planner = Planner(read, pairs, members, now, workspace.manifest.sealed)
     return _with_arrivals(workspace, members), planner
 
 
@@ -112,6 +124,13 @@ class Work:
             for one in placements
         )
 
+    def own(self, task: str, head: int) -> tuple[ServedShard, ...]:
+        """Return the shards that hold what a task's own head makes of it, each built where it is missing."""
+        held = sorted(modality for name, modality in self.planner.members if name == task)
+        keys = [ShardKey(task, modality, head, head) for modality in held]
+        members = self.planner.members
+        return tuple(ServedShard(key, self._folder(key, list(members[task, key.modality]))) for key in keys)
+
     def _place(self, task: str, modality: Modality, placement: Placement) -> int:
         key = placement.key(task, modality)
         if key not in self._places:
@@ -132,6 +151,35 @@ class Work:
             made = shard.build(key, ids, vectors)
             shard.write(made, self.workspace.shards / path, backbone=backbone, digest=digest)
         return path
+
+
+def sealed_by(work: Work, history: History, sealing: str | None) -> dict[str, Sealed]:
+    """Return what stands in for the features of every sealed task, one more of them where it is named."""
+    known, planner = dict(work.workspace.manifest.sealed), work.planner
+    if sealing is not None:
+        before = known.get(sealing, Sealed())
+        temperatures = before.temperatures or planner.temperatures(sealing, history)
+        sums = routing.keep(work.workspace, planner.reader, planner.pairs, sealing)
+        known[sealing] = replace(before, sums=sums, temperatures=temperatures)
+    heads = settled(history)
+    return {task: replace(held, shards=work.own(task, heads[task])) for task, held in known.items()}
+
+
+def current(workspace: Workspace, store: Store) -> Workspace:
+    """Return a workspace as it stands in memory once tasks whose features all came back are sealed no more."""
+    sealed = {task: workspace.manifest.sealed[task] for task in tasks_of(workspace.manifest, store)}
+    return replace(workspace, manifest=replace(workspace.manifest, sealed=sealed))
+
+
+def refuse(workspace: Workspace, policies: Iterable[PolicyName]) -> None:
+    """Refuse policies that need features where those of a task were removed."""
+    sealed = list(workspace.manifest.sealed)
+    for policy in policies:
+        if sealed and policy in REMAKING:
+            raise UserError(
+                f"policy {policy} needs the features of task {sealed[0]!r}, which were removed: take matched, "
+                "no-reindex or aligned, or run `mneme index` on the task's source again"
+            )
 
 
 def members_of(store: Store) -> Members:
@@ -157,8 +205,11 @@ def placed(workspace: Workspace) -> Now:
 def drop_unnamed(workspace: Workspace) -> None:
     """Delete the shards and routers that nothing names; a reader had until now to finish with them."""
     states = [s for s in (workspace.manifest.served, workspace.manifest.previous) if s is not None]
+    sealed = workspace.manifest.sealed.values()
     kept = {workspace.shards / one.path for state in states for one in state.shards}
+    kept |= {workspace.shards / one.path for held in sealed for one in held.shards}
     kept |= {workspace.routers / path for state in states for path in state.routers.values()}
+    kept |= {workspace.routers / path for held in sealed for path in held.sums.values()}
     for folder in (*workspace.shards.glob("*/*/*"), *workspace.routers.glob("*")):
         if folder not in kept:
             shutil.rmtree(folder)

@@ -91,7 +91,7 @@ class Direction:
             for number in self.after:
                 now = {} if not found else {task: self._now(task, there) for task, there in found[-1].items()}
                 facts = self._facts.standing(now, self.budget if policy == "partial" else 0.0)
-                found.append(POLICIES[policy](up_to(self.history, number), facts))
+                found.append(self._plan(policy, up_to(self.history, number), facts))
             self._plans[policy] = found
         return self._plans[policy]
 
@@ -105,8 +105,13 @@ class Direction:
             plan = self.plans(policy)[row]
             now = {task: self._now(task, there) for task, there in plan.items()}
             history = replace(known, arrivals=(*known.arrivals, *arrivals))
-            self._wide[policy, row] = POLICIES[policy](history, self._facts.standing(now, 0.0))
+            self._wide[policy, row] = self._plan(policy, history, self._facts.standing(now, 0.0))
         return self._wide[policy, row]
+
+    def _plan(self, policy: PolicyName, history: History, facts: Measured) -> Plan:
+        """Return a policy's plan, less the tasks that are not tested."""
+        found = POLICIES[policy](history, facts)
+        return {task: there for task, there in found.items() if task in self.exam.queries}
 
     def right(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Right | None:
         """Return which of the first K are right (Q, K); None where the task is not there yet, or has no queries.
@@ -207,7 +212,7 @@ class Direction:
         return self._galleries.get(key, make)
 
     def _items(self, task: str) -> list[ItemId]:
-        return [id.decode() for id in self.exam.targets[task]]
+        return [id.decode() for id in self.exam.targets.get(task, ())]
 
     def _now(self, task: str, placements: Sequence[Placement]) -> dict[int, Sequence[ItemId]]:
         return {one.head: self._items(task) if one.items is None else one.items for one in placements}

@@ -8,6 +8,8 @@ from pathlib import Path
 from engine.embed import Embedder
 from engine.errors import UserError
 from engine.head import read_record
+from engine.sealed import readable
+from engine.sealed import tasks as sealed_tasks
 from engine.store import Store
 from engine.types import History, Modality, Pair
 from engine.workspace import Workspace, open_at
@@ -25,19 +27,25 @@ from indexer.vectors import Reader, reader
 
 @dataclass
 class Evaluation:
-    """A workspace under evaluation."""
+    """A workspace under evaluation.
+
+    Attributes:
+        sealed: the tasks that are left out, since their features were removed.
+    """
 
     workspace: Workspace
     store: Store
     setting: Setting
     device: str = "cpu"
     pairs: list[Pair] = field(init=False)
+    sealed: list[str] = field(init=False)
     reader: Reader = field(init=False)
     _routers: dict[Modality, list[Router]] = field(default_factory=dict)
     _directions: list[Direction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.pairs = self.store.pairs()
+        self.pairs = readable(self.workspace.manifest, self.store)
+        self.sealed = sealed_tasks(self.workspace.manifest, self.store)
         self.reader = reader(Embedder(self.workspace, self.device), self.store, self.pairs)
 
     @property
@@ -51,7 +59,8 @@ class Evaluation:
     def tasks(self) -> list[str]:
         """The tasks in the order they were learned, then those that were never learned."""
         learned = dict.fromkeys(self.lessons)
-        return [*learned, *(arrival.task for arrival in self.history.arrivals)]
+        known = [*learned, *(arrival.task for arrival in self.history.arrivals)]
+        return [task for task in known if task not in self.sealed]
 
     @property
     def lessons(self) -> list[str]:
@@ -82,6 +91,8 @@ class Evaluation:
     def directions(self) -> list[Direction]:
         """Return every direction that can be tested; each keeps what it has computed."""
         if not self._directions:
+            if self.sealed and not self.tasks:
+                raise UserError("the features of all tasks were removed: run `mneme index` on a source again")
             if not self.tasks:
                 raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
             self._directions = [self.direction(*way) for way in self._ways()]
@@ -120,7 +131,8 @@ class Evaluation:
         """Return the router of a modality after every lesson."""
         if modality not in self._routers:
             numbers = [lesson.number for lesson in self.history.lessons] or [0]
-            known = [list(settled(up_to(self.history, number))) for number in numbers]
+            there = [settled(up_to(self.history, number)) for number in numbers]
+            known = [[task for task in heads if task not in self.sealed] for heads in there]
             self._routers[modality] = list(learned(self.reader, self.pairs, modality, known))
         return self._routers[modality]
 

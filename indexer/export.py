@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from engine import disk
 from engine.errors import UserError, Vanished
+from engine.manifest import Served
 from engine.store import Store
 from engine.types import ItemId, Modality, ShardKey
-from engine.workspace import Served, Workspace, open_at
+from engine.workspace import Workspace, open_at
 from indexer import shard
 from indexer.shard import Shard
 

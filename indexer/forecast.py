@@ -1,9 +1,10 @@
 """What a reindex would cost and bring, said beforehand."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from engine import metrics
 from engine.embed import BLOCK
@@ -20,6 +21,7 @@ from indexer.reindex import check
 from indexer.routing import learned
 from indexer.ways import Planner, named
 
+T = TypeVar("T")
 K = 10
 SAMPLES = 64
 """Queries that two rankings are compared by where no pairs say which is right."""
@@ -74,6 +76,7 @@ def dry_run(root: Path, wanted: Wanted, *, device: str = "cpu") -> Forecast:
     workspace = open_at(root)
     check(workspace, wanted)
     with Store(workspace.store) as store:
+        workspace = build.current(workspace, store)
         history, planner = build.planner_of(workspace, store, wanted, device)
         ways = build.ways_of(workspace, planner, history, wanted)
         work = Work(workspace, planner, dry=True)
@@ -108,7 +111,7 @@ def _seconds(work: Work) -> float:
 
 @dataclass
 class Change:
-    """One direction as it is served and as it would be."""
+    """One direction as it is served and as it would be, without the tasks whose features were removed."""
 
     workspace: Workspace
     planner: Planner
@@ -119,32 +122,37 @@ class Change:
     def recall(self) -> Iterator[Expected]:
         """Yield R@10 of every task that has validation pairs, task known and unknown."""
         direction, now = self._direction("val"), self._now()
-        for task in self.then:
+        then = self._tested(self.then)
+        for task in then:
             for merge in (None, "routed"):
                 before = direction.right(now, 0, task, merge)
-                after = direction.right(self.then, 0, task, merge)
+                after = direction.right(then, 0, task, merge)
                 if before is not None and after is not None:
                     found = metrics.recall(before, K), metrics.recall(after, K)
                     yield Expected(*self.way, task, merge is None, len(after), *found)
 
     def overlap(self) -> Iterator[Moved]:
         """Yield how alike the rankings of sample queries would stay, for every task without validation pairs."""
-        direction, now = self._direction("val"), self._now()
-        told = {task for task in self.then if len(direction.exam.queries[task])}
-        pairs = [pair for pair in self.planner.pairs if pair.task in self.then and pair.task not in told]
+        direction, now, then = self._direction("val"), self._now(), self._tested(self.then)
+        told = {task for task in then if len(direction.exam.queries[task])}
+        pairs = [pair for pair in self.planner.pairs if pair.task in then and pair.task not in told]
         for task in dict.fromkeys(pair.task for pair in pairs):
             asked = distinct([pair for pair in pairs if pair.task == task], self.way[0])[:SAMPLES]
             if len(asked) and task in now:
                 held = replace(direction.exam, queries={**direction.exam.queries, task: asked})
                 found = replace(direction, exam=held)
-                before, after = (found.ranking(plan, 0, task, None).ids for plan in (now, self.then))
+                before, after = (found.ranking(plan, 0, task, None).ids for plan in (now, then))
                 yield Moved(*self.way, task, len(asked), *metrics.overlap(before, after))
 
     def _direction(self, split: Split) -> Direction:
         """Return the direction over all that is stored, its queries from one split."""
         query, target = self.way
         setting = Setting(ks=(K,), split=split, gallery="all")
-        reader, pairs, tasks = self.planner.reader, self.planner.pairs, list(settled(self.history))
+        reader, pairs, tasks = (
+            self.planner.reader,
+            self.planner.pairs,
+            list(self._tested(settled(self.history))),
+        )
         asked = exam(pairs, tasks, self.way, setting)
         return Direction(
             reader,
@@ -169,4 +177,7 @@ class Change:
                     found.setdefault(one.key.task, []).append(
                         Placement(one.key.head, one.key.space, lookup.queries, items)
                     )
-        return {task: tuple(there) for task, there in found.items()}
+        return self._tested({task: tuple(there) for task, there in found.items()})
+
+    def _tested(self, held: Mapping[str, T]) -> dict[str, T]:
+        return {task: one for task, one in held.items() if task not in self.planner.sealed}

@@ -38,6 +38,9 @@ class Placement:
         return ShardKey(task, modality, self.head, self.space, part)
 
 
+REMAKING: frozenset[PolicyName] = frozenset({"reindex", "partial", "auto"})
+"""The policies that embed old items again, or measure them by other heads: they need the features."""
+
 Plan: TypeAlias = Mapping[str, tuple[Placement, ...]]
 """For one direction: the placements of every task, in the order the tasks were learned."""
 

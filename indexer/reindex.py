@@ -52,6 +52,8 @@ def rollback(root: Path) -> Report:
         before = workspace.manifest.previous
         if before is None:
             raise UserError("nothing to return to: there was no `mneme reindex` since the last rollback")
+        with Store(workspace.store) as store:
+            build.refuse(build.current(workspace, store), [before.policy, *before.policies.values()])
         workspace = workspace.with_manifest(replace(workspace.manifest, served=before, previous=None))
     return Report(before.policy, dict(before.policies), 0, len(before.shards), time.perf_counter() - began)
 

@@ -37,17 +37,19 @@ class Sums:
 
     def add(self, task: str, features: NDArray[np.float32]) -> None:
         """Take the features (N, D) of items of a task in."""
-        self._move(task, features, 1)
-
-    def remove(self, task: str, features: NDArray[np.float32]) -> None:
-        """Take the features (N, D) of items out that were taken in before."""
-        self._move(task, features, -1)
-
-    def _move(self, task: str, features: NDArray[np.float32], sign: int) -> None:
         x = features.astype(np.float64)
-        self.counts[task] = self.counts.get(task, 0) + sign * len(x)
-        self.totals[task] = self.totals.get(task, np.zeros(self.width)) + sign * x.sum(axis=0)
-        self.squares += sign * (x.T @ x)
+        self._grow(task, len(x), x.sum(axis=0))
+        self.squares += x.T @ x
+
+    def join(self, other: "Sums") -> None:
+        """Take in what other sums are over."""
+        for task, count in other.counts.items():
+            self._grow(task, count, other.totals[task])
+        self.squares += other.squares
+
+    def _grow(self, task: str, count: int, total: Floats) -> None:
+        self.counts[task] = self.counts.get(task, 0) + count
+        self.totals[task] = self.totals.get(task, np.zeros(self.width)) + total
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,13 @@ class Router:
     Attributes:
         weights: W (D, T).
         bias: b (T,).
+        shrinkage: how it was regularised.
     """
 
     tasks: Sequence[str]
     weights: Floats
     bias: Floats
+    shrinkage: float = 1.0
 
     def log_p(self, features: NDArray[np.float32], tasks: Sequence[str]) -> Scores:
         """Return log p(task | x) of rows (Q, D) for these tasks (Q, T), with an equal prior.
@@ -93,20 +97,21 @@ def discriminant(sums: Sums, shrinkage: float) -> Router:
     """
     tasks = [task for task, count in sums.counts.items() if count]
     if not tasks:
-        return Router((), np.zeros((sums.width, 0)), np.zeros(0))
+        return Router((), np.zeros((sums.width, 0)), np.zeros(0), shrinkage)
     means = np.stack([sums.totals[task] / sums.counts[task] for task in tasks], axis=1)  # (D, T)
     weights = [sums.counts[task] for task in tasks]
     within = (sums.squares - (means * weights) @ means.T) / sum(weights)
     spread = within.trace() / sums.width
     ridge = shrinkage * spread if spread > 0 else 1.0
     solved = linalg.solve(within + ridge * np.eye(sums.width), means, assume_a="pos")
-    return Router(tasks, solved, -0.5 * (means * solved).sum(axis=0))
+    return Router(tasks, solved, -0.5 * (means * solved).sum(axis=0), shrinkage)
 
 
-def fit(sums: Sums, validation: Mapping[str, NDArray[np.float32]]) -> Router:
+def fit(sums: Sums, validation: Mapping[str, NDArray[np.float32]], usual: float = 1.0) -> Router:
     """Return the router whose shrinkage gives validation items of each task (N, D) the best likelihood.
 
-    Without validation items it is 1.
+    Args:
+        usual: the shrinkage where there are no validation items.
     """
 
     def likelihood(router: Router) -> float:
@@ -120,5 +125,5 @@ def fit(sums: Sums, validation: Mapping[str, NDArray[np.float32]]) -> Router:
 
     known = {task: x for task, x in validation.items() if sums.counts.get(task) and len(x)}
     if not known:
-        return discriminant(sums, 1.0)
+        return discriminant(sums, usual)
     return max((discriminant(sums, shrinkage) for shrinkage in SHRINKAGES), key=likelihood)

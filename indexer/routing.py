@@ -17,10 +17,11 @@ from engine.types import Modality, Pair, Split
 from engine.workspace import Workspace
 from indexer import shard
 from indexer.facts import distinct
-from indexer.router import Router, Sums, fit
+from indexer.router import Router, Sums, discriminant, fit
 from indexer.vectors import Reader
 
 FORMAT = 1
+NONE: Ids = np.zeros(0, "S32")
 MOST = 512
 """Most validation items of a task that choose the shrinkage."""
 
@@ -29,12 +30,15 @@ def learned(
     reader: Reader, pairs: Sequence[Pair], modality: Modality, known: Sequence[Sequence[str]]
 ) -> Iterator[Router]:
     """Yield the router of a modality each time that more tasks are known, which are named in full."""
-    sums = Sums(reader.width(modality))
+    workspace, sums = reader.embedder.workspace, Sums(reader.width(modality))
     added = set[str]()
     for tasks in known:
         for task in tasks:
             if task not in added:
-                add(sums, reader, task, modality, items_of(pairs, task, "train", modality))
+                kept, over = kept_sums(workspace, task, modality)
+                sums.join(kept)
+                fresh = np.setdiff1d(items_of(pairs, task, "train", modality), over)
+                add(sums, reader, task, modality, fresh)
                 added.add(task)
         held = {task: items_of(pairs, task, "val", modality)[:MOST] for task in tasks}
         yield fit(sums, {t: reader.features(modality, decoded(ids)) for t, ids in held.items() if len(ids)})
@@ -48,6 +52,7 @@ def bring(
     A modality without training items has none.
     """
     there = {modality for pair in pairs if pair.split == "train" for modality in pair.items}
+    there |= {modality for sealed in workspace.manifest.sealed.values() for modality in sealed.sums}
     return {
         modality: _bring(workspace, reader, pairs, tasks, modality)
         for modality in sorted(there & set(workspace.manifest.backbones))
@@ -57,24 +62,63 @@ def bring(
 def _bring(
     workspace: Workspace, reader: Reader, pairs: Sequence[Pair], tasks: Sequence[str], modality: Modality
 ) -> str:
-    """Learn what is new since the last router; where items are gone, learn it anew."""
+    """Learn what is new since the last router; where items are gone, learn it anew.
+
+    Items whose features were removed count for ever: their sums are kept. Validation items may go with them, so
+    these have no say in the router's name.
+    """
+    sealed = workspace.manifest.sealed
+    kept = {task: kept_sums(workspace, task, modality) for task in sealed}
     wanted = {task: items_of(pairs, task, "train", modality) for task in tasks}
+    wanted |= {task: np.union1d(wanted[task], over) for task, (_, over) in kept.items()}
     shown = {task: items_of(pairs, task, "val", modality)[:MOST] for task in tasks}
-    told = [f"{task}\0{b''.join(ids).decode()}" for held in (wanted, shown) for task, ids in held.items()]
+    named = [wanted, {task: ids for task, ids in shown.items() if task not in sealed}]
+    told = [f"{task}\0{b''.join(ids).decode()}" for held in named for task, ids in held.items()]
     backbone = workspace.manifest.backbones[modality].id
     name = f"{quote(modality, safe='')}-{disk.checksum(chr(0).join([backbone, *told]).encode())[:8]}"
     if not (workspace.routers / name).is_dir():
         before = workspace.manifest.served.routers.get(modality)
         sums, known = read_sums(workspace.routers / before) if before else (Sums(reader.width(modality)), {})
-        if any(set(ids) - set(wanted.get(task, ())) for task, ids in known.items()):
-            sums, known = Sums(reader.width(modality)), {}
+        gone = any(set(ids) - set(wanted.get(task, ())) for task, ids in known.items())
+        if gone or any(set(over) - set(known.get(task, ())) for task, (_, over) in kept.items()):
+            sums, known = Sums(reader.width(modality)), {task: over for task, (_, over) in kept.items()}
+            for part, _ in kept.values():
+                sums.join(part)
         for task, ids in wanted.items():
-            add(sums, reader, task, modality, np.setdiff1d(ids, known.get(task, np.zeros(0, "S32"))))
-        router = fit(
-            sums, {t: reader.features(modality, decoded(ids)) for t, ids in shown.items() if len(ids)}
-        )
+            add(sums, reader, task, modality, np.setdiff1d(ids, known.get(task, NONE)))
+        validation = {t: reader.features(modality, decoded(ids)) for t, ids in shown.items() if len(ids)}
+        # the validation items that chose it may be gone
+        usual = read(workspace.routers / before).shrinkage if before else 1.0
+        router = fit(sums, validation, usual)
         write(workspace.routers / name, router, sums, wanted)
     return name
+
+
+def keep(workspace: Workspace, reader: Reader, pairs: Sequence[Pair], task: str) -> dict[Modality, str]:
+    """Write the sums over the training items of one task, whose features are about to go; return their folders.
+
+    Those over items that are gone already are taken over.
+    """
+    folders = {}
+    for modality in workspace.manifest.backbones:
+        sums, over = kept_sums(workspace, task, modality)
+        fresh = np.setdiff1d(items_of(pairs, task, "train", modality), over)
+        items = np.union1d(over, fresh)
+        if len(items):
+            told = "\0".join([task, modality, *decoded(items)])
+            folders[modality] = f"sealed-{disk.checksum(told.encode())[:16]}"
+            add(sums, reader, task, modality, fresh)
+            write(workspace.routers / folders[modality], discriminant(sums, 1.0), sums, {task: items})
+    return folders
+
+
+def kept_sums(workspace: Workspace, task: str, modality: Modality) -> tuple[Sums, Ids]:
+    """Return the sums over those training items of a task whose features were removed, and these items."""
+    sealed = workspace.manifest.sealed.get(task)
+    if sealed is None or modality not in sealed.sums:
+        return Sums(workspace.manifest.backbones[modality].width), NONE
+    sums, items = read_sums(workspace.routers / sealed.sums[modality])
+    return sums, items[task]
 
 
 def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) -> None:
@@ -94,6 +138,7 @@ def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) ->
         "format": FORMAT,
         "tasks": tasks,
         "known": list(router.tasks),
+        "shrinkage": router.shrinkage,
         "checksums": {"router.safetensors": disk.checksum(data)},
     }
     with disk.new_folder(folder) as draft:
@@ -104,7 +149,7 @@ def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) ->
 def read(folder: Path) -> Router:
     """Read a router."""
     facts, tensors = _read(folder)
-    return Router(facts["known"], tensors["weights"], tensors["bias"])
+    return Router(facts["known"], tensors["weights"], tensors["bias"], facts.get("shrinkage", 1.0))
 
 
 def read_sums(folder: Path) -> tuple[Sums, dict[str, Ids]]:

@@ -30,7 +30,13 @@ def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
     return {
         "format": 1,
         "tasks": [
-            {"task": task, "head": heads_of.get(task), "items": counts.get(task, {})} for task in order
+            {
+                "task": task,
+                "head": heads_of.get(task),
+                "items": counts.get(task, {}),
+                "features": task not in manifest.sealed,
+            }
+            for task in order
         ],
         "items": store.counts(),
         "heads": _heads(workspace),

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine import disk
 from engine.errors import UserError
-from indexer import export
+from indexer import export, remove
 from indexer.forecast import Forecast
 from indexer.reindex import Report
 from indexer.results import Result
@@ -70,6 +70,15 @@ def forecast(expected: Forecast) -> str:
         chosen.append((choice.task, f"v{choice.own:04d}", f"v{choice.version:04d}", *gained))
     tables = [aligned(rows) for rows in (chosen, recall, alike) if len(rows) > 1]
     return "\n\n".join([cost, *tables])
+
+
+def removed(done: remove.Report) -> str:
+    """Return what `mneme remove` prints for people."""
+    kept = f", {done.kept} kept for other tasks" if done.kept else ""
+    return (
+        f"features of {done.items} items of {done.task} removed ({done.bytes / 1e6:.1f} MB){kept} "
+        f"in {done.seconds:.1f} s"
+    )
 
 
 def status(content: dict[str, Any]) -> str:

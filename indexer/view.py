@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 from engine.embed import Embedder
 from engine.errors import UserError
+from engine.sealed import readable
 from engine.store import Store
 from engine.types import History, ItemId, Modality, PolicyName, ShardKey
 from engine.workspace import Workspace
 from indexer import routing, shard
-from indexer.build import placed
-from indexer.policy import POLICIES, settled, up_to
+from indexer.build import current, placed, refuse
+from indexer.policy import POLICIES, REMAKING, settled, up_to
 from indexer.router import Router
 from indexer.routing import learned
 from indexer.vectors import reader
@@ -53,6 +54,8 @@ class View:
         if self.at is not None and not 1 <= self.at <= served:
             known = f"1 to {served}" if served else "none"
             raise UserError(f"no lesson {self.at} in what is served; lessons are: {known}")
+        if self.policy in REMAKING and self.workspace.manifest.sealed:
+            refuse(current(self.workspace, self.store), [self.policy])
 
     def asks(self, query: Modality, target: Modality) -> list[Ask]:
         """Return how a direction is asked, task by task."""
@@ -88,18 +91,20 @@ class View:
     def plans(self) -> Planner:
         """Return what plans for the items that are served and whose features are stored."""
         if self._planner is None:
-            pairs = self.store.pairs()
+            pairs, manifest = readable(self.workspace.manifest, self.store), self.workspace.manifest
             members: dict[tuple[str, Modality], set[ItemId]] = defaultdict(set)
-            for one in self.workspace.manifest.served.shards:
-                backbone = self.workspace.manifest.backbones[one.key.modality].id
+            for one in manifest.served.shards:
+                backbone = manifest.backbones[one.key.modality].id
                 ids = [id.decode() for id in shard.read_ids(self.workspace.shards / one.path)]
+                sealed = one.key.task in manifest.sealed
                 members[one.key.task, one.key.modality] |= {
-                    id for id in ids if self.store.has_features(id, backbone)
+                    id
+                    for id in ids
+                    if self.store.has_features(id, backbone) or (sealed and self.store.users(id))
                 }
             held = {group: sorted(ids) for group, ids in members.items() if ids}
-            self._planner = Planner(
-                reader(self.embedder, self.store, pairs), pairs, held, placed(self.workspace)
-            )
+            read = reader(self.embedder, self.store, pairs)
+            self._planner = Planner(read, pairs, held, placed(self.workspace), manifest.sealed)
         return self._planner
 
     @property

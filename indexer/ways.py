@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TypeAlias
 
+from engine.manifest import Sealed, Temperature
 from engine.types import History, ItemId, Modality, Pair, PolicyName
 from indexer.facts import Measured
-from indexer.policy import POLICIES, Plan
+from indexer.policy import POLICIES, Placement, Plan, newest_head, settled, versions
 from indexer.vectors import Reader
 
 Members: TypeAlias = Mapping[tuple[str, Modality], Sequence[ItemId]]
@@ -26,12 +28,17 @@ class Way:
 
 @dataclass
 class Planner:
-    """Plans for every direction over the same items."""
+    """Plans for every direction over the same items.
+
+    Attributes:
+        sealed: the tasks that can no longer be measured, and what was measured of them.
+    """
 
     reader: Reader
     pairs: Sequence[Pair]
     members: Members
     now: Now = field(default_factory=dict)
+    sealed: Mapping[str, Sealed] = field(default_factory=dict)
     _facts: dict[tuple[Modality, Modality], Measured] = field(default_factory=dict)
 
     def way(
@@ -44,7 +51,39 @@ class Planner:
             for task, there in POLICIES[policy](history, facts).items()
             if self.members.get((task, target))
         }
-        return Way(plan, {task: facts.temperature(task, there[0]) for task, there in plan.items()})
+        return Way(plan, {task: self._tau(facts, task, there[0]) for task, there in plan.items()})
+
+    def temperatures(self, task: str, history: History) -> tuple[Temperature, ...]:
+        """Return the temperatures that a task may need once it can no longer be measured, in every direction.
+
+        Its vectors stay as its head made them, asked by any head there is, or mapped to the newest one's space.
+        """
+        own, newest = settled(history)[task], newest_head(history)
+        placements = [Placement(own, own, version) for version in versions(history)]
+        placements += [Placement(own, newest, newest)] if own != newest else []
+        modalities = sorted({m for name, m in self.members if name == task})
+        return tuple(
+            Temperature(*way, one.head, one.space, one.queries, self.facts(*way).temperature(task, one))
+            for way in product(modalities, modalities)
+            for one in placements
+        )
+
+    def _tau(self, facts: Measured, task: str, placement: Placement) -> float:
+        """Return a task's temperature: measured, or where it no longer can be the nearest that was.
+
+        That is the one of the same placement, else the last of its kind (mapped or not), else the last.
+        """
+        told = self.sealed[task].temperatures if task in self.sealed else ()
+        told = tuple(one for one in told if (one.query, one.target) == (facts.query, facts.target))
+        if not told:
+            return facts.temperature(task, placement)
+
+        def nearness(one: Temperature) -> tuple[bool, bool, int]:
+            same = (one.head, one.space, one.queries) == (placement.head, placement.space, placement.queries)
+            alike = (one.space == one.head) == (placement.space == placement.head)
+            return same, alike, one.queries
+
+        return max(told, key=nearness).tau
 
     def facts(self, query: Modality, target: Modality) -> Measured:
         """Return what is measured of a direction."""

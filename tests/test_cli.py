@@ -209,7 +209,12 @@ def test_status_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "backbone",
         "bytes",
     }
-    assert content["tasks"][0] == {"task": "sky", "head": 1, "items": {"image": 30, "text": 30}}
+    assert content["tasks"][0] == {
+        "task": "sky",
+        "head": 1,
+        "items": {"image": 30, "text": 30},
+        "features": True,
+    }
     assert set(content["shards"][0]) == {"task", "modality", "head", "rows", "bytes"}
     assert content["heads"][0] == {"head": 0, "parent": None, "task": None, "method": None, "loss": None}
     assert content["heads"][2] == {

@@ -46,16 +46,17 @@ def test_streamed_sums_give_what_all_rows_at_once_give_in_any_order(shrinkage: f
     assert router.bias[order] == pytest.approx(bias, abs=1e-10)
 
 
-def test_removed_rows_leave_no_trace() -> None:
-    sums = summed(("sky", drawn("sky", 8)), ("life", drawn("life", 8)), ("sky", drawn("sky", 4, seed=1)))
-    sums.remove("sky", drawn("sky", 4, seed=1))
-    never = summed(("sky", drawn("sky", 8)), ("life", drawn("life", 8)))
-    assert discriminant(sums, 1.0).weights == pytest.approx(discriminant(never, 1.0).weights, abs=1e-10)
-
-
-def test_a_task_whose_rows_are_all_removed_is_no_longer_known() -> None:
+def test_joined_sums_are_those_of_all_rows() -> None:
     sums = summed(("sky", drawn("sky", 8)), ("life", drawn("life", 8)))
-    sums.remove("life", drawn("life", 8))
+    sums.join(summed(("sky", drawn("sky", 4, seed=1)), ("places", drawn("places", 8))))
+    parts = [(task, drawn(task, 8)) for task in TASKS]
+    once = summed(*parts, ("sky", drawn("sky", 4, seed=1)))
+    assert sums.counts == once.counts
+    assert discriminant(sums, 1.0).weights == pytest.approx(discriminant(once, 1.0).weights, abs=1e-10)
+
+
+def test_a_task_without_rows_is_not_known() -> None:
+    sums = summed(("sky", drawn("sky", 8)), ("life", drawn("life", 0)))
     assert list(discriminant(sums, 1.0).tasks) == ["sky"]
 
 

@@ -62,6 +62,7 @@ def test_a_router_comes_back_from_disk_as_it_was(trained: Path, tmp_path: Path) 
     assert list(again.tasks) == list(found.tasks)
     assert np.array_equal(again.weights, found.weights)
     assert np.array_equal(again.bias, found.bias)
+    assert again.shrinkage == found.shrinkage
 
 
 def test_a_changed_router_is_one_line(trained: Path, tmp_path: Path) -> None:
