@@ -34,6 +34,7 @@ FIGURE = "recall"
 POLICIES = ("reindex", "no-reindex", "matched", "aligned", "partial", "auto")
 TELLING = ("reindex", "no-reindex", "matched", "auto")
 """Those that other methods than finetune are asked under: aligned and partial follow reindex."""
+USUAL = ("finetune", "joint")
 FIXED = ("reindex", "no-reindex", "matched")
 
 Right: TypeAlias = list[NDArray[np.bool_]]
@@ -45,8 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("streams", nargs="+", choices=STREAMS, metavar="STREAM")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--methods", nargs="+", default=["finetune", "joint"])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", default=USUAL)
+    parser.add_argument("--seeds", type=int, default=5, help="of finetune and joint")
+    parser.add_argument("--others", type=int, default=3, help="seeds of other methods")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path)
@@ -65,7 +67,7 @@ def main() -> None:
         facts = {
             **machine(),
             "command": f"python -m benchmarks.policies {name} --methods {' '.join(given.methods)}",
-            "seeds": given.seeds,
+            "seeds": f"{given.seeds} of finetune and joint, {given.others} of others",
             "seconds of this call": round(time.perf_counter() - began),
             "seconds of training, all lessons of one seed": _trained(runs),
             "figure": f"recall@{STREAMS[name].k} by {STREAMS[name].relevance}",
@@ -110,7 +112,7 @@ method = [{{ name = "{method}", method = "{method}"{last} }}]
 head = ["mlp"]
 policy = {json.dumps(own.get(method, TELLING))}
 merge = ["raw", "routed"]
-seed = {list(range(given.seeds))}
+seed = {list(range(given.seeds if method in USUAL else given.others))}
 
 [set]
 epochs = {given.epochs}
