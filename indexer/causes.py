@@ -46,7 +46,7 @@ def causes(direction: Direction, policy: PolicyName, merge: MergeName) -> Iterat
             pairs = _pairs(direction, task)
             if not len(pairs):
                 continue
-            asked, items = _sides(direction, plan, task)
+            asked, items = sides(direction, plan, task)
             before, there = direction.queries(task, own[task]), _whole(direction, task, own[task])
             yield Cause(
                 policy=policy,
@@ -79,7 +79,7 @@ def _pairs(direction: Direction, task: str) -> NDArray[np.intp]:
     return np.array(found[:MOST], np.intp).reshape(-1, 2)
 
 
-def _sides(direction: Direction, plan: Plan, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def sides(direction: Direction, plan: Plan, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return a task's queries and items (in the order of their ids) as a plan has them."""
     parts = [direction.gallery(one.key(task, direction.target), one) for one in plan[task]]
     ids, rows = (np.concatenate(held) for held in zip(*((p.ids, p.vectors) for p in parts), strict=True))

@@ -36,11 +36,14 @@ class Judge:
         counts = [shared.sum(axis=1) for shared in self._shared(queries, gallery)]
         return np.concatenate([np.zeros(0, np.int64), *counts]).astype(np.int64)
 
-    def pairs(self, queries: Ids, gallery: Ids) -> Iterator[tuple[bytes, bytes]]:
-        """Yield each query (Q,) with every item of the gallery (N,) that is right for it."""
+    def matches(self, queries: Ids, gallery: Ids) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the places (M,) in queries and (M,) in the gallery of every two that are right for each other."""
+        rows, columns = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
         for block, shared in enumerate(self._shared(queries, gallery)):
-            rows, columns = shared.nonzero()
-            yield from zip(queries[block * BLOCK + rows].tolist(), gallery[columns].tolist(), strict=True)
+            there = shared.nonzero()
+            rows.append(block * BLOCK + there[0])
+            columns.append(there[1])
+        return np.concatenate(rows), np.concatenate(columns)
 
     def _shared(self, queries: Ids, gallery: Ids) -> "Iterator[sparse.csr_array[np.bool_]]":
         """Yield whether queries and gallery share a tag (BLOCK, N), a block of queries at a time."""

@@ -70,8 +70,9 @@ def all_right(direction: Direction) -> Iterator[str]:
 
 
 def _right(direction: Direction, task: str, gallery: Ids) -> Iterator[str]:
-    exam = direction.exam
-    for query, item in exam.judge.pairs(exam.queries[task], gallery):
+    queries = direction.exam.queries[task]
+    rows, columns = direction.exam.judge.matches(queries, gallery)
+    for query, item in zip(queries[rows].tolist(), gallery[columns].tolist(), strict=True):
         yield f"{qid(task, query)} 0 {item.decode()} 1\n"
 
 

@@ -68,8 +68,10 @@ def test_the_right_items_of_a_gallery_are_counted() -> None:
 
 def test_queries_stand_beside_what_is_right_for_them_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relevance, "BLOCK", 2)
-    found = BY_PAIR.pairs(ids("t2", "t3", "t0", "t1"), ids("i2", "i0"))
-    assert list(found) == [(b"t0", b"i2"), (b"t0", b"i0"), (b"t1", b"i0")]
+    queries, gallery = ids("t2", "t3", "t0", "t1"), ids("i2", "i0")
+    rows, columns = BY_PAIR.matches(queries, gallery)
+    found = sorted(zip(queries[rows].tolist(), gallery[columns].tolist(), strict=True))
+    assert found == [(b"t0", b"i0"), (b"t0", b"i2"), (b"t1", b"i0")]
 
 
 def test_an_item_that_shares_two_labels_counts_once() -> None:

@@ -1,0 +1,84 @@
+"""What each policy costs after the last lesson: the shards it wants that the lesson before left it without."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from engine.embed import BLOCK, Embedder
+from engine.types import ItemId, PolicyName, ShardKey
+from indexer import shard
+from indexer.direction import Direction
+from indexer.evaluate import Evaluation
+from indexer.exam import exam
+from indexer.vectors import Reader, reader
+
+REPEATS = 3
+"""How often a sample is timed; the fastest counts."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What bringing all stored items of one direction to a policy costs.
+
+    Attributes:
+        items: how many embeddings are made; bytes: of their shards on disk.
+        seconds: to read features and embed them, at the rate of a sample, and to fit maps.
+    """
+
+    policy: PolicyName
+    items: int
+    bytes: int
+    seconds: float
+
+
+def costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
+    """Yield the cost of every policy of an evaluation; what auto and partial measure to choose is not counted."""
+    setting = replace(evaluation.setting, gallery="all")
+    way = (direction.query, direction.target)
+    held = exam(evaluation.pairs, evaluation.tasks, way, setting)
+    workspace = evaluation.workspace
+    # a reader of its own: one that had fitted its maps already would hide what they cost
+    fresh = reader(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
+    whole = Direction(fresh, evaluation.history, *way, held, (), 1, budget=setting.budget)
+    took: dict[ShardKey, float] = {}
+    for policy in setting.policies:
+        made = missing(whole, policy)
+        took |= {key: _seconds(fresh, key, ids) for key, ids in made.items() if key not in took}
+        yield Cost(
+            policy=policy,
+            items=sum(map(len, made.values())),
+            bytes=sum(shard.size(len(ids), workspace.manifest.width) for ids in made.values()),
+            seconds=sum(took[key] for key in made),
+        )
+
+
+def missing(direction: Direction, policy: PolicyName) -> dict[ShardKey, list[ItemId]]:
+    """Return the shards, and their items, that a policy wants after the last lesson and did not before it."""
+    wanted = [
+        {
+            place.key(task, direction.target): list(
+                place.items or (id.decode() for id in direction.exam.targets[task])
+            )
+            for task, there in plan.items()
+            for place in there
+        }
+        for plan in direction.plans(policy)[-2:]
+    ]
+    before = wanted[0] if len(wanted) == 2 else {}
+    return {key: ids for key, ids in wanted[-1].items() if ids and key not in before}
+
+
+def _seconds(read: Reader, key: ShardKey, ids: list[ItemId]) -> float:
+    """Return how long a shard takes at the rate of a sample; its heads have been read."""
+    sample = ids[:BLOCK]
+    read.embed(key.modality, sample[:1], key.head)
+    began = time.perf_counter()
+    if key.space != key.head:
+        read.map(key.modality, key.head, key.space)
+    fitted = time.perf_counter() - began
+    took = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        read.embed(key.modality, sample, key.head, key.space)
+        took.append(time.perf_counter() - began)
+    return fitted + min(took) * len(ids) / len(sample)
