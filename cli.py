@@ -282,6 +282,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Write TREC runs and qrels of the last lesson to this folder.", show_default=False),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page with plots to this file too.", show_default=False)
+    ] = None,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     verbose: Verbose = False,
@@ -313,6 +316,10 @@ def evaluate(
             trec.write(opened, runs)
         results = list(opened.results())
         print(json.dumps(evaluation.to_json(opened, results)) if as_json else tables.evaluation(results))
+        if report:
+            from indexer import report as reports
+
+            reports.write(report, opened, results)
         if opened.sealed:
             note(f"note: left out, since their features were removed: {', '.join(opened.sealed)}")
     if not any(any(result.queries) for result in results):

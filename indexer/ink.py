@@ -1,0 +1,91 @@
+"""Figures as SVG for a page: they take their colours and their font from it, and text stays text.
+
+A figure is drawn in stand-in colours, which become the page's variables when it is written.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+TEXT, MUTED, LINE, BACK, HEAT = (f"#01020{n}" for n in range(5))
+NAMES = {TEXT: "text", MUTED: "muted", LINE: "line", BACK: "back", HEAT: "heat"}
+LIGHT = {"text": "#1c2128", "muted": "#5b6470", "line": "#d3d8df", "back": "#ffffff", "heat": "#f09a4a"}
+DARK = {"text": "#e4e8ee", "muted": "#9aa4b2", "line": "#39414d", "back": "#14181e", "heat": "#b3581a"}
+PALE = ["#0b62c4", "#c2410c", "#15803d", "#9333ea", "#be185d", "#0e7490", "#a16207", "#4d7c0f", "#64748b"]
+BRIGHT = ["#6ea8fe", "#fb923c", "#4ade80", "#c084fc", "#f472b6", "#22d3ee", "#fbbf24", "#a3e635", "#94a3b8"]
+SETTINGS: dict[Any, object] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mneme",
+    "text.parse_math": False,
+    "text.usetex": False,
+    "text.color": TEXT,
+    "font.size": 9,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "xtick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": LINE,
+    "ytick.labelcolor": MUTED,
+}
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in stand-in colours, whatever the user's own settings of matplotlib are."""
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        # a letter that matplotlib's font lacks is written all the same, and the reader's font has it
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        yield
+
+
+def of(number: int) -> str:
+    """Return the stand-in for the colour of task or line `number`, from 0; they repeat after nine."""
+    return f"#0103{number % len(PALE):02x}"
+
+
+def variables() -> str:
+    """Return the style that gives every variable its colour, by light and by dark."""
+    light = {**LIGHT, **{f"c{n}": colour for n, colour in enumerate(PALE)}}
+    dark = {**DARK, **{f"c{n}": colour for n, colour in enumerate(BRIGHT)}}
+    by_day, by_night = (
+        "".join(f" --{name}: {colour};" for name, colour in theme.items()) for theme in (light, dark)
+    )
+    return f":root {{{by_day} }}\n@media (prefers-color-scheme: dark) {{ :root {{{by_night} }} }}\n"
+
+
+def svg(figure: Figure, label: str) -> str:
+    """Return a figure as an SVG element that fills the width it is given.
+
+    Args:
+        label: what it shows, for those who cannot see it.
+    """
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA)
+    drawn = text.getvalue()
+    drawn = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    drawn = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0]), drawn)
+    size = re.search(r'viewBox="[^"]*"', drawn)
+    opened = f'<svg role="img" aria-label="{escape(label)}" {size[0] if size else ""} '
+    links = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return re.sub(r"<svg[^>]*>", lambda _: f"{opened}{links}>", drawn, count=1)
+
+
+def _tag(tag: str) -> str:
+    """Return a tag with the page's colours and font, short numbers, and only those ids that are referred to."""
+    tag = re.sub(r"(\.\d\d)\d+", r"\1", tag)
+    tag = re.sub(r"\s+", " ", tag)
+    tag = re.sub(r"font-family: [^;\"]*", "font-family: inherit", tag)
+    tag = re.sub(r'<g id="[^"]*"', "<g", tag)
+    tag = re.sub(r"#0103([0-9a-f]{2})\b", lambda found: f"var(--c{int(found[1], 16)})", tag)
+    return re.sub(r"#01020[0-4]\b", lambda found: f"var(--{NAMES[found[0]]})", tag)

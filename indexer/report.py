@@ -1,0 +1,245 @@
+"""An evaluation as one HTML file that needs nothing else: in words, figures and pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+from engine import metrics
+from engine.types import PolicyName
+from indexer import costs, examples, ink, maps, markup, plots, sections, verdicts
+from indexer.direction import Direction
+from indexer.evaluate import Evaluation
+from indexer.plots import Point
+from indexer.results import Result
+from indexer.sections import HOW, SAID, many, named, section
+
+K = 10
+"""The K that is shown, where it was asked for."""
+
+MARKS = (f"● {SAID['known']}", f"■ {SAID['by cosine']}", f"▲ {SAID['by probability']}")
+STYLE = """
+:root { background: var(--back); color: var(--text); }
+h1 { font-size: 1rem; font-weight: 600; color: var(--muted); margin: 0; }
+h2 { border-top: 1px solid var(--line); font-size: 1.25rem; margin: 2.5rem 0 .3rem; padding-top: 1.2rem; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+h4 { color: var(--muted); font-size: .85rem; font-weight: 500; margin: 0; }
+p { max-width: 46rem; margin: .4rem 0; overflow-wrap: anywhere; }
+.lead { font-size: 1.35rem; line-height: 1.4; max-width: 54rem; }
+.note { color: var(--muted); font-size: .9rem; }
+.row { display: grid; gap: 1rem 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); }
+.wide { grid-template-columns: repeat(auto-fit, minmax(min(25rem, 100%), 1fr)); }
+.scroll { overflow-x: auto; }
+svg { display: block; height: auto; width: 100%; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .3rem 0; }
+th, td { border-bottom: 1px solid var(--line); padding: .25rem .45rem; text-align: right; }
+th { color: var(--muted); font-weight: 500; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+summary { cursor: pointer; font-weight: 600; margin: 1rem 0 .4rem; }
+.best { font-weight: 700; text-decoration: underline; text-underline-offset: .2em; }
+.key { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .88rem; margin: .4rem 0 .8rem; padding: 0; }
+.key li { list-style: none; overflow-wrap: anywhere; }
+.key i { border-radius: 50%; display: inline-block; height: .7em; margin-right: .4em; width: .7em; }
+.fall { display: grid; gap: .6rem; grid-template-columns: repeat(4, minmax(0, 1fr)); margin: 1rem 0 1.6rem; }
+.fall > p { grid-column: 1 / -1; margin: 0; }
+.fall figure { margin: 0; font-size: .88rem; overflow-wrap: anywhere; }
+.fall figcaption { color: var(--muted); font-size: .8rem; margin-bottom: .2rem; }
+.fall img { aspect-ratio: 4 / 3; border-radius: .3rem; display: block; object-fit: cover; width: 100%; }
+@media (max-width: 40rem) { .fall { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  th, td { padding: .25rem .2rem; }
+  .lead { font-size: 1.15rem; } }
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation and its results, all that a page shows."""
+
+    evaluation: Evaluation
+    results: Sequence[Result]
+    references: Sequence[Point] = field(default_factory=tuple)
+
+    @property
+    def k(self) -> int:
+        """The K that is shown."""
+        return K if K in self.evaluation.setting.ks else max(self.evaluation.setting.ks)
+
+    @cached_property
+    def directions(self) -> list[Direction]:
+        """Every direction; text to image comes first."""
+        return sorted(
+            self.evaluation.directions(), key=lambda way: (way.query != "text", way.target != "image")
+        )
+
+    def of(self, way: Direction) -> list[Result]:
+        """Return the results of a direction at the K that is shown."""
+        return [r for r in self.results if (r.query, r.target, r.k) == (way.query, way.target, self.k)]
+
+    def page(self) -> str:
+        """Return the body of the page."""
+        parts = (
+            self.top(),
+            self.table(),
+            self.matrices(),
+            self.curves(),
+            self.prices(),
+            self.maps(),
+            self.causes(),
+        )
+        return "".join((*parts, examples.show(self.evaluation, self.directions, self.k)))
+
+    def top(self) -> str:
+        """Return what it comes to, and what of."""
+        held, lessons = self.evaluation.store.counts(), len(self.evaluation.lessons)
+        items = ", ".join(f"{count} {markup.words(modality, 40)}" for modality, count in sorted(held.items()))
+        asked = sum(sum(self.of(way)[0].queries) for way in self.directions)
+        setting = self.evaluation.setting
+        facts = (
+            f"{many(len(self.evaluation.tasks), 'task')}, {many(lessons, 'lesson')}; items: {items}; "
+            f"{asked} queries of split {setting.split}, gallery {setting.gallery}; "
+            f"right is what shares a {setting.relevance}."
+        )
+        said = []
+        for n, way in enumerate(self.directions):
+            style = "lead" if n == 0 else "note"
+            name = "" if len(self.directions) == 1 else f"<b>{named(way)}.</b> "
+            said.append(f'<p class="{style}">{name}{escape(verdicts.headline(self.of(way)))}</p>\n')
+        return f'<h1>mneme: recall and forgetting</h1>\n{"".join(said)}<p class="note">{facts}</p>\n'
+
+    def table(self) -> str:
+        """Return final recall and forgetting of every policy."""
+        note = (
+            f"R@{self.k} after the last lesson, mean over tasks; lost: the mean fall of old tasks from their best. "
+            "What finds little has little to lose."
+        )
+        return section(
+            "Policies",
+            note,
+            "wide",
+            [(named(way), sections.policies(self.of(way))) for way in self.directions],
+        )
+
+    def matrices(self) -> str:
+        """Return every matrix as a heat map."""
+        note = f"R@{self.k} after each lesson (rows) on the queries of each task (columns)."
+        lessons = self.evaluation.lessons or ["untrained"]
+        blocks = []
+        for way in self.directions:
+            held = [result for result in self.of(way) if result.final is not None]
+            top = max(
+                (value for r in held for row in r.matrix for value in row if value is not None), default=1.0
+            )
+            drawn = [
+                f"<div><h4>{result.policy}, {SAID[HOW[result.merge]]}</h4>"
+                f"{plots.heat(result.matrix, self.evaluation.tasks, lessons, top)}</div>"
+                for merge in HOW
+                for result in held
+                if result.merge == merge
+            ]
+            blocks.append((named(way), f'<div class="row">{"".join(drawn)}</div>'))
+        return section("Lesson by lesson", note, "", sections.folded(blocks))
+
+    def curves(self) -> str:
+        """Return mean recall over the tasks known so far, lesson by lesson."""
+        note = f"Mean R@{self.k} over the tasks learned so far. Dotted: chance."
+        if len(self.evaluation.lessons) < 2:
+            return section("Over time", "There are no two lessons yet to draw a line between.", "", [])
+        policies: Sequence[PolicyName] = self.evaluation.setting.policies
+        key = sections.key([(policy, f"c{n}") for n, policy in enumerate(policies)])
+        return section("Over time", note, "", [(named(w), key + self._curves(w)) for w in self.directions])
+
+    def _curves(self, way: Direction) -> str:
+        results = self.of(way)
+        means = {
+            id(r): [metrics.mean([v for v in row if v is not None]) for row in r.matrix] for r in results
+        }
+        limit = 1.08 * max((v for held in means.values() for v in held if v is not None), default=1.0) or 1.0
+        drawn = []
+        for merge, how in HOW.items():
+            held = [result for result in results if result.merge == merge]
+            if held:
+                lines: dict[str, list[float | None]] = {result.policy: means[id(result)] for result in held}
+                guessed = self._chance(way, held[0])
+                drawn.append(f"<div><h4>{SAID[how]}</h4>{plots.curves(lines, limit, guessed)}</div>")
+        return f'<div class="row">{"".join(drawn)}</div>'
+
+    def _chance(self, way: Direction, result: Result) -> list[float | None]:
+        """Return what a random order would have found after each lesson, averaged over the tasks known then."""
+        found = []
+        for plan in way.plans(result.policy):
+            guessed = [way.exam.chance(task, list(plan) if result.merge else [task], self.k) for task in plan]
+            found.append(metrics.mean([value for value in guessed if value is not None]))
+        return found
+
+    def prices(self) -> str:
+        """Return recall against what it costs to bring the index to a policy."""
+        note = (
+            "What it costs to build, from stored features, the shards that a policy wants after the last lesson "
+            "and did not have before it; what auto and partial measure in order to choose is not counted. "
+            "Seconds at the rate of a sample on this machine. Lines: the most that can be had for each cost, "
+            "task known (solid) and unknown (dashed)."
+        )
+        blocks = []
+        for way in self.directions:
+            points = [*self.points(way), *self.references]
+            labels = list(dict.fromkeys(point.label for point in points))
+            key = sections.key([(escape(label), f"c{n}") for n, label in enumerate(labels)], MARKS)
+            seconds = plots.price(points, labels, [point.seconds for point in points], "seconds")
+            size = plots.price(points, labels, [point.bytes / 1e6 for point in points], "MB written")
+            blocks.append((named(way), f'{key}<div class="row wide">{seconds}{size}</div>'))
+        return section("Cost against recall", note, "", blocks)
+
+    def points(self, way: Direction) -> list[Point]:
+        """Return what every policy costs and finds."""
+        spent = {cost.policy: cost for cost in costs.costs(self.evaluation, way)}
+        return [
+            Point(r.policy, HOW[r.merge], spent[r.policy].seconds, spent[r.policy].bytes, r.final)
+            for r in self.of(way)
+            if r.final is not None
+        ]
+
+    def maps(self) -> str:
+        """Return the embeddings of one direction in the plane, policy by policy."""
+        way = self.directions[0]
+        found = {policy: maps.embedding(way, policy) for policy in self.evaluation.setting.policies}
+        drawn = [
+            f"<div><h4>{p}</h4>{plots.cloud(held)}</div>" for p, held in found.items() if held is not None
+        ]
+        if not drawn:
+            return section("Embeddings", "There are too few different items to draw a map of.", "", [])
+        key = sections.key(
+            [
+                (markup.words(task, 40), f"c{n % len(ink.PALE)}")
+                for n, task in enumerate(self.evaluation.tasks)
+            ]
+        )
+        note = (
+            f"Queries ({escape(way.query)}, crosses) and gallery items ({escape(way.target)}, circles) as each "
+            f"policy has them after the last lesson, by t-SNE. At most {maps.MOST} points."
+        )
+        return section("Embeddings", note, "", [("", f'{key}<div class="row">{"".join(drawn)}</div>')])
+
+    def causes(self) -> str:
+        """Return, policy by policy, what costs it most and what treats that."""
+        if len(self.evaluation.lessons) < 2:
+            return ""
+        found = verdicts.findings(list(self.evaluation.causes()), self.evaluation.lessons[-1])
+        blocks = []
+        for way in self.directions:
+            held = [one for one in found if (one.query, one.target) == (way.query, way.target)]
+            said = [
+                f"<p><b>{one.policy}.</b> "
+                f"{escape(verdicts.verdict(one, [r for r in self.of(way) if r.policy == one.policy]))}</p>\n"
+                for one in held
+            ]
+            blocks.append((named(way), f"{''.join(said)}{sections.causes(held)}"))
+        note = "Old tasks, averaged, after the last lesson. Drift is 1 - cosine to where a task's own lesson put it."
+        return section("Why, and what helps", note, "", blocks)
+
+
+def write(path: Path, evaluation: Evaluation, results: Sequence[Result]) -> None:
+    """Write the page in one step."""
+    markup.write(
+        path, "mneme: recall and forgetting", ink.variables() + STYLE, Report(evaluation, results).page()
+    )
