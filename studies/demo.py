@@ -13,7 +13,7 @@ from engine.query import Input, file_input
 from engine.types import Hit, MergeName, Settings
 from engine.workspace import FOLDER
 from indexer import index as indexing
-from indexer import tables
+from indexer import report, tables
 from indexer.evaluate import open_evaluation
 from indexer.exam import Setting
 from indexer.search import Answers, open_index
@@ -22,6 +22,7 @@ from studies.sheet import Shown, Strip, contact_sheet
 from training import lesson as lessons
 
 PICTURES = "pictures"
+REPORT = "report.html"
 MERGES: Mapping[MergeName, str] = {"raw": "by cosine", "routed": "by probability"}
 SHOWN = 6
 
@@ -51,10 +52,11 @@ def run(folder: Path, *, per_task: int = 200) -> Path:
     example = _example(source, next(iter(pictures.DOMAINS)))
     with open_index(root) as answers:
         strips = _strips(answers, example)
-    _forgetting(root)
+    _forgetting(root, folder / REPORT)
     sheet = folder / "hits.png"
     contact_sheet(strips, sheet)
-    _say(f"\n{sheet}: the hits as a picture; {time.perf_counter() - began:.0f} s in all")
+    _say(f"\n{folder / REPORT}: what was forgotten, as a page")
+    _say(f"{sheet}: the hits as a picture; {time.perf_counter() - began:.0f} s in all")
     _say(f'now yours: cd {folder} && mneme query "a red tram in the rain"')
     return sheet
 
@@ -114,10 +116,12 @@ def _shown(hit: Hit, example: Example) -> Shown:
     return Shown(Path(hit.path) if hit.path else None, hit.text or hit.task, right, hit.score)
 
 
-def _forgetting(root: Path) -> None:
-    _say("\n$ mneme evaluate --k 10")
+def _forgetting(root: Path, page: Path) -> None:
+    _say(f"\n$ mneme evaluate --k 10 --report {page}")
     with open_evaluation(root, Setting(merges=tuple(MERGES), ks=(10,), details=False)) as evaluation:
-        _say(tables.evaluation(list(evaluation.results())))
+        results = list(evaluation.results())
+        _say(tables.evaluation(results))
+        report.write(page, evaluation, results)
 
 
 def _say(line: str) -> None:

@@ -36,3 +36,7 @@ def test_the_demo_leaves_a_folder_of_other_things_alone(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="not empty and not an earlier demo"):
         demo.run(tmp_path)
+
+
+def test_the_demo_leaves_a_report_with_its_own_pictures(done: tuple[Path, str]) -> None:
+    assert "data:image/jpeg;base64," in (done[0] / demo.REPORT).read_text(encoding="utf-8")
