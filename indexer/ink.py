@@ -18,8 +18,8 @@ TEXT, MUTED, LINE, BACK, HEAT = (f"#01020{n}" for n in range(5))
 NAMES = {TEXT: "text", MUTED: "muted", LINE: "line", BACK: "back", HEAT: "heat"}
 LIGHT = {"text": "#1c2128", "muted": "#5b6470", "line": "#d3d8df", "back": "#ffffff", "heat": "#f09a4a"}
 DARK = {"text": "#e4e8ee", "muted": "#9aa4b2", "line": "#39414d", "back": "#14181e", "heat": "#b3581a"}
-PALE = ["#0b62c4", "#c2410c", "#15803d", "#9333ea", "#be185d", "#0e7490", "#a16207", "#4d7c0f", "#64748b"]
-BRIGHT = ["#6ea8fe", "#fb923c", "#4ade80", "#c084fc", "#f472b6", "#22d3ee", "#fbbf24", "#a3e635", "#94a3b8"]
+PALE = ["#0b62c4", "#c2410c", "#15803d", "#9333ea", "#be185d", "#a16207", "#0e7490", "#4d7c0f", "#64748b"]
+BRIGHT = ["#6ea8fe", "#fb923c", "#4ade80", "#c084fc", "#f472b6", "#fbbf24", "#22d3ee", "#a3e635", "#94a3b8"]
 SETTINGS: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mneme",

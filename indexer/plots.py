@@ -116,7 +116,7 @@ def price(points: Sequence[Point], labels: Sequence[str], cost: Sequence[float],
     gains = [point.recall for point in points]
     slack = max(0.02, 0.08 * (max(gains, default=1) - min(gains, default=0)))
     with ink.drawing():
-        plot, axes = _plot(5.2, 3.2, (0.6, 0.45, 0.1, 0.1))
+        plot, axes = _plot(5.2, 3.2, (0.6, 0.45, 0.25, 0.1))
         for known in (True, False):
             held = [(c, p.recall) for c, p in zip(cost, points, strict=True) if (p.how == "known") is known]
             steps = [*front(held)]
@@ -130,6 +130,7 @@ def price(points: Sequence[Point], labels: Sequence[str], cost: Sequence[float],
         axes.set_xlim(-0.04 * top, 1.06 * top)
         axes.set_ylim(min(gains, default=0) - slack, max(gains, default=1) + slack)
         axes.set_xlabel(unit)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_ylabel("recall")
         axes.grid(color=ink.LINE, linewidth=0.6)
         return ink.svg(plot, f"recall against {unit}")

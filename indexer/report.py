@@ -18,6 +18,7 @@ from indexer.sections import HOW, SAID, many, named, section
 K = 10
 """The K that is shown, where it was asked for."""
 
+ALONE = "No two lessons to compare yet."
 MARKS = (f"● {SAID['known']}", f"■ {SAID['by cosine']}", f"▲ {SAID['by probability']}")
 STYLE = """
 :root { background: var(--back); color: var(--text); }
@@ -123,7 +124,9 @@ class Report:
     def matrices(self) -> str:
         """Return every matrix as a heat map."""
         note = f"R@{self.k} after each lesson (rows) on the queries of each task (columns)."
-        lessons = self.evaluation.lessons or ["untrained"]
+        lessons = self.evaluation.lessons
+        if len(lessons) < 2:
+            return section("Lesson by lesson", ALONE, "", [])
         blocks = []
         for way in self.directions:
             held = [result for result in self.of(way) if result.final is not None]
@@ -144,7 +147,7 @@ class Report:
         """Return mean recall over the tasks known so far, lesson by lesson."""
         note = f"Mean R@{self.k} over the tasks learned so far. Dotted: chance."
         if len(self.evaluation.lessons) < 2:
-            return section("Over time", "There are no two lessons yet to draw a line between.", "", [])
+            return section("Over time", ALONE, "", [])
         policies: Sequence[PolicyName] = self.evaluation.setting.policies
         key = sections.key([(policy, f"c{n}") for n, policy in enumerate(policies)])
         return section("Over time", note, "", [(named(w), key + self._curves(w)) for w in self.directions])

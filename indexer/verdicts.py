@@ -79,8 +79,8 @@ def headline(results: Sequence[Result]) -> str:
     beside = "" if least is told else f"; {_named(least)}, {figure(least.final)}"
     unknown = f"{_named(told)}, finds {figure(told.final)}{beside}. Chance is {figure(chance(told))}."
     if best.forgetting is None:
-        known_alone = f"After one lesson {name} is {figure(best.final)} with the task known. "
-        return f"{known_alone}With the task unknown {unknown} What is forgotten shows after the next lesson."
+        known_alone = f"So far {name} is {figure(best.final)} with the task known. "
+        return f"{known_alone}With the task unknown {unknown} What is forgotten shows after another lesson."
     worst = max(known, key=lambda result: result.forgetting or 0.0)
     kept = _lost(best.forgetting)
     fallen = ""

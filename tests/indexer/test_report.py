@@ -93,8 +93,8 @@ def test_an_axis_names_its_tasks_without_mathematics(pages: tuple[Page, Page]) -
 
 def test_after_one_lesson_a_report_says_that_more_shows_later(pages: tuple[Page, Page]) -> None:
     said = (
-        "What is forgotten shows after the next lesson",
-        "no two lessons yet",
+        "What is forgotten shows after another lesson",
+        "No two lessons to compare",
         "No query has lost a right item",
     )
     assert [line for line in said if line not in pages[0].text] == []
