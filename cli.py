@@ -317,7 +317,7 @@ def evaluate(
         results = list(opened.results())
         print(json.dumps(evaluation.to_json(opened, results)) if as_json else tables.evaluation(results))
         if report:
-            from indexer import report as reports
+            from indexer.report import page as reports
 
             reports.write(report, opened, results)
         if opened.sealed:

@@ -13,9 +13,10 @@ from engine.query import Input, file_input
 from engine.types import Hit, MergeName, Settings
 from engine.workspace import FOLDER
 from indexer import index as indexing
-from indexer import report, tables
+from indexer import tables
 from indexer.evaluate import open_evaluation
 from indexer.exam import Setting
+from indexer.report import page as report
 from indexer.search import Answers, open_index
 from studies import pictures
 from studies.sheet import Shown, Strip, contact_sheet

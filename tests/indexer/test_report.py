@@ -11,11 +11,12 @@ import pytest
 import worlds
 from commands import Run
 from engine.types import PolicyName
-from indexer import costs, forgotten, maps, plots, report
 from indexer.direction import Direction
 from indexer.evaluate import Evaluation, open_evaluation
 from indexer.exam import Setting
-from indexer.plots import figure
+from indexer.report import costs, forgotten, maps, plots
+from indexer.report import page as report
+from indexer.report.plots import figure
 from indexer.results import Result
 
 SETTING = Setting(policies=("reindex", "matched"), merges=("routed",), ks=(1, 5), details=False)

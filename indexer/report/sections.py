@@ -5,9 +5,9 @@ from html import escape
 
 from engine.types import MergeName
 from indexer.direction import Direction
-from indexer.plots import figure
+from indexer.report.plots import figure
+from indexer.report.verdicts import Finding, chance
 from indexer.results import Result
-from indexer.verdicts import Finding, chance
 
 HOW: dict[MergeName | None, str] = {None: "known", "raw": "by cosine", "routed": "by probability"}
 SAID = {"known": "task known", "by cosine": "unknown, by cosine", "by probability": "unknown, by probability"}

@@ -8,49 +8,20 @@ from pathlib import Path
 
 from engine import metrics
 from engine.types import PolicyName
-from indexer import costs, examples, ink, maps, markup, plots, sections, verdicts
+from indexer import markup
+from indexer.composed import parts
 from indexer.direction import Direction
 from indexer.evaluate import Evaluation
-from indexer.plots import Point
+from indexer.report import costs, examples, ink, maps, plots, sections, verdicts
+from indexer.report.plots import Point
+from indexer.report.sections import HOW, SAID, many, named, section
 from indexer.results import Result
-from indexer.sections import HOW, SAID, many, named, section
 
 K = 10
 """The K that is shown, where it was asked for."""
 
 ALONE = "No two lessons to compare yet."
 MARKS = (f"● {SAID['known']}", f"■ {SAID['by cosine']}", f"▲ {SAID['by probability']}")
-STYLE = """
-:root { background: var(--back); color: var(--text); }
-h1 { font-size: 1rem; font-weight: 600; color: var(--muted); margin: 0; }
-h2 { border-top: 1px solid var(--line); font-size: 1.25rem; margin: 2.5rem 0 .3rem; padding-top: 1.2rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
-h4 { color: var(--muted); font-size: .85rem; font-weight: 500; margin: 0; }
-p { max-width: 46rem; margin: .4rem 0; overflow-wrap: anywhere; }
-.lead { font-size: 1.35rem; line-height: 1.4; max-width: 54rem; }
-.note { color: var(--muted); font-size: .9rem; }
-.row { display: grid; gap: 1rem 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); }
-.wide { grid-template-columns: repeat(auto-fit, minmax(min(25rem, 100%), 1fr)); }
-.scroll { overflow-x: auto; }
-svg { display: block; height: auto; width: 100%; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .3rem 0; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .45rem; text-align: right; }
-th { color: var(--muted); font-weight: 500; }
-th:first-child, td:first-child { text-align: left; white-space: nowrap; }
-summary { cursor: pointer; font-weight: 600; margin: 1rem 0 .4rem; }
-.best { font-weight: 700; text-decoration: underline; text-underline-offset: .2em; }
-.key { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .88rem; margin: .4rem 0 .8rem; padding: 0; }
-.key li { list-style: none; overflow-wrap: anywhere; }
-.key i { border-radius: 50%; display: inline-block; height: .7em; margin-right: .4em; width: .7em; }
-.fall { display: grid; gap: .6rem; grid-template-columns: repeat(4, minmax(0, 1fr)); margin: 1rem 0 1.6rem; }
-.fall > p { grid-column: 1 / -1; margin: 0; }
-.fall figure { margin: 0; font-size: .88rem; overflow-wrap: anywhere; }
-.fall figcaption { color: var(--muted); font-size: .8rem; margin-bottom: .2rem; }
-.fall img { aspect-ratio: 4 / 3; border-radius: .3rem; display: block; object-fit: cover; width: 100%; }
-@media (max-width: 40rem) { .fall { grid-template-columns: repeat(2, minmax(0, 1fr)); }
-  th, td { padding: .25rem .2rem; }
-  .lead { font-size: 1.15rem; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -68,10 +39,14 @@ class Report:
 
     @cached_property
     def directions(self) -> list[Direction]:
-        """Every direction; text to image comes first."""
-        return sorted(
-            self.evaluation.directions(), key=lambda way: (way.query != "text", way.target != "image")
-        )
+        """Every direction from one modality to another; text to image comes first."""
+        single = [way for way in self.every if len(parts(way.query)) == 1]
+        return sorted(single, key=lambda way: (way.query != "text", way.target != "image"))
+
+    @property
+    def every(self) -> list[Direction]:
+        """Every direction, from two modalities to a third too."""
+        return self.evaluation.directions()
 
     def of(self, way: Direction) -> list[Result]:
         """Return the results of a direction at the K that is shown."""
@@ -79,7 +54,7 @@ class Report:
 
     def page(self) -> str:
         """Return the body of the page."""
-        parts = (
+        shown = (
             self.top(),
             self.table(),
             self.matrices(),
@@ -88,7 +63,7 @@ class Report:
             self.maps(),
             self.causes(),
         )
-        return "".join((*parts, examples.show(self.evaluation, self.directions, self.k)))
+        return "".join((*shown, examples.show(self.evaluation, self.directions, self.k)))
 
     def top(self) -> str:
         """Return what it comes to, and what of."""
@@ -118,7 +93,7 @@ class Report:
             "Policies",
             note,
             "wide",
-            [(named(way), sections.policies(self.of(way))) for way in self.directions],
+            [(named(way), sections.policies(self.of(way))) for way in self.every],
         )
 
     def matrices(self) -> str:
@@ -244,5 +219,5 @@ class Report:
 def write(path: Path, evaluation: Evaluation, results: Sequence[Result]) -> None:
     """Write the page in one step."""
     markup.write(
-        path, "mneme: recall and forgetting", ink.variables() + STYLE, Report(evaluation, results).page()
+        path, "mneme: recall and forgetting", ink.variables() + ink.STYLE, Report(evaluation, results).page()
     )

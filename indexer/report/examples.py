@@ -9,8 +9,8 @@ from engine.types import ItemId, PolicyName
 from indexer import markup
 from indexer.direction import Direction
 from indexer.evaluate import Evaluation
-from indexer.forgotten import Fall, falls
-from indexer.sections import section
+from indexer.report.forgotten import Fall, falls
+from indexer.report.sections import section
 
 SHOWN = 10
 SIDE = 160

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from indexer import ink
+from indexer.report import ink
 from indexer.results import Cells
 
 MOST_CELLS = 12

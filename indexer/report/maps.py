@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from engine.types import PolicyName
 from indexer.direction import Direction
-from indexer.plots import Cloud
+from indexer.report.plots import Cloud
 
 MOST = 600
 """Most points of a map."""

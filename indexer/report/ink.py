@@ -20,6 +20,37 @@ LIGHT = {"text": "#1c2128", "muted": "#5b6470", "line": "#d3d8df", "back": "#fff
 DARK = {"text": "#e4e8ee", "muted": "#9aa4b2", "line": "#39414d", "back": "#14181e", "heat": "#b3581a"}
 PALE = ["#0b62c4", "#c2410c", "#15803d", "#9333ea", "#be185d", "#a16207", "#0e7490", "#4d7c0f", "#64748b"]
 BRIGHT = ["#6ea8fe", "#fb923c", "#4ade80", "#c084fc", "#f472b6", "#fbbf24", "#22d3ee", "#a3e635", "#94a3b8"]
+STYLE = """
+:root { background: var(--back); color: var(--text); }
+h1 { font-size: 1rem; font-weight: 600; color: var(--muted); margin: 0; }
+h2 { border-top: 1px solid var(--line); font-size: 1.25rem; margin: 2.5rem 0 .3rem; padding-top: 1.2rem; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
+h4 { color: var(--muted); font-size: .85rem; font-weight: 500; margin: 0; }
+p { max-width: 46rem; margin: .4rem 0; overflow-wrap: anywhere; }
+.lead { font-size: 1.35rem; line-height: 1.4; max-width: 54rem; }
+.note { color: var(--muted); font-size: .9rem; }
+.row { display: grid; gap: 1rem 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); }
+.wide { grid-template-columns: repeat(auto-fit, minmax(min(25rem, 100%), 1fr)); }
+.scroll { overflow-x: auto; }
+svg { display: block; height: auto; width: 100%; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .3rem 0; }
+th, td { border-bottom: 1px solid var(--line); padding: .25rem .45rem; text-align: right; }
+th { color: var(--muted); font-weight: 500; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+summary { cursor: pointer; font-weight: 600; margin: 1rem 0 .4rem; }
+.best { font-weight: 700; text-decoration: underline; text-underline-offset: .2em; }
+.key { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .88rem; margin: .4rem 0 .8rem; padding: 0; }
+.key li { list-style: none; overflow-wrap: anywhere; }
+.key i { border-radius: 50%; display: inline-block; height: .7em; margin-right: .4em; width: .7em; }
+.fall { display: grid; gap: .6rem; grid-template-columns: repeat(4, minmax(0, 1fr)); margin: 1rem 0 1.6rem; }
+.fall > p { grid-column: 1 / -1; margin: 0; }
+.fall figure { margin: 0; font-size: .88rem; overflow-wrap: anywhere; }
+.fall figcaption { color: var(--muted); font-size: .8rem; margin-bottom: .2rem; }
+.fall img { aspect-ratio: 4 / 3; border-radius: .3rem; display: block; object-fit: cover; width: 100%; }
+@media (max-width: 40rem) { .fall { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  th, td { padding: .25rem .2rem; }
+  .lead { font-size: 1.15rem; } }
+"""
 SETTINGS: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mneme",

@@ -8,7 +8,7 @@ import numpy as np
 from engine import metrics
 from engine.types import MergeName, Modality, PolicyName
 from indexer.causes import Cause
-from indexer.plots import figure
+from indexer.report.plots import figure
 from indexer.results import Result
 
 LITTLE = 0.005

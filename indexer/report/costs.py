@@ -39,7 +39,7 @@ def costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
     workspace = evaluation.workspace
     # a reader of its own: one that had fitted its maps already would hide what they cost
     fresh = reader(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
-    whole = Direction(fresh, evaluation.history, *way, held, (), 1, budget=setting.budget)
+    whole = Direction(fresh, evaluation.history, *way, held, {}, 1, budget=setting.budget)
     took: dict[ShardKey, float] = {}
     for policy in setting.policies:
         made = missing(whole, policy)
