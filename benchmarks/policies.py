@@ -27,7 +27,8 @@ from benchmarks import streams
 from benchmarks.papers.tables import Row, summary, write
 from benchmarks.report import machine
 from benchmarks.streams import STREAMS, Stream
-from engine import metrics
+from engine import disk, metrics
+from indexer.evaluate import open_evaluation
 from studies import spec, sweep
 
 FIGURE = "recall"
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--again", action="store_true", help="evaluate the trained runs of --out again")
     given = parser.parse_args()
     for name in given.streams:
         began = time.perf_counter()
@@ -61,7 +63,7 @@ def main() -> None:
             runs = [
                 run
                 for method in given.methods
-                for run in swept(_spec(source, tasks, STREAMS[name], method, given), out, method, given.jobs)
+                for run in swept(_spec(source, tasks, STREAMS[name], method, given), out, method, given)
             ]
         rows = [row for run in runs for row in rows_of(run)]
         facts = {
@@ -79,7 +81,7 @@ def main() -> None:
         print(target.with_suffix(".md").read_text(encoding="utf-8"))
 
 
-def swept(described: str, out: Path, method: str, jobs: int) -> list[dict[str, Any]]:
+def swept(described: str, out: Path, method: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     """Train and evaluate one method on a stream; return the result of every run."""
     folder = out / method
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,8 +95,21 @@ def swept(described: str, out: Path, method: str, jobs: int) -> list[dict[str, A
         (to / sweep.STORED).symlink_to(
             stored.absolute(), target_is_directory=True
         )  # read once for all methods
-    sweep.run(wanted, to, jobs=jobs)
+    if given.again:
+        judge_again(wanted, to)
+    sweep.run(wanted, to, jobs=given.jobs)
     return [json.loads(path.read_bytes()) for path in sorted((to / "results").iterdir())]
+
+
+def judge_again(wanted: spec.Spec, to: Path) -> None:
+    """Evaluate what is trained once more, as after a change of how directions are asked."""
+    for run in wanted.runs:
+        path = to / "results" / f"{run.slug}.json"
+        if path.is_file():
+            content = json.loads(path.read_bytes())
+            with open_evaluation(to / content["folder"], run.setting) as evaluation:
+                found = [sweep.figures_of(one, last_only=run.last_only) for one in evaluation.results()]
+            disk.replace(path, disk.to_json({**content, "results": found}))
 
 
 def _spec(source: Path, tasks: Sequence[str], stream: Stream, method: str, given: argparse.Namespace) -> str:
@@ -189,7 +204,7 @@ def _claims(method: str, unknown: bool, rows: Sequence[Row], table: str) -> Iter
 def _trained(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return how long each method trained for all that it was asked after; of joint, the last training alone."""
     seconds: dict[str, list[float]] = {}
-    for run in runs:
+    for run in (run for run in runs if "lesson_seconds" in run):
         lessons = run["lesson_seconds"][-1:] if run["method"] == "joint" else run["lesson_seconds"]
         seconds.setdefault(run["method"], []).append(sum(lessons))
     return {method: round(statistics.median(held), 1) for method, held in seconds.items()}

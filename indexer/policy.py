@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.types import History, ItemId, Modality, PolicyName, ShardKey
 
 MARGIN = 1.0
-"""By how many standard errors another head must be likelier than a task's own for `auto` to take it."""
+"""By how many standard errors one head must be likelier than another for `auto` to tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -140,17 +140,32 @@ class Choice:
 
 
 def choice(history: History, facts: Facts, task: str) -> Choice:
-    """Return the likeliest version, or the task's own where that is not likelier beyond noise."""
+    """Return the task's own version, unless another is likelier beyond noise: then the newest that may be the best.
+
+    Beyond noise is by more than a standard error of the paired difference; what is within one of the likeliest
+    version may be the best (the rule of one standard error, Breiman et al. 1984). Newer heads have seen more.
+    """
     own = settled(history)[task]
     table = {version: facts.likelihood(task, version) for version in versions(history)}
     queries = len(table[own])
     if queries < 2:
         return Choice(task, own, own, 0.0, 0.0, queries)
     best = max(table, key=lambda version: (table[version].mean(), version))
-    gain = table[best] - table[own]
-    error = float(gain.std(ddof=1) / math.sqrt(queries))
-    version = best if gain.mean() > MARGIN * error else own
-    return Choice(task, version, own, float(gain.mean()), error, queries)
+    if not _above(table[best] - table[own]):
+        return _chosen(task, own, own, table)
+    newest = max(version for version in table if not _above(table[best] - table[version]))
+    return _chosen(task, newest, own, table)
+
+
+def _above(gains: NDArray[np.float64]) -> bool:
+    """Say whether the mean of paired gains (Q,) is above zero beyond noise."""
+    return bool(gains.mean() > MARGIN * gains.std(ddof=1) / math.sqrt(len(gains)))
+
+
+def _chosen(task: str, version: int, own: int, table: Mapping[int, NDArray[np.float64]]) -> Choice:
+    gain = table[version] - table[own]
+    error = float(gain.std(ddof=1) / math.sqrt(len(gain)))
+    return Choice(task, version, own, float(gain.mean()), error, len(gain))
 
 
 Policy: TypeAlias = Callable[[History, Facts], Plan]

@@ -170,7 +170,7 @@ def _make(work: Work) -> None:
         if outcome.epochs[-1].interrupted:  # which is a lesson all the same, but not the one asked for
             raise KeyboardInterrupt
     with open_evaluation(root, run.setting, device=work.device) as evaluation:
-        results = [_figures(result, last_only=run.last_only) for result in evaluation.results()]
+        results = [figures_of(result, last_only=run.last_only) for result in evaluation.results()]
     content = {
         "format": FORMAT,
         **{"method": run.method, "loss": run.loss, "head": run.head, "seed": run.settings.seed},
@@ -192,7 +192,7 @@ def _fresh(out: Path, slug: str) -> Path:
     return root
 
 
-def _figures(result: Result, *, last_only: bool) -> dict[str, object]:
+def figures_of(result: Result, *, last_only: bool) -> dict[str, object]:
     """Return what a file keeps of a matrix; before a lone last lesson there is nothing to judge."""
     matrix: metrics.Matrix = result.matrix
     if last_only:

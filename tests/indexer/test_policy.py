@@ -182,6 +182,12 @@ def test_auto_keeps_the_tasks_own_version_where_another_is_likelier_by_noise_alo
     assert planned("auto", STREAM, Told(likelihoods={"sky": noisy}))["sky"] == (Placement(1, 1, 1),)
 
 
+def test_auto_takes_the_newest_of_those_that_may_be_the_likeliest() -> None:
+    best, near = [-2.0, -2.0, -2.0, -2.0], [-1.0, -2.9, -1.2, -3.1]
+    told = {0: [-9.0] * 4, 1: [-3.0] * 4, 2: best, 3: near}
+    assert planned("auto", STREAM, Told(likelihoods={"sky": told}))["sky"] == (Placement(3, 3, 3),)
+
+
 def test_auto_without_validation_pairs_keeps_the_own_version_and_says_so() -> None:
     found = choice(STREAM, Told(), "life")
     assert (found.version, found.own, found.queries) == (2, 2, 0)
