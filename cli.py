@@ -159,6 +159,9 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, e.g. triplet.margin=0.1.")
     ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Keep the head beside the history, for `evaluate` alone.")
+    ] = False,
     backbone: Backbones = None,
     dim: Dim = None,
     device: Device = "auto",
@@ -194,7 +197,16 @@ def train(
         seed=seed,
         options=parse_options(set_ or []),
     )
-    done = taught(root, source or [], wish, settings, resolve(device), allow_mass_delete, quiet=quiet)
+    done = taught(
+        root,
+        source or [],
+        wish,
+        settings,
+        resolve(device),
+        allow_mass_delete,
+        reference=reference,
+        quiet=quiet,
+    )
     show_lesson(done, as_json=as_json)
     if done.epochs[-1].interrupted:
         raise KeyboardInterrupt
@@ -501,6 +513,7 @@ def taught(
     device: str,
     allow_mass_delete: bool,
     *,
+    reference: bool,
     quiet: bool,
 ) -> "Outcome":
     """Train a lesson and say on stderr how it goes."""
@@ -513,6 +526,7 @@ def taught(
             sources,
             wish,
             settings,
+            reference=reference,
             device=device,
             allow_mass_delete=allow_mass_delete,
             progress=bar("reading", "rows"),
@@ -601,7 +615,7 @@ def show_lesson(done: "Outcome", *, as_json: bool) -> None:
         show_json(
             {
                 "task": lesson.task,
-                "lesson": lesson.number,
+                "lesson": lesson.number or None,
                 "head": lesson.head,
                 "parent": done.parent,
                 "method": settings.method,
@@ -614,8 +628,9 @@ def show_lesson(done: "Outcome", *, as_json: bool) -> None:
         )
         return
     validation = "" if kept.val_recall is None else f", validation recall@10 {kept.val_recall:.3f}"
+    name = f"lesson {lesson.number}" if lesson.number else "reference"
     print(
-        f"lesson {lesson.number}: {lesson.task}, head v{lesson.head:04d} from v{done.parent:04d}, "
+        f"{name}: {lesson.task}, head v{lesson.head:04d} from v{done.parent:04d}, "
         f"epoch {done.epochs.index(kept) + 1} of {len(done.epochs)}, loss {kept.loss:.3f}{validation}, "
         f"{done.seconds:.1f} s"
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from engine.types import Arrival, History, Lesson, Modality, PolicyName, ShardKey
+from engine.types import Arrival, History, Lesson, Modality, PolicyName, Reference, ShardKey
 
 FORMAT = 3
 
@@ -105,6 +105,7 @@ class Manifest:
         aligned: whether the backbones share one pretrained space (heads are linear by default).
         previous: what was served before the last `reindex`.
         sealed: the tasks whose features were removed.
+        references: heads trained beside the history.
     """
 
     width: int
@@ -114,6 +115,7 @@ class Manifest:
     served: Served = field(default_factory=Served)
     previous: Served | None = None
     sealed: Mapping[str, Sealed] = field(default_factory=dict)
+    references: tuple[Reference, ...] = ()
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:
@@ -137,6 +139,7 @@ def from_json(content: Mapping[str, Any]) -> Manifest:
         sealed={task: _sealed(held) for task, held in content["sealed"].items()}
         if content["format"] > 2
         else {},
+        references=tuple(Reference(**one) for one in content.get("references", ())),
     )
 
 

@@ -83,6 +83,24 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A head that was trained beside the history, to measure the lessons by; never served.
+
+    Attributes:
+        after: how many lessons there were.
+        alone: it learned its own task from the initialisation, so only that can be asked of it.
+        seconds: of wall time that its training took.
+    """
+
+    method: str
+    task: str
+    after: int
+    head: int
+    alone: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
 class History:
     """What was learned and what arrived, in order."""
 

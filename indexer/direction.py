@@ -14,7 +14,7 @@ from engine.types import (
     ItemId,
     MergeName,
     Modality,
-    PolicyName,
+    Reference,
     ShardKey,
 )
 from indexer import shard
@@ -23,7 +23,7 @@ from indexer.composed import part_ids, parts
 from indexer.exam import Exam
 from indexer.facts import Measured
 from indexer.kept import Kept
-from indexer.policy import POLICIES, Placement, Plan, newest_head, settled, up_to
+from indexer.policy import POLICIES, Placement, Plan, Policy, newest_head, referenced, settled, up_to
 from indexer.router import Router, agreed
 from indexer.shard import Shard
 from indexer.vectors import Reader
@@ -52,6 +52,7 @@ class Direction:
         query: a modality, or two of them joined by +.
         routers: of each of the query's modalities the router after each lesson.
         most: how many items are ranked for a query.
+        references: the heads that were trained beside the history, by their method.
         budget: what `partial` may embed again after each lesson, a share of all items.
     """
 
@@ -64,8 +65,9 @@ class Direction:
     most: int
     budget: float = 0.1
     on_gpu: bool = False
-    _plans: dict[PolicyName, list[Plan]] = field(default_factory=dict)
-    _wide: dict[tuple[PolicyName, int], Plan] = field(default_factory=dict)
+    references: Mapping[str, Sequence[Reference]] = field(default_factory=dict)
+    _plans: dict[str, list[Plan]] = field(default_factory=dict)
+    _wide: dict[tuple[str, int], Plan] = field(default_factory=dict)
     _facts: Measured = field(init=False)
     _galleries: Kept[Shard] = field(
         default_factory=lambda: Kept(1 << 30, lambda held: 2 * held.vectors.nbytes)
@@ -84,8 +86,11 @@ class Direction:
         """The numbers of the lessons; 0 alone where there are none."""
         return [lesson.number for lesson in self.history.lessons] or [0]
 
-    def plans(self, policy: PolicyName) -> list[Plan]:
-        """Return the policy's plan after every lesson; without lessons, the one of the untrained head."""
+    def plans(self, policy: str) -> list[Plan]:
+        """Return the plan of a policy, or of a method's references, after every lesson.
+
+        Without lessons it is the one of the untrained head.
+        """
         if policy not in self._plans:
             found: list[Plan] = []
             for number in self.after:
@@ -95,7 +100,14 @@ class Direction:
             self._plans[policy] = found
         return self._plans[policy]
 
-    def wide(self, policy: PolicyName, row: int) -> Plan:
+    def trained_for(self, policy: str) -> float | None:
+        """Return how many seconds the heads asked after the last lesson were trained for; None of a policy."""
+        if policy not in self.references:
+            return None
+        asked = {place.head for there in self.plans(policy)[-1].values() for place in there}
+        return sum(one.seconds for one in self.references[policy] if one.head in asked)
+
+    def wide(self, policy: str, row: int) -> Plan:
         """Return the plan after a lesson if all later tasks had been indexed then, without being learned."""
         if (policy, row) not in self._wide:
             known = up_to(self.history, self.after[row])
@@ -108,9 +120,11 @@ class Direction:
             self._wide[policy, row] = self._plan(policy, history, self._facts.standing(now, 0.0))
         return self._wide[policy, row]
 
-    def _plan(self, policy: PolicyName, history: History, facts: Measured) -> Plan:
+    def _plan(self, policy: str, history: History, facts: Measured) -> Plan:
         """Return a policy's plan, less the tasks that are not tested."""
-        found = POLICIES[policy](history, facts)
+        rules: Mapping[str, Policy] = {str(name): rule for name, rule in POLICIES.items()}
+        beside = self.references.get(policy)
+        found = rules[policy](history, facts) if beside is None else referenced(history, beside)
         return {task: there for task, there in found.items() if task in self.exam.queries}
 
     def right(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Right | None:

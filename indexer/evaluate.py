@@ -11,7 +11,7 @@ from engine.head import read_record
 from engine.sealed import readable
 from engine.sealed import tasks as sealed_tasks
 from engine.store import Store
-from engine.types import History, Modality, Pair
+from engine.types import History, Modality, Pair, Reference
 from engine.workspace import Workspace, open_at
 from indexer import shard
 from indexer.causes import Cause, causes
@@ -63,6 +63,14 @@ class Evaluation:
         return [task for task in known if task not in self.sealed]
 
     @property
+    def references(self) -> dict[str, list[Reference]]:
+        """The heads trained beside the history, by their method, in the order of training."""
+        found: dict[str, list[Reference]] = {}
+        for one in self.workspace.manifest.references:
+            found.setdefault(one.method, []).append(one)
+        return found
+
+    @property
     def lessons(self) -> list[str]:
         """The task of each lesson."""
         return [lesson.task for lesson in self.workspace.manifest.history.lessons]
@@ -71,7 +79,7 @@ class Evaluation:
         """Yield the matrices of every direction, policy and merge, task known and unknown, at every K."""
         for direction in self.directions():
             trained = self._trained((direction.query, direction.target))
-            for policy in self.setting.policies:
+            for policy in (*self.setting.policies, *direction.references):
                 for merge in (None, *self.setting.merges):
                     yield from judged(direction, policy, merge, self.setting, trained)
 
@@ -116,6 +124,7 @@ class Evaluation:
             max(setting.ks),
             budget=setting.budget,
             on_gpu=self.device == "cuda" and shard.gpus() > 0,
+            references=self.references,
         )
 
     def _ways(self) -> list[tuple[Modality, Modality]]:
@@ -143,6 +152,7 @@ def to_json(evaluation: Evaluation, results: Sequence[Result]) -> Mapping[str, o
         "format": 1,
         "tasks": evaluation.tasks,
         "lessons": evaluation.lessons,
+        "references": [vars(one) for one in evaluation.workspace.manifest.references],
         "results": [{n: value for n, value in vars(result).items() if n != "ranks"} for result in results],
         "comparisons": [vars(one) for one in evaluation.comparisons()],
         "causes": [vars(one) for one in evaluation.causes()],

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.types import History, ItemId, Modality, PolicyName, ShardKey
+from engine.types import History, ItemId, Modality, PolicyName, Reference, ShardKey
 
 MARGIN = 1.0
 """By how many standard errors one head must be likelier than another for `auto` to tell them apart."""
@@ -119,6 +119,19 @@ def auto(history: History, facts: Facts) -> Plan:
     """Take for each task the version that gives its validation pairs the best likelihood."""
     chosen = {task: choice(history, facts, task).version for task in settled(history)}
     return {task: (Placement(head, head, head),) for task, head in chosen.items()}
+
+
+def referenced(history: History, references: Sequence[Reference]) -> Plan:
+    """Return how the heads that one method trained beside a history are asked: the newest embeds all tasks.
+
+    Heads that each learned one task alone are asked for that.
+    """
+    there = [one for one in references if one.after <= len(history.lessons)]
+    if not there:
+        return {}
+    own = {one.task: one.head for one in there}
+    heads = {task: own.get(task) if there[-1].alone else there[-1].head for task in settled(history)}
+    return {task: (Placement(head, head, head),) for task, head in heads.items() if head is not None}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from engine import metrics
-from engine.types import MergeName, Modality, PolicyName
+from engine.types import MergeName, Modality
 from indexer.direction import Direction, Right
 from indexer.exam import Setting
 from indexer.policy import Placement
@@ -15,11 +15,14 @@ Cells = list[list[float | None]]
 
 @dataclass(frozen=True)
 class Result:
-    """One matrix of recall@K; row: after lesson i, column: the queries of task j.
+    """One matrix of recall@K of a policy; row: after lesson i, column: the queries of task j.
+
+    Or of a method whose heads were trained beside the history, as a reference: see `policy.referenced`.
 
     What the setting's details leave out is None, too.
 
     Attributes:
+        seconds: how long the heads of a reference were trained; None: a policy.
         trained: whether some lesson trained both modalities together.
         final, forgetting, bwt, plasticity: averages of the matrix.
         mrr, ndcg: at K, after the last lesson, averaged over tasks.
@@ -33,12 +36,13 @@ class Result:
         queries, seen: test queries of each task, and how many of them stand in train pairs too.
     """
 
-    policy: PolicyName
+    policy: str
     merge: MergeName | None
     query: Modality
     target: Modality
     task_known: bool
     k: int
+    seconds: float | None
     trained: bool
     matrix: Cells
     final: float | None
@@ -60,7 +64,7 @@ class Result:
 
 def judged(
     direction: Direction,
-    policy: PolicyName,
+    policy: str,
     merge: MergeName | None,
     setting: Setting,
     trained: bool,
@@ -81,6 +85,7 @@ def judged(
             target=direction.target,
             task_known=known,
             k=k,
+            seconds=direction.trained_for(policy),
             trained=trained,
             matrix=matrix,
             final=metrics.final(matrix),
@@ -103,13 +108,13 @@ def judged(
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far one policy is above another after the last lesson: mean over tasks, and a 95 % interval.
+    """How far one policy, or reference, is above another after the last lesson: mean over tasks, and a 95 % interval.
 
     Paired bootstrap over the queries of each task.
     """
 
-    first: PolicyName
-    second: PolicyName
+    first: str
+    second: str
     merge: MergeName | None
     query: Modality
     target: Modality
@@ -123,7 +128,7 @@ class Comparison:
 def compared(direction: Direction, merge: MergeName | None, setting: Setting) -> Iterator[Comparison]:
     """Yield every two policies beside each other, at every K."""
     tasks = list(direction.exam.queries)
-    for first, second in combinations(setting.policies, 2):
+    for first, second in combinations([*setting.policies, *direction.references], 2):
         both = [Asked(direction, policy, merge, tasks) for policy in (first, second)]
         found = [[one.right(one.rows[-1], task) for one in both] for task in tasks]
         known = [(a, b) for a, b in found if a is not None and b is not None]
@@ -138,7 +143,7 @@ class Asked:
     """One policy and one merge, asked in one direction after every lesson."""
 
     direction: Direction
-    policy: PolicyName
+    policy: str
     merge: MergeName | None
     tasks: Sequence[str]
 

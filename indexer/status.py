@@ -59,18 +59,22 @@ def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
 def _heads(workspace: Workspace) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"head": 0, "parent": None, "task": None, "method": None, "loss": None}]
     for lesson in workspace.manifest.history.lessons:
-        record = heads.read_record(workspace.head(lesson.head))
-        settings = record.settings
-        found.append(
-            {
-                "head": record.version,
-                "parent": record.parent,
-                "task": settings.task,
-                "method": settings.method,
-                "loss": settings.loss,
-            }
-        )
+        found.append(_told(heads.read_record(workspace.head(lesson.head))))
+    for one in workspace.manifest.references:
+        record = heads.read_record(workspace.head(one.head))
+        found.append({**_told(record), "reference": True})
     return found
+
+
+def _told(record: heads.Record) -> dict[str, Any]:
+    settings = record.settings
+    return {
+        "head": record.version,
+        "parent": record.parent,
+        "task": settings.task,
+        "method": settings.method,
+        "loss": settings.loss,
+    }
 
 
 def _size(folder: Path) -> dict[str, int]:

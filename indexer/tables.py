@@ -110,8 +110,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def _cells(result: Result) -> tuple[str, ...]:
     known = [value for value in result.chance if value is not None]
+    trained = "" if result.seconds is None else f" (trained {result.seconds:.0f} s)"
     return (
-        result.policy,
+        result.policy + trained,
         result.query,
         result.target,
         "known" if result.task_known else f"unknown, {result.merge}",

@@ -15,7 +15,7 @@ from engine.ingest import Progress, Report, ingest, silent
 from engine.loading import Loader
 from engine.opening import Wish, enter
 from engine.store import Store
-from engine.types import HeadForm, Lesson, Settings
+from engine.types import HeadForm, Lesson, Reference, Settings
 from engine.workspace import Workspace, writing
 from training import material, methods
 from training.past import remembered
@@ -28,6 +28,7 @@ class Outcome:
     """A finished lesson; seconds of wall time.
 
     Attributes:
+        lesson: number 0 for a reference, which is no part of the history.
         lost: tasks that the method would have trained on too, had their features not been removed.
         unaware: links of the method that know nothing of the lessons before, which were trained without them.
     """
@@ -51,10 +52,15 @@ def train(
     store: Store,
     settings: Settings,
     *,
+    reference: bool = False,
     device: str = "cpu",
     on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None,
 ) -> tuple[Workspace, Outcome]:
-    """Train the next head on a task's train pairs and append the lesson; no shard is touched."""
+    """Train the next head on a task's train pairs and append the lesson; no shard is touched.
+
+    Args:
+        reference: keep the head beside the history instead: later lessons and searches know nothing of it.
+    """
     began = time.perf_counter()
     recipe = methods.recipe(settings.method)
     asked = material.asked(workspace, store, settings, recipe)
@@ -69,7 +75,7 @@ def train(
     found = material.read(workspace, store, settings, recipe, asked)
     epochs = train_task(head.to(device), found, objective, _course(settings), on_epoch)
     unaware = [n for n, k in recipe.links.items() if k.remembers and parent and not _of_link(n, carried)]
-    lesson = _next_lesson(workspace, settings.task)
+    lesson = _next_lesson(workspace, settings.task, reference=reference)
     heads.write(
         workspace.head(lesson.head),
         head,
@@ -77,10 +83,8 @@ def train(
         {**carried, **{f"{name}.{key}": t for name, link in links.items() for key, t in link.state.items()}},
         b"".join(json.dumps(asdict(epoch)).encode() + b"\n" for epoch in epochs),
     )
-    history = workspace.manifest.history
-    longer = replace(history, lessons=(*history.lessons, lesson))
-    workspace = workspace.with_manifest(replace(workspace.manifest, history=longer))
     seconds = time.perf_counter() - began
+    workspace = _appended(workspace, lesson, recipe, settings.method, seconds)
     return workspace, Outcome(lesson, parent, settings, epochs, unaware, asked.lost, seconds)
 
 
@@ -90,6 +94,7 @@ def learn(
     wish: Wish,
     settings: Settings,
     *,
+    reference: bool = False,
     device: str = "cpu",
     allow_mass_delete: bool = False,
     progress: Progress = silent,
@@ -110,7 +115,9 @@ def learn(
                 )
                 for source in sources
             ]
-            _, outcome = train(workspace, store, settings, device=device, on_epoch=on_epoch)
+            _, outcome = train(
+                workspace, store, settings, reference=reference, device=device, on_epoch=on_epoch
+            )
     return outcome, reports
 
 
@@ -169,9 +176,22 @@ def _course(settings: Settings) -> Course:
     )
 
 
-def _next_lesson(workspace: Workspace, task: str) -> Lesson:
-    number = len(workspace.manifest.history.lessons) + 1
-    return Lesson(number, task, number)
+def _next_lesson(workspace: Workspace, task: str, *, reference: bool) -> Lesson:
+    manifest = workspace.manifest
+    taken = [one.head for one in manifest.history.lessons] + [one.head for one in manifest.references]
+    number = 0 if reference else len(manifest.history.lessons) + 1
+    return Lesson(number, task, max(taken, default=0) + 1)
+
+
+def _appended(workspace: Workspace, lesson: Lesson, recipe: Recipe, method: str, seconds: float) -> Workspace:
+    """Return the workspace with its history one longer, or with one more reference beside it."""
+    manifest, history = workspace.manifest, workspace.manifest.history
+    if lesson.number:
+        longer = replace(history, lessons=(*history.lessons, lesson))
+        return workspace.with_manifest(replace(manifest, history=longer))
+    alone = recipe.start == "initialisation" and recipe.pairs == "task"
+    one = Reference(method, lesson.task, len(history.lessons), lesson.head, alone, seconds)
+    return workspace.with_manifest(replace(manifest, references=(*manifest.references, one)))
 
 
 def _record(workspace: Workspace, lesson: Lesson, parent: int, head: Head, settings: Settings) -> Record:

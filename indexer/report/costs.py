@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from engine.embed import BLOCK, Embedder
-from engine.types import ItemId, PolicyName, ShardKey
+from engine.types import ItemId, ShardKey
 from indexer import shard
 from indexer.direction import Direction
 from indexer.evaluate import Evaluation
@@ -25,23 +25,25 @@ class Cost:
         seconds: to read features and embed them, at the rate of a sample, and to fit maps.
     """
 
-    policy: PolicyName
+    policy: str
     items: int
     bytes: int
     seconds: float
 
 
 def costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
-    """Yield the cost of every policy of an evaluation; what auto and partial measure to choose is not counted."""
+    """Yield the cost of every policy and reference; what auto and partial measure to choose is not counted."""
     setting = replace(evaluation.setting, gallery="all")
     way = (direction.query, direction.target)
     held = exam(evaluation.pairs, evaluation.tasks, way, setting)
     workspace = evaluation.workspace
     # a reader of its own: one that had fitted its maps already would hide what they cost
     fresh = reader(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
-    whole = Direction(fresh, evaluation.history, *way, held, {}, 1, budget=setting.budget)
+    whole = Direction(
+        fresh, evaluation.history, *way, held, {}, 1, budget=setting.budget, references=direction.references
+    )
     took: dict[ShardKey, float] = {}
-    for policy in setting.policies:
+    for policy in (*setting.policies, *direction.references):
         made = missing(whole, policy)
         took |= {key: _seconds(fresh, key, ids) for key, ids in made.items() if key not in took}
         yield Cost(
@@ -52,7 +54,7 @@ def costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
         )
 
 
-def missing(direction: Direction, policy: PolicyName) -> dict[ShardKey, list[ItemId]]:
+def missing(direction: Direction, policy: str) -> dict[ShardKey, list[ItemId]]:
     """Return the shards, and their items, that a policy wants after the last lesson and did not before it."""
     wanted = [
         {

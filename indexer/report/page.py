@@ -1,13 +1,12 @@
 """An evaluation as one HTML file that needs nothing else: in words, figures and pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
 
 from engine import metrics
-from engine.types import PolicyName
 from indexer import markup
 from indexer.composed import parts
 from indexer.direction import Direction
@@ -30,7 +29,6 @@ class Report:
 
     evaluation: Evaluation
     results: Sequence[Result]
-    references: Sequence[Point] = field(default_factory=tuple)
 
     @property
     def k(self) -> int:
@@ -123,7 +121,7 @@ class Report:
         note = f"Mean R@{self.k} over the tasks learned so far. Dotted: chance."
         if len(self.evaluation.lessons) < 2:
             return section("Over time", ALONE, "", [])
-        policies: Sequence[PolicyName] = self.evaluation.setting.policies
+        policies = [*self.evaluation.setting.policies, *self.evaluation.references]
         key = sections.key([(policy, f"c{n}") for n, policy in enumerate(policies)])
         return section("Over time", note, "", [(named(w), key + self._curves(w)) for w in self.directions])
 
@@ -155,12 +153,13 @@ class Report:
         note = (
             "What it costs to build, from stored features, the shards that a policy wants after the last lesson "
             "and did not have before it; what auto and partial measure in order to choose is not counted. "
-            "Seconds at the rate of a sample on this machine. Lines: the most that can be had for each cost, "
+            "Seconds at the rate of a sample on this machine, and of a reference its training. "
+            "Lines: the most that can be had for each cost, "
             "task known (solid) and unknown (dashed)."
         )
         blocks = []
         for way in self.directions:
-            points = [*self.points(way), *self.references]
+            points = self.points(way)
             labels = list(dict.fromkeys(point.label for point in points))
             key = sections.key([(escape(label), f"c{n}") for n, label in enumerate(labels)], MARKS)
             seconds = plots.price(points, labels, [point.seconds for point in points], "seconds")
@@ -169,10 +168,16 @@ class Report:
         return section("Cost against recall", note, "", blocks)
 
     def points(self, way: Direction) -> list[Point]:
-        """Return what every policy costs and finds."""
+        """Return what every policy and reference costs and finds; a reference's training is part of its cost."""
         spent = {cost.policy: cost for cost in costs.costs(self.evaluation, way)}
         return [
-            Point(r.policy, HOW[r.merge], spent[r.policy].seconds, spent[r.policy].bytes, r.final)
+            Point(
+                r.policy,
+                HOW[r.merge],
+                spent[r.policy].seconds + (r.seconds or 0.0),
+                spent[r.policy].bytes,
+                r.final,
+            )
             for r in self.of(way)
             if r.final is not None
         ]

@@ -68,7 +68,7 @@ def _mean(policy: PolicyName, query: Modality, target: Modality, causes: Sequenc
 
 def headline(results: Sequence[Result]) -> str:
     """Return what one direction's results at one K come to."""
-    measured = [result for result in results if result.final is not None]
+    measured = [result for result in results if result.final is not None and result.seconds is None]
     known = [result for result in measured if result.task_known]
     blind = [result for result in measured if not result.task_known]
     if not known or not blind:

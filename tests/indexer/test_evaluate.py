@@ -12,7 +12,7 @@ from engine import metrics
 from engine.errors import UserError
 from engine.opening import Wish
 from engine.query import Part
-from engine.types import MergeName, PolicyName, Settings
+from engine.types import MergeName, PolicyName, Reference, Settings
 from indexer import evaluate, policy, search, tables
 from indexer.evaluate import Evaluation
 from indexer.exam import Setting
@@ -443,3 +443,34 @@ def test_every_query_of_the_train_split_stands_in_train_pairs(trained: Path) -> 
 def test_reciprocal_rank_and_gain_lie_between_chance_and_recall(usual: list[Result]) -> None:
     for r in usual:
         assert 0 <= (r.mrr or 0) <= (r.ndcg or 0) <= (r.final or 0)
+
+
+@pytest.fixture(scope="session")
+def referred(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the workspace with a joint reference, which is the last lesson's head over again."""
+    root = worlds.copied(trained, tmp_path_factory.mktemp("referred"))
+    opened = worlds.opened(root)
+    last = opened.manifest.history.lessons[-1]
+    one = Reference("joint", last.task, last.number, last.head, False, 12.5)
+    opened.with_manifest(replace(opened.manifest, references=(one,)))
+    return root
+
+
+def test_a_reference_is_judged_after_the_lessons_it_stands_for_alone(referred: Path) -> None:
+    found = results(referred)
+    joint = [r for r in found if r.policy == "joint"]
+    assert {r.seconds for r in joint} == {12.5}
+    assert {value for r in joint for row in r.matrix[:-1] for value in row} == {None}
+    same = [r for r in found if r.policy == "reindex"]
+    assert [r.matrix[-1] for r in joint] == [r.matrix[-1] for r in same]
+
+
+def test_a_reference_is_held_beside_every_policy(referred: Path) -> None:
+    with evaluate.open_evaluation(referred / ".mneme", Setting(ks=[1])) as opened:
+        found = [one for one in opened.comparisons() if one.second == "joint" and one.task_known]
+    assert {one.first for one in found} == {"reindex", "no-reindex", "matched"}
+    assert {one.difference for one in found if one.first == "reindex"} == {0.0}
+
+
+def test_the_table_says_how_long_a_reference_was_trained(referred: Path) -> None:
+    assert "joint (trained 12 s)" in tables.evaluation(results(referred, Setting(ks=[1])))

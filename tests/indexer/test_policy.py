@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.types import Arrival, History, ItemId, Lesson, PolicyName
-from indexer.policy import POLICIES, Placement, Plan, choice, newest_head, up_to
+from engine.types import Arrival, History, ItemId, Lesson, PolicyName, Reference
+from indexer.policy import POLICIES, Placement, Plan, choice, newest_head, referenced, up_to
 
 STREAM = History((Lesson(1, "sky", 1), Lesson(2, "life", 2), Lesson(3, "places", 3)))
 TWICE = History((Lesson(1, "sky", 1), Lesson(2, "life", 2), Lesson(3, "sky", 3)))
@@ -198,3 +198,25 @@ def test_auto_says_what_its_choice_gains() -> None:
     assert (found.version, found.own, found.queries) == (2, 1, 5)
     assert found.gain == pytest.approx(1.0)
     assert found.error == pytest.approx(0.0)
+
+
+# references
+
+
+def beside(*heads: tuple[str, int, int], alone: bool = False) -> list[Reference]:
+    return [Reference("joint", task, after, head, alone, 1.0) for task, after, head in heads]
+
+
+def test_a_reference_embeds_every_task_once_its_lessons_are_there() -> None:
+    assert referenced(up_to(STREAM, 1), beside(("life", 2, 9))) == {}
+    assert {there[0].head for there in referenced(STREAM, beside(("life", 2, 9))).values()} == {9}
+
+
+def test_the_newest_reference_counts() -> None:
+    found = referenced(STREAM, beside(("sky", 1, 8), ("life", 2, 9)))
+    assert set(found.values()) == {(Placement(9, 9, 9),)}
+
+
+def test_references_of_one_task_each_are_asked_for_that() -> None:
+    found = referenced(STREAM, beside(("sky", 3, 8), ("life", 3, 9), alone=True))
+    assert found == {"sky": (Placement(8, 8, 8),), "life": (Placement(9, 9, 9),)}

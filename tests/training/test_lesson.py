@@ -85,6 +85,36 @@ def test_a_lesson_is_appended_to_the_history(tmp_path: Path, sky: Path) -> None:
     assert [(one.number, one.task, one.head) for one in lessons] == [(1, "sky", 1), (2, "sky", 2)]
 
 
+def reference(root: Path, settings: Settings) -> lesson.Outcome:
+    return lesson.learn(root / ".mneme", [], Wish(), settings, reference=True)[0]
+
+
+def test_a_reference_stands_beside_the_history(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    before = worlds.opened(root).manifest
+    reference(root, replace(SETTINGS, method="joint"))
+    after = worlds.opened(root).manifest
+    assert (after.history, after.served) == (before.history, before.served)
+    (one,) = after.references
+    assert (one.method, one.task, one.after, one.head, one.alone) == ("joint", "sky", 3, 4, False)
+    assert one.seconds > 0
+
+
+def test_a_lesson_after_a_reference_starts_from_the_lesson_before_and_takes_a_head_of_its_own(
+    trained: Path, tmp_path: Path
+) -> None:
+    root = worlds.copied(trained, tmp_path)
+    reference(root, replace(SETTINGS, method="experts"))
+    found = learn(root, replace(SETTINGS, form=None))
+    assert (found.lesson.number, found.lesson.head, found.parent) == (4, 5, 3)
+
+
+def test_a_reference_of_experts_knows_its_own_task_alone(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    reference(root, replace(SETTINGS, method="experts"))
+    assert [one.alone for one in worlds.opened(root).manifest.references] == [True]
+
+
 def test_every_setting_is_recorded_beside_the_head(tmp_path: Path, sky: Path) -> None:
     settings = replace(SETTINGS, loss="triplet", options={"triplet.margin": "0.1"}, seed=4)
     learn(tmp_path, settings, sky)
