@@ -26,7 +26,7 @@ def test_every_command_shown_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    pictures.render(tmp_path / "pictures", per_task=14)
+    pictures.render(tmp_path / "pictures", per_task=10)
     for command in commands(document):
         monkeypatch.setattr("sys.argv", command)
         with pytest.raises(SystemExit) as stop:

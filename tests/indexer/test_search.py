@@ -263,19 +263,21 @@ def test_a_text_part_is_what_the_backbone_makes_of_it(trained: Path) -> None:
     assert direct == ask(trained, text, k=9)
 
 
+SWITCHING = """
+import sys
+from pathlib import Path
+from engine.opening import Wish
+from indexer.index import index
+root, source = map(Path, sys.argv[1:])
+index(root, [source], Wish(), policy="reindex")
+index(root, [source], Wish())  # which clears what was replaced away
+"""
+
+
 def test_a_reader_whose_shards_were_replaced_reads_the_manifest_again(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
-    switch = [
-        sys.executable,
-        "-c",
-        "import cli; cli.main()",
-        "index",
-        str(trained / "sky.npz"),
-        "-w",
-        str(root),
-    ]
+    told = [sys.executable, "-c", SWITCHING, str(root / ".mneme"), str(trained / "sky.npz")]
     with opened(root) as answers:
-        subprocess.run([*switch, "--policy", "reindex"], check=True, capture_output=True)
-        subprocess.run(switch, check=True, capture_output=True)  # which clears what was replaced away
+        subprocess.run(told, check=True, capture_output=True)
         found = answers.index.search([picture()], "image", 5)
     assert {hit.head for hit in found} == {3}
