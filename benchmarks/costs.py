@@ -1,0 +1,211 @@
+"""What policies cost: seconds and bytes of a reindex, queries of many heads, evaluation beside its bare products.
+
+    python -m benchmarks.costs
+    python -m benchmarks.costs policies --sizes 1000 10000 100000
+    python -m benchmarks.costs latency --tasks 7 50 1000
+    python -m benchmarks.costs evaluate --items 100000 --queries 10000
+
+Random features of two modalities; heads of random weights, mlp of width 512 (latency: linear, width 128).
+policies: two tasks of so many items each, built as no-reindex; then `reindex` to each policy, and back. Beside it the
+bare work: reading the same features and passing them through the head, and encoding pictures again by `builtin`.
+latency: 100,000 items in so many tasks under matched: the first answer of a process that has imported everything, and
+the median of later ones. evaluate: three lessons, every policy and merge, both directions; beside it every product
+that it makes, made alone. Ratios are of one run; as many threads as OMP_NUM_THREADS says. To results/costs.json.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.made import MODALITIES, Shape, made
+from benchmarks.report import machine, markdown
+from engine import backbones
+from engine.embed import BLOCK, Embedder
+from engine.query import Part
+from engine.store import Store
+from engine.types import PolicyName
+from engine.workspace import open_at
+from indexer.build import Wanted
+from indexer.evaluate import open_evaluation
+from indexer.exam import Setting
+from indexer.reindex import reindex, rollback
+from indexer.search import Index, open_index
+from indexer.shard import Shard
+from studies import pictures
+
+OUT = Path(__file__).parent / "results" / "costs.json"
+POLICIES: Sequence[PolicyName] = get_args(PolicyName)
+ASKED = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 10_000, 100_000])
+    parser.add_argument("--tasks", nargs="+", type=int, default=[7, 50, 1000])
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=10_000)
+    given = parser.parse_args()
+    for name in given.parts or PARTS:
+        with tempfile.TemporaryDirectory() as scratch:
+            rows = PARTS[name](given, Path(scratch))
+        kept = json.loads(OUT.read_bytes()) if OUT.is_file() else {}
+        OUT.write_text(
+            json.dumps({**kept, name: {**machine(), "rows": rows}}, indent=1) + "\n", encoding="utf-8"
+        )
+        print(f"{name}\n\n{markdown(rows)}\n")
+
+
+def policies(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
+    """Bring an index to every policy and back."""
+    rows: list[dict[str, object]] = []
+    pictured = _pictures_a_second(scratch / "pictures")
+    for size in given.sizes:
+        root = made(scratch / str(size), ["old", "new"], Shape(size))
+        bare = _bare_seconds(root)
+        for policy in (one for one in POLICIES if one != "no-reindex"):
+            before = {path for path in (root / "shards").rglob("*") if path.is_file()}
+            began = time.perf_counter()
+            done = reindex(root, Wanted(policy, budget=0.1))
+            seconds = time.perf_counter() - began
+            new = [path for path in (root / "shards").rglob("*") if path.is_file() and path not in before]
+            items = sum(json.loads(p.read_bytes())["rows"] for p in new if p.name == "shard.json")
+            rate = items / seconds if policy == "reindex" else 0.0
+            rows.append(
+                {
+                    "items a task and modality": size,
+                    "policy": policy,
+                    "seconds": round(seconds, 2),
+                    "shards": done.shards_built,
+                    "items embedded": items,
+                    "MB read": round(items * 512 * 4 / 1e6, 1),
+                    "MB written": round(sum(path.stat().st_size for path in new) / 1e6, 1),
+                    "share of the bare rate": round(bare / seconds, 2) if rate else "",
+                    "over encoding pictures": round(rate / pictured) if rate else "",
+                }
+            )
+            rollback(root)
+    return rows
+
+
+def _bare_seconds(root: Path) -> float:
+    """Read the features of the old task and pass them through the newest head, and nothing else (s)."""
+    workspace = open_at(root)
+    with Store(workspace.store) as store:
+        pairs = [pair for pair in store.pairs() if pair.task == "old"]
+        embedder = Embedder(workspace)
+        began = time.perf_counter()
+        for modality in MODALITIES:
+            ids = sorted({id for pair in pairs for id in pair.items[modality]})
+            backbone = workspace.manifest.backbones[modality].id
+            for start in range(0, len(ids), BLOCK):
+                embedder.embed(2, modality, store.features(ids[start : start + BLOCK], backbone))
+        return time.perf_counter() - began
+
+
+def _pictures_a_second(folder: Path) -> float:
+    pictures.render(folder, per_task=20)
+    encoder = backbones.load("builtin")
+    data = [path.read_bytes() for path in folder.rglob("*.jpg")]
+    began = time.perf_counter()
+    encoder.encode("image", [encoder.prepare("image", one) for one in data])
+    return len(data) / (time.perf_counter() - began)
+
+
+def latency(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
+    """Ask an index of many tasks, each by its own head."""
+    rows: list[dict[str, object]] = []
+    for tasks in given.tasks:
+        names = [f"task{number}" for number in range(tasks)]
+        root = made(scratch / str(tasks), names, Shape(given.items // tasks, 128, "linear"))
+        reindex(root, Wanted("matched"))
+        draws = np.random.default_rng(0).normal(size=(ASKED, 128)).astype(np.float32)
+        with open_index(root) as answers:
+            took = {
+                f"{kind}, ms": [_asked(answers.index, x, task) for x in draws]
+                for kind, task in (("unknown", "all"), ("known", names[0]))
+            }
+        rows.append(
+            {
+                "tasks": tasks,
+                "items": given.items,
+                "first, ms": round(1000 * took["unknown, ms"][0]),
+                **{name: round(1000 * statistics.median(held[1:]), 2) for name, held in took.items()},
+            }
+        )
+    return rows
+
+
+def _asked(index: Index, features: NDArray[np.float32], task: str) -> float:
+    began = time.perf_counter()
+    index.search([Part(MODALITIES[0], features)], MODALITIES[1], 10, task=task)
+    return time.perf_counter() - began
+
+
+def evaluate(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
+    """Evaluate three lessons, and make every product that this takes alone."""
+    shape = Shape(given.items // 3, tested=given.queries / given.items)
+    root = made(scratch / "three", ["a", "b", "c"], shape)
+    shapes: Counter[tuple[int, ...]] = Counter()
+    search, embed = Shard.search, Embedder.embed
+
+    def searched(self: Shard, queries: NDArray[np.float32], k: int) -> Any:
+        shapes[len(queries), queries.shape[1], len(self.ids)] += 1
+        return search(self, queries, k)
+
+    def embedded(self: Embedder, version: int, modality: str, features: NDArray[np.float32]) -> Any:
+        sizes = [p.shape for p in self.head(version, modality).layers[modality].parameters() if p.ndim == 2]
+        shapes.update((len(features), shape[1], shape[0]) for shape in sizes)
+        return embed(self, version, modality, features)
+
+    setting = Setting(POLICIES, ("raw", "routed"), (1, 5, 10), gallery="all", details=False)
+    with patch.object(Shard, "search", searched), patch.object(Embedder, "embed", embedded):
+        began = time.perf_counter()
+        with open_evaluation(root, setting) as evaluation:
+            results = len(list(evaluation.results()))
+        seconds = time.perf_counter() - began
+    bare = sum(count * _product_seconds(shape) for shape, count in shapes.items())
+    return [
+        {
+            "items": given.items,
+            "queries": given.queries,
+            "results": results,
+            "seconds": round(seconds, 1),
+            "bare products, seconds": round(bare, 1),
+            "ratio": round(seconds / bare, 2),
+            "peak memory, GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1),
+        }
+    ]
+
+
+def _product_seconds(shape: tuple[int, ...]) -> float:
+    """Return how long a product (n, k) x (k, m) takes in float32, in blocks of rows that fit a cache (s)."""
+    n, k, m = shape
+    x, y = torch.rand(n, k), torch.rand(k, m)
+    step = max(1, (1 << 25) // m)
+    began = time.perf_counter()
+    for start in range(0, n, step):
+        x[start : start + step] @ y
+    return time.perf_counter() - began
+
+
+PARTS: Mapping[str, Callable[[argparse.Namespace, Path], list[dict[str, object]]]] = {
+    "policies": policies,
+    "latency": latency,
+    "evaluate": evaluate,
+}
+
+if __name__ == "__main__":
+    main()
