@@ -120,7 +120,7 @@ def test_query_prints_rank_score_task_and_text_for_people(run: Run, trained: Pat
 
 def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
     told = run("evaluate", "-w", trained, "--json")
-    assert set(told.json) == {"format", "tasks", "lessons", "results", "comparisons", "causes"}
+    assert set(told.json) == {"format", "tasks", "lessons", "references", "results", "comparisons", "causes"}
     promised = {
         "policy",
         "merge",

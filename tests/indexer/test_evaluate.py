@@ -347,7 +347,7 @@ def as_json(root: Path) -> dict[str, Any]:
 
 def test_the_json_has_the_keys_of_the_command_lines_page(trained: Path) -> None:
     content = as_json(trained)
-    assert set(content) == {"format", "tasks", "lessons", "results", "comparisons", "causes"}
+    assert set(content) == {"format", "tasks", "lessons", "references", "results", "comparisons", "causes"}
     assert all(set(result) >= KEYS for result in content["results"])
 
 
