@@ -1,6 +1,5 @@
 """What a reindex would cost and bring, said beforehand."""
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,9 +102,8 @@ def _seconds(work: Work) -> float:
     total = 0.0
     for key, ids in work.missing:
         sample = ids[:BLOCK]
-        began = time.perf_counter()
-        work.planner.reader.embed(key.modality, sample, key.head, key.space)
-        total += (time.perf_counter() - began) * len(ids) / len(sample)
+        took = work.planner.reader.seconds(key.modality, sample, key.head, key.space)
+        total += took * len(ids) / len(sample)
     return total
 
 

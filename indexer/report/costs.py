@@ -78,9 +78,5 @@ def _seconds(read: Reader, key: ShardKey, ids: list[ItemId]) -> float:
     if key.space != key.head:
         read.map(key.modality, key.head, key.space)
     fitted = time.perf_counter() - began
-    took = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        read.embed(key.modality, sample, key.head, key.space)
-        took.append(time.perf_counter() - began)
-    return fitted + min(took) * len(ids) / len(sample)
+    took = min(read.seconds(key.modality, sample, key.head, key.space) for _ in range(REPEATS))
+    return fitted + took * len(ids) / len(sample)

@@ -37,14 +37,15 @@ class Report:
 
     @cached_property
     def directions(self) -> list[Direction]:
-        """Every direction from one modality to another; text to image comes first."""
-        single = [way for way in self.every if len(parts(way.query)) == 1]
-        return sorted(single, key=lambda way: (way.query != "text", way.target != "image"))
+        """Every direction from one modality to another."""
+        return [way for way in self.every if len(parts(way.query)) == 1]
 
     @property
     def every(self) -> list[Direction]:
-        """Every direction, from two modalities to a third too."""
-        return self.evaluation.directions()
+        """Every direction, from two modalities to a third too; text to image comes first."""
+        return sorted(
+            self.evaluation.directions(), key=lambda way: (way.query != "text", way.target != "image")
+        )
 
     def of(self, way: Direction) -> list[Result]:
         """Return the results of a direction at the K that is shown."""
@@ -74,6 +75,10 @@ class Report:
             f"{asked} queries of split {setting.split}, gallery {setting.gallery}; "
             f"right is what shares a {setting.relevance}."
         )
+        beside = {r.policy: r.seconds for r in self.results if r.seconds is not None}
+        if beside:
+            told = ", ".join(f"{escape(name)} ({seconds:.0f} s)" for name, seconds in beside.items())
+            facts += f" Trained beside the history, to compare: {told}."
         said = []
         for n, way in enumerate(self.directions):
             style = "lead" if n == 0 else "note"

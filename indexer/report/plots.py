@@ -16,6 +16,9 @@ from indexer.results import Cells
 MOST_CELLS = 12
 """Most tasks or lessons of a heat map that has names and numbers."""
 
+APART = 20
+"""How many times the least cost the greatest must be for a scale of powers of ten."""
+
 MARKERS = {"known": "o", "by cosine": "s", "by probability": "^"}
 """How the task of a query is treated: it is known, or shards are merged."""
 
@@ -121,19 +124,30 @@ def price(points: Sequence[Point], labels: Sequence[str], cost: Sequence[float],
             held = [(c, p.recall) for c, p in zip(cost, points, strict=True) if (p.how == "known") is known]
             steps = [*front(held)]
             if steps:
-                x, y = zip(*steps, (top * 1.06, steps[-1][1]), strict=True)
+                x, y = zip(*steps, (top * 2, steps[-1][1]), strict=True)
                 style = "-" if known else "--"
                 axes.step(x, y, where="post", color=ink.MUTED, linewidth=1, linestyle=style)
         for c, point in zip(cost, points, strict=True):
             colour = ink.of(labels.index(point.label))
             axes.plot([c], [point.recall], MARKERS[point.how], color=colour, markersize=7, alpha=0.85)
-        axes.set_xlim(-0.04 * top, 1.06 * top)
+        _scale(axes, [c for c in cost if c > 0], top)
         axes.set_ylim(min(gains, default=0) - slack, max(gains, default=1) + slack)
         axes.set_xlabel(unit)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_ylabel("recall")
         axes.grid(color=ink.LINE, linewidth=0.6)
         return ink.svg(plot, f"recall against {unit}")
+
+
+def _scale(axes: Axes, paid: Sequence[float], top: float) -> None:
+    """Set the scale of costs: by powers of ten from the least on where they are far apart."""
+    least = min(paid, default=top)
+    if top > APART * least:
+        axes.set_xscale("symlog", linthresh=least)
+        axes.set_xlim(-0.3 * least, 2 * top)
+    else:
+        axes.set_xlim(-0.04 * top, 1.06 * top)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
