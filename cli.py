@@ -368,6 +368,10 @@ def reindex(
         show_json(asdict(expected)) if as_json else print(tables.forecast(expected))
         return
     done = reindexing.reindex(root, wanted, device=resolve(device))
+    if done.unsure:
+        note(
+            f"note: too few validation pairs to choose by, so auto keeps the own head of {', '.join(done.unsure)}"
+        )
     show_json(asdict(done)) if as_json else print(tables.reindexed(done))
 
 

@@ -16,6 +16,10 @@ MARGIN = 1.0
 """By how many standard errors one head must be likelier than another for `auto` to tell them apart."""
 
 
+ENOUGH = 2
+"""With fewer validation queries `auto` keeps a task's own head."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """How some items of a task are kept and asked.
@@ -141,7 +145,7 @@ class Choice:
     Attributes:
         own: the version of the task's own lesson.
         gain: mean log-likelihood of validation pairs over the own version's; error: its standard error.
-        queries: how many validation queries there were; with less than two the own version is kept.
+        queries: how many validation queries there were; with less than ENOUGH the own version is kept.
     """
 
     task: str
@@ -161,7 +165,7 @@ def choice(history: History, facts: Facts, task: str) -> Choice:
     own = settled(history)[task]
     table = {version: facts.likelihood(task, version) for version in versions(history)}
     queries = len(table[own])
-    if queries < 2:
+    if queries < ENOUGH:
         return Choice(task, own, own, 0.0, 0.0, queries)
     best = max(table, key=lambda version: (table[version].mean(), version))
     if not _above(table[best] - table[own]):

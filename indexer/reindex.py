@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.errors import UserError
@@ -11,7 +11,7 @@ from engine.types import PolicyName
 from engine.workspace import Workspace, open_at, writing
 from indexer import build
 from indexer.build import Wanted
-from indexer.policy import POLICIES
+from indexer.policy import ENOUGH, POLICIES
 from indexer.ways import named
 
 DEFAULT_BUDGET = 0.1
@@ -20,13 +20,18 @@ DEFAULT_BUDGET = 0.1
 
 @dataclass(frozen=True)
 class Report:
-    """What `mneme reindex --json` prints; seconds are wall time."""
+    """What `mneme reindex --json` prints; seconds are wall time.
+
+    Attributes:
+        unsure: tasks that keep their own head under `auto`, since too few validation pairs can tell.
+    """
 
     policy: PolicyName
     policies: dict[str, PolicyName]
     shards_built: int
     shards: int
     seconds: float
+    unsure: list[str] = field(default_factory=list)
 
 
 def reindex(root: Path, wanted: Wanted, *, device: str = "cpu") -> Report:
@@ -38,9 +43,27 @@ def reindex(root: Path, wanted: Wanted, *, device: str = "cpu") -> Report:
         with Store(workspace.store) as store:
             before = workspace.manifest.served
             workspace, built = build.serve(workspace, store, wanted, device=device, previous=before)
+            unsure = _unsure(workspace, store, device)
     served = workspace.manifest.served
-    return Report(
-        served.policy, dict(served.policies), built, len(served.shards), time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    return Report(served.policy, dict(served.policies), built, len(served.shards), seconds, unsure)
+
+
+def _unsure(workspace: Workspace, store: Store, device: str) -> list[str]:
+    """Return the tasks that `auto` had too few validation pairs for, in some direction that it serves."""
+    autos = [way for way in workspace.manifest.served.directions if way.policy == "auto"]
+    if not autos:
+        return []
+    _, planner = build.planner_of(workspace, store, Wanted(), device)
+    held = set(planner.members)
+    return sorted(
+        {
+            task
+            for way in autos
+            for task, target in held
+            if target == way.target != way.query and (task, way.query) in held
+            if len(planner.facts(way.query, way.target).validation(task).queries) < ENOUGH
+        }
     )
 
 

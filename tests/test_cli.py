@@ -159,7 +159,7 @@ def test_reindex_says_what_it_built_and_rollback_what_is_served_again(
 ) -> None:
     root = worlds.copied(trained, tmp_path)
     done = run("reindex", "--policy", "reindex", "-w", root, "--json").json
-    assert set(done) == {"format", "policy", "policies", "shards_built", "shards", "seconds"}
+    assert set(done) == {"format", "policy", "policies", "shards_built", "shards", "seconds", "unsure"}
     assert (done["policy"], done["shards_built"], done["shards"]) == ("reindex", 4, 6)
     assert run("status", "-w", root, "--json").json["policy"] == "reindex"
     assert run("rollback", "-w", root, "--json").json["policy"] == "no-reindex"

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -252,3 +253,12 @@ def test_before_any_index_there_is_nothing_to_reindex(tmp_path: Path, trained: P
     worlds.learn(tmp_path, "sky", trained / "sky.npz")
     with pytest.raises(UserError, match="nothing is indexed yet"):
         reindex.reindex(tmp_path / ".mneme", Wanted("matched"))
+
+
+def test_auto_names_the_tasks_that_too_few_validation_pairs_can_choose_for(
+    world: Path, tmp_path: Path
+) -> None:
+    rows = [replace(row, split="train") for row in worlds.rows("life", 12, start=500)]
+    worlds.index(world, worlds.save(tmp_path / "late.npz", [replace(row, task="untold") for row in rows]))
+    assert to(world, "auto").unsure == ["untold"]
+    assert to(world, "matched").unsure == []
