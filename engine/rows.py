@@ -57,7 +57,7 @@ def ids_of(row: StoredRow) -> list[ItemId]:
 
 def parsed(value: bytes) -> StoredRow:
     """Return a row from its JSON."""
-    fields = json.loads(value)
+    fields = json.loads(str(value, "utf-8"))
     fields["labels"] = tuple(fields["labels"])
     fields["items"] = {modality: tuple(ids) for modality, ids in fields["items"].items()}
     return StoredRow(**fields)

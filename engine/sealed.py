@@ -19,12 +19,16 @@ def tasks(manifest: Manifest, store: Store) -> list[str]:
 
 def readable(manifest: Manifest, store: Store) -> list[Pair]:
     """Return every pair, with those of its items whose features are stored."""
-    pairs = store.pairs()
+    return left(manifest, store, store.pairs())
+
+
+def left(manifest: Manifest, store: Store, pairs: list[Pair]) -> list[Pair]:
+    """Return what is left of pairs: those of their items whose features are stored."""
     if not manifest.sealed:
         return pairs
     gone = store.lacking({id for pair in pairs for ids in pair.items.values() for id in ids})
-    left = [replace(pair, items=_less(pair, gone)) for pair in pairs]
-    return [pair for pair in left if pair.items]
+    less = [replace(pair, items=_less(pair, gone)) for pair in pairs]
+    return [pair for pair in less if pair.items]
 
 
 def _less(pair: Pair, gone: set[ItemId]) -> dict[Modality, tuple[ItemId, ...]]:

@@ -70,8 +70,15 @@ class Store:
 
     def pairs(self) -> list[Pair]:
         """Return every pair, sorted by task and name: the order of arrival and the place leave no trace."""
-        rows = sorted(self.rows(), key=lambda row: (row.task, row.name, row.source))
-        return [Pair(row.key.hex(), row.items, row.task, row.split, row.labels) for row in rows]
+        found = []
+        with self._env.begin(self._rows) as txn:
+            for key, value in txn.cursor():
+                row = json.loads(str(value, "utf-8"))
+                items = {modality: tuple(ids) for modality, ids in row["items"].items()}
+                pair = Pair(key.hex(), items, row["task"], row["split"], tuple(row["labels"]))
+                found.append((row["task"], row["name"], row["source"], pair))
+        found.sort(key=lambda named: named[:3])
+        return [pair for *_, pair in found]
 
     def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]] | None:
         """Return an item and the tasks it stands in; None where no row names it any more."""

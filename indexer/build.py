@@ -11,10 +11,10 @@ from engine import disk
 from engine.embed import Embedder
 from engine.errors import UserError
 from engine.manifest import Direction, Lookup, Sealed, Served, ServedShard
-from engine.sealed import readable
+from engine.sealed import left
 from engine.sealed import tasks as tasks_of
 from engine.store import Store
-from engine.types import Arrival, History, ItemId, Modality, PolicyName, ShardKey
+from engine.types import Arrival, History, ItemId, Modality, Pair, PolicyName, ShardKey
 from engine.workspace import Workspace, tasks
 from indexer import routing, shard
 from indexer.policy import REMAKING, Placement, newest_head, settled
@@ -79,7 +79,8 @@ def serve(
 
 def planner_of(workspace: Workspace, store: Store, wanted: Wanted, device: str) -> tuple[History, Planner]:
     """Return the history with what is indexed now for the first time, and what plans for all that is stored."""
-    members, pairs = members_of(store), readable(workspace.manifest, store)
+    every = store.pairs()
+    members, pairs = members_of(every), left(workspace.manifest, store, every)
     policy, policies = policies_of(workspace.manifest.served, wanted)
     refuse(workspace, [policy, *policies.values()])
     now = placed(workspace) if "partial" in (policy, *policies.values()) else {}
@@ -182,12 +183,12 @@ def refuse(workspace: Workspace, policies: Iterable[PolicyName]) -> None:
             )
 
 
-def members_of(store: Store) -> Members:
+def members_of(pairs: Sequence[Pair]) -> Members:
     """Return the distinct items of each task and modality, sorted by id."""
     found: dict[tuple[str, Modality], set[ItemId]] = defaultdict(set)
-    for row in store.rows():
-        for modality, ids in row.items.items():
-            found[row.task, modality].update(ids)
+    for pair in pairs:
+        for modality, ids in pair.items.items():
+            found[pair.task, modality].update(ids)
     return {group: sorted(ids) for group, ids in found.items() if ids}
 
 

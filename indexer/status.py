@@ -18,7 +18,7 @@ def status(root: Path) -> dict[str, Any]:
 
 def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
     manifest = workspace.manifest
-    members = build.members_of(store)
+    members = build.members_of(store.pairs())
     heads_of = dict[str, int]()
     for one in manifest.served.shards:
         heads_of[one.key.task] = max(one.key.head, heads_of.get(one.key.task, 0))
