@@ -3,13 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
 Made = TypeVar("Made")
 
 
 @dataclass
-class Kept(Generic[Made]):
+class Kept:
     """Things by name; beyond `most` bytes the one not asked for longest goes, the newest never.
 
     Attributes:
@@ -17,16 +17,16 @@ class Kept(Generic[Made]):
     """
 
     most: int
-    size: Callable[[Made], int]
-    _held: OrderedDict[Hashable, Made] = field(default_factory=OrderedDict)
+    size: Callable[[Any], int]
+    _held: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
     def get(self, name: Hashable, make: Callable[[], Made]) -> Made:
         """Return the thing of a name, made where it is not held."""
-        held = self.find(name)
+        held: Made | None = self.find(name)
         return self.put(name, make()) if held is None else held
 
-    def find(self, name: Hashable) -> Made | None:
+    def find(self, name: Hashable) -> Any | None:
         """Return the thing of a name, if it is held."""
         if name in self._held:
             self._held.move_to_end(name)

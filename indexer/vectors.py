@@ -23,7 +23,7 @@ Vectors = NDArray[np.float32]
 MOST_BYTES = 256 << 20
 
 
-def _kept() -> Kept[Vectors]:
+def _kept() -> Kept:
     return Kept(MOST_BYTES, lambda rows: rows.nbytes)
 
 
@@ -38,7 +38,7 @@ class Reader:
     embedder: Embedder
     store: Store
     sample: Callable[[Modality, int], Sequence[ItemId]]
-    _kept: Kept[Vectors] = field(default_factory=_kept)
+    _kept: Kept = field(default_factory=_kept)
     _maps: dict[tuple[Modality, int, int], align.Map] = field(default_factory=dict)
     _left: dict[tuple[Modality, int], list[Shard]] = field(default_factory=dict)
 

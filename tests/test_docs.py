@@ -20,19 +20,14 @@ def commands(document: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-def briefly(command: list[str]) -> list[str]:
-    """Return the command, a training with three epochs where it names no number."""
-    return [*command, "--epochs", "3"] if command[1] == "train" and "--epochs" not in command else command
-
-
 @pytest.mark.parametrize("document", SHOWING)
 def test_every_command_shown_runs(
     document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    pictures.render(tmp_path / "pictures", per_task=10)
-    for command in map(briefly, commands(document)):
+    pictures.render(tmp_path / "pictures", per_task=30)
+    for command in commands(document):
         monkeypatch.setattr("sys.argv", command)
         with pytest.raises(SystemExit) as stop:
             cli.main()

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from indexer.kept import Kept
 
 
-def kept(most: int) -> Kept[NDArray[np.uint8]]:
+def kept(most: int) -> Kept:
     return Kept(most, lambda rows: rows.nbytes)
 
 
