@@ -5,6 +5,7 @@ rows (row key -> JSON), uses (item -> row keys), items (item -> JSON), files (pa
 was last read), features (item and backbone -> float32).
 """
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,7 +72,7 @@ class Store:
     def pairs(self) -> list[Pair]:
         """Return every pair, sorted by task and name: the order of arrival and the place leave no trace."""
         found = []
-        with self._env.begin(self._rows) as txn:
+        with self._env.begin(self._rows) as txn, _no_collection():
             for key, value in txn.cursor():
                 row = json.loads(str(value, "utf-8"))
                 items = {modality: tuple(ids) for modality, ids in row["items"].items()}
@@ -208,6 +209,18 @@ class Writer:
         value = self._txn.get(key, db=self._rows)
         for id in [] if value is None else ids_of(parsed(value)):
             self._txn.delete(bytes.fromhex(id), key, db=self._uses)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Make many objects that stay without the garbage collector looking at all of them again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _reach(cursor: Any, key: bytes) -> bool:

@@ -64,7 +64,7 @@ def serve(
         ),
         shards=tuple(work.shards),
         policies=policies,
-        routers=routing.bring(workspace, planner.reader, planner.pairs, list(settled(history))),
+        routers=routing.bring(workspace, planner.reader, planner.groups, list(settled(history))),
     )
     manifest = replace(
         workspace.manifest,
@@ -160,7 +160,7 @@ def sealed_by(work: Work, history: History, sealing: str | None) -> dict[str, Se
     if sealing is not None:
         before = known.get(sealing, Sealed())
         temperatures = before.temperatures or planner.temperatures(sealing, history)
-        sums = routing.keep(work.workspace, planner.reader, planner.pairs, sealing)
+        sums = routing.keep(work.workspace, planner.reader, planner.groups, sealing)
         known[sealing] = replace(before, sums=sums, temperatures=temperatures)
     heads = settled(history)
     return {task: replace(held, shards=work.own(task, heads[task])) for task, held in known.items()}

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from engine.types import MergeName, Modality, PolicyName
 from indexer.direction import Direction
+from indexer.groups import of_task
 from indexer.policy import Plan, settled, up_to
 
 TOP = 10
@@ -69,8 +70,7 @@ def _pairs(direction: Direction, task: str) -> NDArray[np.intp]:
     other = {id.decode(): n for n, id in enumerate(targets)}
     found = [
         (place[q], other[t])
-        for pair in direction.exam.pairs
-        if pair.task == task
+        for pair in of_task(direction.exam.groups, task)
         for q in pair.items.get(direction.query, ())
         if q in place
         for t in pair.items.get(direction.target, ())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.merge import Candidates, Ranking, Scores
+from engine.merge import Ranking, Scores
 from engine.query import Asked, Guess, rank, together
 from engine.types import (
     Arrival,
@@ -77,7 +77,7 @@ class Direction:
     def __post_init__(self) -> None:
         # a query of several parts is asked as its first part is, as search does
         first, *_ = parts(self.query)
-        self._facts = Measured(self.reader, self.exam.pairs, first, self.target, self._items)
+        self._facts = Measured(self.reader, self.exam.groups, first, self.target, self._items)
 
     @property
     def after(self) -> list[int]:
@@ -187,9 +187,8 @@ class Direction:
         """Search one shard with the queries of some tasks at once."""
         blocks = [self.queries(task, placement.queries) for task in tasks]
         queries, gallery = np.concatenate(blocks), self.gallery(key, placement)
-        found = gallery.search(queries, self.most)
-        numbered = Candidates(found.scores, self.exam.judge.rows(found.ids))
-        return Answered(key, numbered, gallery.spread(queries)).split([len(block) for block in blocks])
+        found, spread = gallery.search(queries, self.most), gallery.spread(queries)
+        return Answered(key, found, spread).split([len(block) for block in blocks])
 
     def _guess(self, row: int, task: str, tasks: Sequence[str]) -> Scores:
         key = (row, task, len(tasks))
@@ -212,13 +211,14 @@ class Direction:
         return [(modality, part_ids(ids, place)) for place, modality in enumerate(parts(self.query))]
 
     def gallery(self, key: ShardKey, placement: Placement) -> Shard:
-        """Return the items of one placement of a task."""
+        """Return the items of one placement of a task, by the judge's numbers, which stand in their order."""
 
         def make() -> Shard:
             ids = self._items(key.task)
             if placement.items is not None:
                 ids = sorted(set(ids) & set(placement.items))
             built = shard.build(key, ids, self.reader.embed(self.target, ids, key.head, key.space))
+            built = replace(built, ids=self.exam.judge.rows(built.ids))
             return shard.to_gpu(built) if self.on_gpu else built
 
         return self._galleries.get(key, make)

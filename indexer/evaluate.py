@@ -18,6 +18,7 @@ from indexer.causes import Cause, causes
 from indexer.composed import parts, ways, with_queries
 from indexer.direction import Direction
 from indexer.exam import Setting, exam
+from indexer.groups import Groups, grouped
 from indexer.policy import settled, up_to
 from indexer.results import Comparison, Result, compared, judged
 from indexer.router import Router
@@ -40,11 +41,13 @@ class Evaluation:
     pairs: list[Pair] = field(init=False)
     sealed: list[str] = field(init=False)
     reader: Reader = field(init=False)
+    _groups: Groups = field(init=False)
     _routers: dict[Modality, list[Router]] = field(default_factory=dict)
     _directions: list[Direction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.pairs = readable(self.workspace.manifest, self.store)
+        self._groups = grouped(self.pairs)
         self.sealed = sealed_tasks(self.workspace.manifest, self.store)
         self.reader = reader(Embedder(self.workspace, self.device), self.store, self.pairs)
 
@@ -142,7 +145,7 @@ class Evaluation:
             numbers = [lesson.number for lesson in self.history.lessons] or [0]
             there = [settled(up_to(self.history, number)) for number in numbers]
             known = [[task for task in heads if task not in self.sealed] for heads in there]
-            self._routers[modality] = list(learned(self.reader, self.pairs, modality, known))
+            self._routers[modality] = list(learned(self.reader, self._groups, modality, known))
         return self._routers[modality]
 
 

@@ -1,7 +1,7 @@
 """What an evaluation asks: the queries of each task, the galleries, and what is right."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine import metrics
 from engine.merge import Ids
 from engine.types import Gallery, MergeName, Modality, Pair, PolicyName, Relevance, Split
-from indexer.facts import distinct
+from indexer.groups import Groups, distinct, grouped, items_of, of_task
 from indexer.relevance import Judge, judge
 
 
@@ -44,24 +44,32 @@ class Exam:
         seen: how many of a task's queries stand in train pairs too.
     """
 
-    pairs: Sequence[Pair]
+    groups: Groups
     queries: dict[str, Ids]
     targets: dict[str, Ids]
     seen: dict[str, int]
     judge: Judge
+    _relevant: dict[tuple[str, ...], NDArray[np.int64]] = field(default_factory=dict, init=False)
+    _galleries: dict[tuple[str, ...], Ids] = field(default_factory=dict, init=False)
 
     def chance(self, task: str, searched: Sequence[str], k: int) -> float | None:
         """Return what a random order of the gallery of some tasks would give a task's queries."""
-        queries = self.queries[task]
-        gallery = np.unique(np.concatenate([self.targets[name] for name in searched]))
-        if not len(queries):
+        if not len(self.queries[task]):
             return None
-        return metrics.chance(self.judge.count(queries, gallery), len(gallery), k)
+        return metrics.chance(self.relevant(task, searched), len(self._gallery(tuple(searched))), k)
 
     def relevant(self, task: str, searched: Sequence[str]) -> NDArray[np.int64]:
         """Return how many items of the galleries of some tasks are right for each query of a task (Q,)."""
-        gallery = np.unique(np.concatenate([self.targets[name] for name in searched]))
-        return self.judge.count(self.queries[task], gallery)
+        key = (task, *searched)
+        if key not in self._relevant:
+            self._relevant[key] = self.judge.count(self.queries[task], self._gallery(tuple(searched)))
+        return self._relevant[key]
+
+    def _gallery(self, searched: tuple[str, ...]) -> Ids:
+        """Return the items of some tasks, each once."""
+        if searched not in self._galleries:
+            self._galleries[searched] = np.unique(np.concatenate([self.targets[name] for name in searched]))
+        return self._galleries[searched]
 
 
 def exam(
@@ -70,12 +78,13 @@ def exam(
     """Return what a direction is tested on: the queries that have a right item in their task's gallery."""
     query, target = way
     judged = judge(pairs, setting.relevance, way)
+    groups = grouped(pairs)
     queries, targets, seen = {}, {}, {}
     learned = distinct([pair for pair in pairs if pair.split == "train"], query)
     for task in tasks:
-        held = [pair for pair in pairs if pair.task == task]
-        targets[task] = distinct([pair for pair in held if setting.gallery in (pair.split, "all")], target)
-        asked = distinct([pair for pair in held if pair.split == setting.split], query)
+        held = of_task(groups, task) if setting.gallery == "all" else groups.get((task, setting.gallery), ())
+        targets[task] = distinct(held, target)
+        asked = items_of(groups, task, setting.split, query)
         queries[task] = asked[judged.count(asked, targets[task]) > 0]
         seen[task] = int(np.isin(queries[task], learned).sum())
-    return Exam(pairs, queries, targets, seen, judged)
+    return Exam(groups, queries, targets, seen, judged)

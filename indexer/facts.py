@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.merge import Ids
-from engine.types import ItemId, Modality, Pair
+from engine.types import ItemId, Modality
 from indexer import calibrate
+from indexer.groups import Groups, distinct
 from indexer.policy import Placement
 from indexer.relevance import judge
 from indexer.vectors import Reader, Vectors
@@ -34,14 +35,14 @@ class Measured:
     """Facts of one direction; each is measured when it is first asked for.
 
     Attributes:
-        pairs: all there are, of every split.
+        groups: all pairs, of every split.
         items: the target items of a task that are indexed, sorted.
         now: which of them each head version embeds, as far as they are indexed already.
         budget: the share of all items that `partial` may embed again.
     """
 
     reader: Reader
-    pairs: Sequence[Pair]
+    groups: Groups
     query: Modality
     target: Modality
     items: Callable[[str], Sequence[ItemId]]
@@ -64,11 +65,13 @@ class Measured:
             found[own] = sorted([*found.get(own, []), *fresh])
         return {head: ids for head, ids in found.items() if ids}
 
-    def drift(self, task: str, old: int, new: int) -> dict[ItemId, float]:
-        """Return how far each item of a task moves from one version to another: 1 - cosine."""
+    def drift(self, task: str, old: int, new: int, items: Sequence[ItemId]) -> NDArray[np.float64]:
+        """Return how far items (N,) of a task move from one version to another: 1 - cosine (N,)."""
         ids = list(self.items(task))
-        before, after = (self.reader.embed(self.target, ids, head).astype(np.float64) for head in (old, new))
-        return dict(zip(ids, (1 - (before * after).sum(axis=1)).tolist(), strict=True))
+        before, after = (self.reader.embed(self.target, ids, head) for head in (old, new))
+        drift = 1 - np.einsum("ne,ne->n", before, after, dtype=np.float64)
+        found: NDArray[np.float64] = drift[np.searchsorted(ids, items)]
+        return found
 
     def likelihood(self, task: str, version: int) -> NDArray[np.float64]:
         """Return log p(partner | q, task) of the task's validation queries (Q,), at their best temperature."""
@@ -97,7 +100,7 @@ class Measured:
     def validation(self, task: str) -> Validation:
         """Return the validation pairs of a task; without queries where fewer than two items can be told apart."""
         if task not in self._validation:
-            pairs = [pair for pair in self.pairs if (pair.task, pair.split) == (task, "val")]
+            pairs = self.groups.get((task, "val"), ())
             queries, targets = (distinct(pairs, modality) for modality in (self.query, self.target))
             judged = judge(pairs, "pair", (self.query, self.target))
             queries = queries[judged.count(queries, targets) > 0][:MOST]
@@ -115,8 +118,3 @@ class Measured:
 
     def _embed(self, modality: Modality, ids: Ids, head: int, space: int) -> Vectors:
         return self.reader.embed(modality, [id.decode() for id in ids], head, space)
-
-
-def distinct(pairs: Sequence[Pair], modality: Modality) -> Ids:
-    """Return the distinct items of one modality in pairs, sorted."""
-    return np.array(sorted({id for pair in pairs for id in pair.items.get(modality, ())}), np.bytes_)

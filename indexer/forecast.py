@@ -14,7 +14,7 @@ from indexer import build, shard
 from indexer.build import Wanted, Work
 from indexer.direction import Direction
 from indexer.exam import Setting, exam
-from indexer.facts import distinct
+from indexer.groups import distinct, of_task
 from indexer.policy import Choice, Placement, Plan, choice, settled
 from indexer.reindex import check
 from indexer.routing import learned
@@ -133,9 +133,9 @@ class Change:
         """Yield how alike the rankings of sample queries would stay, for every task without validation pairs."""
         direction, now, then = self._direction("val"), self._now(), self._tested(self.then)
         told = {task for task in then if len(direction.exam.queries[task])}
-        pairs = [pair for pair in self.planner.pairs if pair.task in then and pair.task not in told]
-        for task in dict.fromkeys(pair.task for pair in pairs):
-            asked = distinct([pair for pair in pairs if pair.task == task], self.way[0])[:SAMPLES]
+        groups = self.planner.groups
+        for task in dict.fromkeys(task for task, _ in groups if task in then and task not in told):
+            asked = distinct(of_task(groups, task), self.way[0])[:SAMPLES]
             if len(asked) and task in now:
                 held = replace(direction.exam, queries={**direction.exam.queries, task: asked})
                 found = replace(direction, exam=held)
@@ -158,7 +158,7 @@ class Change:
             query,
             target,
             asked,
-            {query: list(learned(reader, pairs, query, [tasks]))},
+            {query: list(learned(reader, self.planner.groups, query, [tasks]))},
             K,
         )
 

@@ -1,7 +1,7 @@
 """Indexing policies: pure functions from what was learned and measured to what is kept and how it is asked."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Protocol, TypeAlias
@@ -61,8 +61,8 @@ class Facts(Protocol):
         """Return which items of a task each version embeds now; what is new goes to the task's own version."""
         ...
 
-    def drift(self, task: str, old: int, new: int) -> Mapping[ItemId, float]:
-        """Return how far each item of a task moves from one version to another: 1 - cosine."""
+    def drift(self, task: str, old: int, new: int, items: Sequence[ItemId]) -> NDArray[np.float64]:
+        """Return how far items (N,) of a task move from one version to another: 1 - cosine (N,)."""
         ...
 
     def likelihood(self, task: str, version: int) -> NDArray[np.float64]:
@@ -97,24 +97,17 @@ def partial(history: History, facts: Facts) -> Plan:
     """Embed those items again that have drifted most, until the budget is spent; ask with the newest head."""
     newest = newest_head(history)
     now = {task: facts.placed(task, head) for task, head in settled(history).items()}
-    moves = sorted(
-        (-drift, task, item)
-        for task, placed in now.items()
-        for head, items in placed.items()
-        if head != newest
-        for drift, item in _drifts(facts, task, head, newest, items)
-    )
     total = sum(len(items) for placed in now.values() for items in placed.values())
-    moved = {(task, item) for _, task, item in moves[: math.ceil(facts.budget * total)]}
+    parts = {task: {head: list(items) for head, items in placed.items()} for task, placed in now.items()}
+    for task, head, items in _most_drifted(now, facts, newest, math.ceil(facts.budget * total)):
+        stay = set(parts[task].pop(head)).difference(items)
+        parts[task] |= {head: list(stay)} if stay else {}
+        parts[task][newest] = [*parts[task].get(newest, ()), *items]
     plan = {}
-    for task, placed in now.items():
-        parts: dict[int, list[ItemId]] = {}
-        for head, items in placed.items():
-            for item in items:
-                parts.setdefault(newest if (task, item) in moved else head, []).append(item)
+    for task, held in parts.items():
         plan[task] = tuple(
-            Placement(head, head, newest, tuple(sorted(parts[head])) if len(parts) > 1 else None)
-            for head in sorted(parts)
+            Placement(head, head, newest, tuple(sorted(held[head])) if len(held) > 1 else None)
+            for head in sorted(held)
         )
     return plan
 
@@ -228,8 +221,25 @@ def parse_policies(names: Sequence[str]) -> list[PolicyName]:
     return [policy for policy in POLICIES if policy in names]
 
 
-def _drifts(
-    facts: Facts, task: str, old: int, new: int, items: Sequence[ItemId]
-) -> list[tuple[float, ItemId]]:
-    drift = facts.drift(task, old, new)
-    return [(drift[item], item) for item in items]
+def _most_drifted(
+    now: Mapping[str, Mapping[int, Sequence[ItemId]]], facts: Facts, newest: int, most: int
+) -> Iterator[tuple[str, int, list[ItemId]]]:
+    """Yield so many items at most, by task and by the version that embeds them, that drift furthest to the newest.
+
+    What drifts as far as another comes in the order of tasks and items.
+    """
+    groups = [(task, head) for task in sorted(now) for head in now[task] if head != newest]
+    if not groups or not most:
+        return
+    drift = np.concatenate([facts.drift(task, head, newest, now[task][head]) for task, head in groups])
+    items = np.concatenate([np.array(now[task][head], np.bytes_) for task, head in groups])
+    sizes = [len(now[task][head]) for task, head in groups]
+    names = np.repeat([task for task, _ in groups], sizes)
+    moved = np.zeros(len(drift), bool)
+    moved[np.lexsort((items, names, -drift))[:most]] = True
+    places = np.cumsum(sizes)[:-1]
+    for (task, head), held, chosen in zip(
+        groups, np.split(items, places), np.split(moved, places), strict=True
+    ):
+        if chosen.any():
+            yield task, head, [item.decode() for item in held[chosen]]

@@ -13,10 +13,10 @@ from engine import disk
 from engine.embed import BLOCK
 from engine.errors import UserError
 from engine.merge import Ids
-from engine.types import Modality, Pair, Split
+from engine.types import Modality
 from engine.workspace import Workspace
 from indexer import shard
-from indexer.facts import distinct
+from indexer.groups import Groups, items_of
 from indexer.router import Router, Sums, discriminant, fit
 from indexer.vectors import Reader
 
@@ -27,7 +27,7 @@ MOST = 512
 
 
 def learned(
-    reader: Reader, pairs: Sequence[Pair], modality: Modality, known: Sequence[Sequence[str]]
+    reader: Reader, groups: Groups, modality: Modality, known: Sequence[Sequence[str]]
 ) -> Iterator[Router]:
     """Yield the router of a modality each time that more tasks are known, which are named in full."""
     workspace, sums = reader.embedder.workspace, Sums(reader.width(modality))
@@ -37,30 +37,34 @@ def learned(
             if task not in added:
                 kept, over = kept_sums(workspace, task, modality)
                 sums.join(kept)
-                fresh = np.setdiff1d(items_of(pairs, task, "train", modality), over)
+                fresh = np.setdiff1d(items_of(groups, task, "train", modality), over)
                 add(sums, reader, task, modality, fresh)
                 added.add(task)
-        held = {task: items_of(pairs, task, "val", modality)[:MOST] for task in tasks}
+        held = {task: items_of(groups, task, "val", modality)[:MOST] for task in tasks}
         yield fit(sums, {t: reader.features(modality, decoded(ids)) for t, ids in held.items() if len(ids)})
 
 
-def bring(
-    workspace: Workspace, reader: Reader, pairs: Sequence[Pair], tasks: Sequence[str]
-) -> dict[Modality, str]:
+def bring(workspace: Workspace, reader: Reader, groups: Groups, tasks: Sequence[str]) -> dict[Modality, str]:
     """Bring the router of every modality up to date; return their folders, relative to the routers' own.
 
     A modality without training items has none.
     """
-    there = {modality for pair in pairs if pair.split == "train" for modality in pair.items}
+    there = {
+        modality
+        for (_, split), pairs in groups.items()
+        for pair in pairs
+        if split == "train"
+        for modality in pair.items
+    }
     there |= {modality for sealed in workspace.manifest.sealed.values() for modality in sealed.sums}
     return {
-        modality: _bring(workspace, reader, pairs, tasks, modality)
+        modality: _bring(workspace, reader, groups, tasks, modality)
         for modality in sorted(there & set(workspace.manifest.backbones))
     }
 
 
 def _bring(
-    workspace: Workspace, reader: Reader, pairs: Sequence[Pair], tasks: Sequence[str], modality: Modality
+    workspace: Workspace, reader: Reader, groups: Groups, tasks: Sequence[str], modality: Modality
 ) -> str:
     """Learn what is new since the last router; where items are gone, learn it anew.
 
@@ -69,9 +73,9 @@ def _bring(
     """
     sealed = workspace.manifest.sealed
     kept = {task: kept_sums(workspace, task, modality) for task in sealed}
-    wanted = {task: items_of(pairs, task, "train", modality) for task in tasks}
+    wanted = {task: items_of(groups, task, "train", modality) for task in tasks}
     wanted |= {task: np.union1d(wanted[task], over) for task, (_, over) in kept.items()}
-    shown = {task: items_of(pairs, task, "val", modality)[:MOST] for task in tasks}
+    shown = {task: items_of(groups, task, "val", modality)[:MOST] for task in tasks}
     named = [wanted, {task: ids for task, ids in shown.items() if task not in sealed}]
     told = [f"{task}\0{b''.join(ids).decode()}" for held in named for task, ids in held.items()]
     backbone = workspace.manifest.backbones[modality].id
@@ -94,7 +98,7 @@ def _bring(
     return name
 
 
-def keep(workspace: Workspace, reader: Reader, pairs: Sequence[Pair], task: str) -> dict[Modality, str]:
+def keep(workspace: Workspace, reader: Reader, groups: Groups, task: str) -> dict[Modality, str]:
     """Write the sums over the training items of one task, whose features are about to go; return their folders.
 
     Those over items that are gone already are taken over.
@@ -102,7 +106,7 @@ def keep(workspace: Workspace, reader: Reader, pairs: Sequence[Pair], task: str)
     folders = {}
     for modality in workspace.manifest.backbones:
         sums, over = kept_sums(workspace, task, modality)
-        fresh = np.setdiff1d(items_of(pairs, task, "train", modality), over)
+        fresh = np.setdiff1d(items_of(groups, task, "train", modality), over)
         items = np.union1d(over, fresh)
         if len(items):
             told = "\0".join([task, modality, *decoded(items)])
@@ -180,11 +184,6 @@ def add(sums: Sums, reader: Reader, task: str, modality: Modality, ids: Ids) -> 
     """Take the features of items of a task into sums, a block at a time."""
     for start in range(0, len(ids), BLOCK):
         sums.add(task, reader.features(modality, decoded(ids[start : start + BLOCK])))
-
-
-def items_of(pairs: Sequence[Pair], task: str, split: Split, modality: Modality) -> Ids:
-    """Return the distinct items of one modality in a task's pairs of a split, sorted."""
-    return distinct([pair for pair in pairs if (pair.task, pair.split) == (task, split)], modality)
 
 
 def decoded(ids: Ids) -> list[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine import disk
 from engine.errors import UserError, Vanished
-from engine.merge import DECIMALS, Candidates, Ids, Scores, Spread, spread
+from engine.merge import DECIMALS, Candidates, Ids, Numbers, Scores, Spread, spread
 from engine.types import ItemId, ShardKey
 from indexer.exact import cosines
 
@@ -49,14 +49,14 @@ class Shard:
     """Unit rows (N, E) and the items they stand for, in the order of item ids.
 
     Attributes:
-        ids: item ids (N,), 32 hex digits as bytes.
+        ids: item ids (N,), 32 hex digits as bytes; or numbers that stand in their order.
         index: the FAISS index on the CPU, in whose memory the vectors of a shard from disk lie.
         gpu: a copy of it on the GPU, which then proposes.
         written: its moments as read from disk.
     """
 
     key: ShardKey
-    ids: Ids
+    ids: Ids | Numbers
     vectors: Vectors
     index: Any
     gpu: Any = None
@@ -161,7 +161,7 @@ def gpus() -> int:
 def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
     """Write a shard in one step and return its bytes on disk."""
     faiss = load_faiss()
-    vectors = faiss.serialize_index(shard.index).tobytes()
+    vectors = faiss.serialize_index(shard.index).data
     items = shard.ids.view(np.uint8).reshape(-1, 32)
     stats = safetensors.numpy.save({"items": items, **vars(shard.moments)})
     facts = {

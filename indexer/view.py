@@ -118,7 +118,7 @@ class View:
             if self.at is not None or path is None:
                 plans = self.plans()
                 known = [list(settled(self.history))]
-                (self._routers[modality],) = learned(plans.reader, plans.pairs, modality, known)
+                (self._routers[modality],) = learned(plans.reader, plans.groups, modality, known)
             else:
                 self._routers[modality] = routing.read(self.workspace.routers / path)
         return self._routers[modality]

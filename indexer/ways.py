@@ -8,6 +8,7 @@ from typing import TypeAlias
 from engine.manifest import Sealed, Temperature
 from engine.types import History, ItemId, Modality, Pair, PolicyName
 from indexer.facts import Measured
+from indexer.groups import Groups, grouped
 from indexer.policy import POLICIES, Placement, Plan, newest_head, settled, versions
 from indexer.vectors import Reader
 
@@ -39,7 +40,11 @@ class Planner:
     members: Members
     now: Now = field(default_factory=dict)
     sealed: Mapping[str, Sealed] = field(default_factory=dict)
+    groups: Groups = field(init=False)
     _facts: dict[tuple[Modality, Modality], Measured] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.groups = grouped(self.pairs)
 
     def way(
         self, query: Modality, target: Modality, history: History, policy: PolicyName, budget: float = 0.0
@@ -92,7 +97,7 @@ class Planner:
             def items(task: str) -> Sequence[ItemId]:
                 return self.members.get((task, target), ())
 
-            self._facts[query, target] = Measured(self.reader, self.pairs, query, target, items)
+            self._facts[query, target] = Measured(self.reader, self.groups, query, target, items)
         return self._facts[query, target]
 
     def _now(self, target: Modality) -> dict[str, Mapping[int, Sequence[ItemId]]]:

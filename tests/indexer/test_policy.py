@@ -30,8 +30,8 @@ class Told:
     def placed(self, task: str, own: int) -> Mapping[int, Sequence[ItemId]]:
         return self.now.get(task, {own: sorted(self.drifts.get(task, {}))})
 
-    def drift(self, task: str, old: int, new: int) -> Mapping[ItemId, float]:
-        return self.drifts[task]
+    def drift(self, task: str, old: int, new: int, items: Sequence[ItemId]) -> NDArray[np.float64]:
+        return np.array([self.drifts[task][item] for item in items])
 
     def likelihood(self, task: str, version: int) -> NDArray[np.float64]:
         return np.array(self.likelihoods.get(task, {}).get(version, ()), np.float64)

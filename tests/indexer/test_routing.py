@@ -8,6 +8,7 @@ from engine.embed import Embedder
 from engine.errors import UserError, Vanished
 from engine.types import Modality
 from indexer import routing
+from indexer.groups import grouped, items_of
 from indexer.router import Sums
 from indexer.vectors import reader
 
@@ -30,7 +31,7 @@ def afresh(root: Path, modality: Modality = "image") -> Sums:
         pairs = store.pairs()
         read, sums = reader(Embedder(workspace), store, pairs), Sums(worlds.WIDTH)
         for task in worlds.TASKS:
-            routing.add(sums, read, task, modality, routing.items_of(pairs, task, "train", modality))
+            routing.add(sums, read, task, modality, items_of(grouped(pairs), task, "train", modality))
     return sums
 
 
