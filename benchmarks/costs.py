@@ -10,7 +10,8 @@ policies: two tasks of so many items each, built as no-reindex; then `reindex` t
 bare work: reading the same features and passing them through the head, and encoding pictures again by `builtin`.
 latency: 100,000 items in so many tasks under matched: the first answer of a process that has imported everything, and
 the median of later ones. evaluate: three lessons, every policy and merge, both directions; beside it every product
-that it makes, made alone. Ratios are of one run; as many threads as OMP_NUM_THREADS says. To results/costs.json.
+of features with heads and of queries with galleries that it needs, made alone. Ratios are of one run; as many threads
+as OMP_NUM_THREADS says. To results/costs.json.
 """
 
 import argparse
@@ -155,19 +156,20 @@ def _asked(index: Index, features: NDArray[np.float32], task: str) -> float:
 
 
 def evaluate(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
-    """Evaluate three lessons, and make every product that this takes alone."""
+    """Evaluate three lessons, and make every product that this needs alone, once each."""
     shape = Shape(given.items // 3, tested=given.queries / given.items)
     root = made(scratch / "three", ["a", "b", "c"], shape)
-    shapes: Counter[tuple[int, ...]] = Counter()
+    needed: dict[object, list[tuple[int, ...]]] = {}
     search, embed = Shard.search, Embedder.embed
 
     def searched(self: Shard, queries: NDArray[np.float32], k: int) -> Any:
-        shapes[len(queries), queries.shape[1], len(self.ids)] += 1
+        needed[self.key, queries[0].tobytes(), len(queries)] = [(*queries.shape, len(self.ids))]
         return search(self, queries, k)
 
     def embedded(self: Embedder, version: int, modality: str, features: NDArray[np.float32]) -> Any:
         sizes = [p.shape for p in self.head(version, modality).layers[modality].parameters() if p.ndim == 2]
-        shapes.update((len(features), shape[1], shape[0]) for shape in sizes)
+        made: list[tuple[int, ...]] = [(len(features), shape[1], shape[0]) for shape in sizes]
+        needed[version, modality, features[0].tobytes(), len(features)] = made
         return embed(self, version, modality, features)
 
     setting = Setting(POLICIES, ("raw", "routed"), (1, 5, 10), gallery="all", details=False)
@@ -176,6 +178,7 @@ def evaluate(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]
         with open_evaluation(root, setting) as evaluation:
             results = len(list(evaluation.results()))
         seconds = time.perf_counter() - began
+    shapes = Counter(shape for made in needed.values() for shape in made)
     bare = sum(count * _product_seconds(shape) for shape, count in shapes.items())
     return [
         {

@@ -164,10 +164,21 @@ def gaps(hits: Hits, rows: Sequence[Row]) -> Iterator[dict[str, object]]:
         for method in dict.fromkeys(name.split(", ")[0] for name in there):
             for first, second in _claims(method, table.endswith("unknown"), rows, table):
                 if {first, second} <= set(there) and first != second:
-                    both = _shared(hits[table, first], hits[table, second])
-                    difference, low, high = (round(value, 4) for value in metrics.paired(*both))
-                    names = {"table": table, "first": first, "second": second}
-                    yield {**names, "difference": difference, "low": low, "high": high}
+                    yield gap(hits, table, first, second)
+
+
+def gap(hits: Hits, table: str, first: str, second: str) -> dict[str, object]:
+    """Return how far one method is above another in a table, over the seeds of both."""
+    both = _shared(hits[table, first], hits[table, second])
+    difference, low, high = (round(value, 4) for value in metrics.paired(*both))
+    return {
+        "table": table,
+        "first": first,
+        "second": second,
+        "difference": difference,
+        "low": low,
+        "high": high,
+    }
 
 
 def _shared(

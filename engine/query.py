@@ -133,17 +133,12 @@ def rank(asked: Sequence[Asked], k: int, guess: Guess | None = None) -> Ranking:
 
 def odds(asked: Sequence[Asked], guess: Guess) -> list[Odds]:
     """Return what makes the cosines of each shard comparable: log p(task | q) - log Z(q) of its task."""
-    shift = {}
-    for task in dict.fromkeys(one.shard.key.task for one in asked):
-        log_z = _partition([one for one in asked if one.shard.key.task == task])
-        shift[task] = guess.log_p[:, guess.tasks.index(task)] - log_z
+    parts: dict[str, list[Scores]] = {}  # of each task
+    for one in asked:
+        parts.setdefault(one.shard.key.task, []).append(one.shard.log_partition(one.queries, one.tau))
+    place = {task: n for n, task in enumerate(guess.tasks)}
+    shift = {task: guess.log_p[:, place[task]] - np.logaddexp.reduce(log_z) for task, log_z in parts.items()}
     return [Odds(one.tau, shift[one.shard.key.task]) for one in asked]
-
-
-def _partition(asked: Sequence[Asked]) -> Scores:
-    """Return the log partition of all shards of one task together (Q,)."""
-    found: Scores = np.logaddexp.reduce([one.shard.log_partition(one.queries, one.tau) for one in asked])
-    return found
 
 
 def hits(ranking: Ranking, asked: Sequence[Asked], store: Store, *, min_score: float = -1.0) -> list[Hit]:

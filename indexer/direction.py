@@ -69,7 +69,7 @@ class Direction:
     _plans: dict[str, list[Plan]] = field(default_factory=dict)
     _wide: dict[tuple[str, int], Plan] = field(default_factory=dict)
     _facts: Measured = field(init=False)
-    _galleries: Kept = field(default_factory=lambda: Kept(1 << 30, lambda held: 2 * held.vectors.nbytes))
+    _galleries: Kept = field(default_factory=lambda: Kept(1 << 30, lambda held: held.vectors.nbytes))
     _answers: Kept = field(default_factory=lambda: Kept(1 << 28, lambda held: held.nbytes))
     _guesses: dict[tuple[int, str, int], Scores] = field(default_factory=dict)
     _judged: dict[object, dict[str, Judged]] = field(default_factory=dict)

@@ -73,13 +73,14 @@ class Router:
         A task that the router does not know, since it brought no training items of the modality, has the
         average: 1 / T.
         """
-        known = [task for task in tasks if task in self.tasks]
+        column = {task: n for n, task in enumerate(self.tasks)}
+        known = [n for n, task in enumerate(tasks) if task in column]
         found = np.full((len(features), len(tasks)), -np.log(len(tasks)))
         if known:
-            columns = [list(self.tasks).index(task) for task in known]
+            columns = [column[tasks[n]] for n in known]
             logits = features.astype(np.float64) @ self.weights[:, columns] + self.bias[columns]
             share = np.log(len(known) / len(tasks))
-            found[:, [list(tasks).index(task) for task in known]] = log_softmax(logits, axis=1) + share
+            found[:, known] = log_softmax(logits, axis=1) + share
         return found
 
 

@@ -50,7 +50,7 @@ class Shard:
 
     Attributes:
         ids: item ids (N,), 32 hex digits as bytes; or numbers that stand in their order.
-        index: the FAISS index on the CPU, in whose memory the vectors of a shard from disk lie.
+        index: the FAISS index on the CPU, in whose memory the vectors lie.
         gpu: a copy of it on the GPU, which then proposes.
         written: its moments as read from disk.
     """
@@ -111,6 +111,19 @@ class Shard:
         return np.take_along_axis(exact, best, 1), np.take_along_axis(rows, best, 1)
 
 
+class _Lent:
+    """The rows (N, E) of a flat index, in its own memory, which lives as long as they are held."""
+
+    def __init__(self, index: Any) -> None:
+        rows = load_faiss().rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+        self.index = index
+        self.__array_interface__ = rows.reshape(index.ntotal, index.d).__array_interface__
+
+    def rows(self) -> Vectors:
+        """Return the rows."""
+        return np.asarray(self)
+
+
 def flat(vectors: Vectors) -> Any:
     """Return a flat inner-product index of these rows."""
     faiss = load_faiss()
@@ -134,7 +147,8 @@ def build(key: ShardKey, ids: Sequence[ItemId], vectors: Vectors) -> Shard:
     """Make a shard of embeddings (N, E), given in the order of their ids."""
     if not np.isfinite(vectors).all():
         raise UserError(f"head v{key.head:04d} gives no finite embeddings for {key.task} {key.modality}")
-    return Shard(key, np.array(ids, "S32"), vectors, flat(vectors))
+    index = flat(vectors)
+    return Shard(key, np.array(ids, "S32"), _Lent(index).rows(), index)
 
 
 def to_gpu(shard: Shard) -> Shard:
@@ -197,8 +211,7 @@ def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
     ids = _ids(stats)
     if index.ntotal != len(ids):
         raise UserError(f"{folder} is damaged: {index.ntotal} vectors for {len(ids)} items; {MEND}")
-    vectors = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d)
-    return Shard(key, ids, vectors, index, written=Moments(stats["mean"], stats["covariance"]))
+    return Shard(key, ids, _Lent(index).rows(), index, written=Moments(stats["mean"], stats["covariance"]))
 
 
 def read_ids(folder: Path) -> Ids:
