@@ -17,6 +17,9 @@ NO_SCORE = -np.inf
 DECIMALS = 9
 """Scores that agree to so many decimals are ties, which are ordered by item id."""
 
+BEST = 10
+"""How many of a shard's items count exactly in its partition; however few or many are asked for."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -30,28 +33,6 @@ class Candidates:
 
     scores: Scores
     ids: Ids | Numbers
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How the cosines of a shard's N items with each of Q queries are distributed.
-
-    Attributes:
-        rows: N.
-        mean, variance: of the cosines (Q,).
-    """
-
-    rows: int
-    mean: Scores
-    variance: Scores
-
-    def log_partition(self, tau: float) -> Scores:
-        """Return log Z(q) = log of the sum over the items of exp(cosine / tau), in closed form (Q,).
-
-        log N + mean / tau + variance / (2 tau^2): exact where the cosines are normally distributed.
-        """
-        found: Scores = np.log(self.rows) + self.mean / tau + self.variance / (2 * tau**2)
-        return found
 
 
 @dataclass(frozen=True)
@@ -106,19 +87,27 @@ def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = Non
     )
 
 
-def spread(
-    queries: NDArray[np.float32], rows: int, mean: NDArray[np.floating], covariance: NDArray[np.floating]
-) -> Spread:
-    """Return how the cosines of a shard's items with queries are distributed.
+def log_partition(rows: int, best: Scores, sample: Scores, tau: float) -> Scores:
+    """Return log Z(q) = log of the sum over the items of a shard of exp(cosine / tau), for Q queries: (Q,).
+
+    The best count as they are, the others as those of the sample do on average; a sample of all is exact.
 
     Args:
-        queries: unit rows (Q, E).
-        rows: N, how many items the shard holds.
-        mean, covariance: of the shard's embeddings, (E,) and (E, E).
+        rows: N, how many items there are.
+        best: the cosines of the n nearest (Q, n), falling.
+        sample: the cosines of a fair sample of all items (Q, S).
     """
-    q = queries.astype(np.float64)
-    variance = np.einsum("qe,qe->q", q @ covariance.astype(np.float64), q).clip(0)
-    return Spread(rows, q @ mean.astype(np.float64), variance)
+    top, worst = best[:, :1], best[:, -1:]
+    shares = np.exp((sample - top) / tau)
+    if sample.shape[1] == rows:
+        total = shares.sum(axis=1)
+    else:
+        below = sample < worst - 10.0**-DECIMALS
+        each = (shares * below).sum(axis=1) / np.maximum(below.sum(axis=1), 1)
+        each = np.where(below.any(axis=1), each, np.exp((worst - top) / tau)[:, 0])
+        total = np.exp((best - top) / tau).sum(axis=1) + (rows - best.shape[1]) * each
+    found: Scores = top[:, 0] / tau + np.log(total)
+    return found
 
 
 def _log_p(part: Candidates, odds: Odds) -> Scores:

@@ -14,7 +14,7 @@ from engine.backbones import Backbone
 from engine.embed import Embedder
 from engine.errors import Unreadable, UserError
 from engine.media import clean_text
-from engine.merge import NO_SCORE, Candidates, Odds, Ranking, Scores, merge
+from engine.merge import BEST, NO_SCORE, Candidates, Odds, Ranking, Scores, merge
 from engine.store import Store
 from engine.types import Hit, Modality, ShardKey
 
@@ -29,8 +29,12 @@ class Searchable(Protocol):
         """Return the k best items for each query (Q, E), ties ordered by item id."""
         ...
 
-    def log_partition(self, queries: NDArray[np.float32], tau: float) -> Scores:
-        """Return log of the sum over all items of exp(cosine / tau), for each query (Q, E): (Q,)."""
+    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
+        """Return log of the sum over all items of exp(cosine / tau), for each query (Q, E): (Q,).
+
+        Args:
+            best: the cosines of the nearest items (Q, n), n at most BEST, as the search found them.
+        """
         ...
 
 
@@ -127,15 +131,17 @@ def rank(asked: Sequence[Asked], k: int, guess: Guess | None = None) -> Ranking:
     Args:
         guess: rank by log p(item | q), the task being guessed; None: by cosine.
     """
-    found = [one.shard.search(one.queries, k) for one in asked]
-    return merge(found, k, None if guess is None else odds(asked, guess))
+    most = k if guess is None else max(k, BEST)
+    found = [one.shard.search(one.queries, most) for one in asked]
+    return merge(found, k, None if guess is None else odds(asked, found, guess))
 
 
-def odds(asked: Sequence[Asked], guess: Guess) -> list[Odds]:
+def odds(asked: Sequence[Asked], found: Sequence[Candidates], guess: Guess) -> list[Odds]:
     """Return what makes the cosines of each shard comparable: log p(task | q) - log Z(q) of its task."""
     parts: dict[str, list[Scores]] = {}  # of each task
-    for one in asked:
-        parts.setdefault(one.shard.key.task, []).append(one.shard.log_partition(one.queries, one.tau))
+    for one, candidates in zip(asked, found, strict=True):
+        log_z = one.shard.log_partition(one.queries, one.tau, candidates.scores[:, :BEST])
+        parts.setdefault(one.shard.key.task, []).append(log_z)
     place = {task: n for n, task in enumerate(guess.tasks)}
     shift = {task: guess.log_p[:, place[task]] - np.logaddexp.reduce(log_z) for task, log_z in parts.items()}
     return [Odds(one.tau, shift[one.shard.key.task]) for one in asked]

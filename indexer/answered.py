@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.merge import Candidates, Scores, Spread
+from engine.merge import Candidates, Scores
 from engine.types import ShardKey
 
 
@@ -16,41 +16,34 @@ class Answered:
 
     key: ShardKey
     found: Candidates
-    cosines: Spread
+    log_z: Scores
 
     def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
         """Return what was found."""
         return self.found
 
-    def log_partition(self, queries: NDArray[np.float32], tau: float) -> Scores:
+    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
         """Return the queries' log partition (Q,)."""
-        return self.cosines.log_partition(tau)
+        return self.log_z
 
     @property
     def nbytes(self) -> int:
         """How much memory the answers take."""
-        return self.found.scores.nbytes + self.found.ids.nbytes + 2 * self.cosines.mean.nbytes
+        return self.found.scores.nbytes + self.found.ids.nbytes + self.log_z.nbytes
 
     def split(self, counts: Sequence[int]) -> list["Answered"]:
         """Return the answers to so many queries, to the next so many, ..."""
         places = np.cumsum(counts)[:-1]
-        both, spread = self.found, self.cosines
-        parts = (np.split(held, places) for held in (both.scores, both.ids, spread.mean, spread.variance))
+        parts = (np.split(held, places) for held in (self.found.scores, self.found.ids, self.log_z))
         return [
-            Answered(self.key, Candidates(scores, ids), Spread(spread.rows, mean, variance))
-            for scores, ids, mean, variance in zip(*parts, strict=True)
+            Answered(self.key, Candidates(scores, ids), log_z)
+            for scores, ids, log_z in zip(*parts, strict=True)
         ]
 
 
 def joined(answers: Sequence[Answered]) -> Answered:
     """Return the answers of one shard to several blocks of queries as one."""
-    found, spreads = [one.found for one in answers], [one.cosines for one in answers]
-    return Answered(
-        answers[0].key,
-        Candidates(np.concatenate([one.scores for one in found]), np.concatenate([one.ids for one in found])),
-        Spread(
-            spreads[0].rows,
-            np.concatenate([one.mean for one in spreads]),
-            np.concatenate([one.variance for one in spreads]),
-        ),
-    )
+    scores = np.concatenate([one.found.scores for one in answers])
+    ids = np.concatenate([one.found.ids for one in answers])
+    log_z = np.concatenate([one.log_z for one in answers])
+    return Answered(answers[0].key, Candidates(scores, ids), log_z)

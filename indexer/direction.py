@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.merge import Ranking, Scores
+from engine.merge import BEST, Ranking, Scores
 from engine.query import Asked, Guess, rank, together
 from engine.types import (
     Arrival,
@@ -187,8 +187,10 @@ class Direction:
         """Search one shard with the queries of some tasks at once."""
         blocks = [self.queries(task, placement.queries) for task in tasks]
         queries, gallery = np.concatenate(blocks), self.gallery(key, placement)
-        found, spread = gallery.search(queries, self.most), gallery.spread(queries)
-        return Answered(key, found, spread).split([len(block) for block in blocks])
+        found = gallery.search(queries, max(self.most, BEST))
+        tau = self._facts.temperature(key.task, placement)
+        log_z = gallery.log_partition(queries, tau, found.scores[:, :BEST])
+        return Answered(key, found, log_z).split([len(block) for block in blocks])
 
     def _guess(self, row: int, task: str, tasks: Sequence[str]) -> Scores:
         key = (row, task, len(tasks))

@@ -7,7 +7,7 @@ give the same ids in the same order.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ from numpy.typing import NDArray
 
 from engine import disk
 from engine.errors import UserError, Vanished
-from engine.merge import DECIMALS, Candidates, Ids, Numbers, Scores, Spread, spread
+from engine.merge import DECIMALS, Candidates, Ids, Numbers, Scores, log_partition
 from engine.types import ItemId, ShardKey
 from indexer.exact import cosines
 
-FORMAT = 1
+FORMAT = 2
 MARGIN = 8
 """Candidates beyond k that FAISS is asked for."""
 
 SLACK = 4e-6
 """How far a float32 score may stray from the exact one; measured below 1e-6 at E = 512."""
+
+SAMPLE = 512
+"""Items that stand for all others in a shard's partition; a shard of no more than these is exact."""
 
 GPU_MOST = 2048
 """FAISS on the GPU returns no more per query."""
@@ -37,14 +40,6 @@ Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Mean (E,) and covariance (E, E) of a shard's embeddings."""
-
-    mean: Vectors
-    covariance: Vectors
-
-
-@dataclass(frozen=True)
 class Shard:
     """Unit rows (N, E) and the items they stand for, in the order of item ids.
 
@@ -52,7 +47,6 @@ class Shard:
         ids: item ids (N,), 32 hex digits as bytes; or numbers that stand in their order.
         index: the FAISS index on the CPU, in whose memory the vectors lie.
         gpu: a copy of it on the GPU, which then proposes.
-        written: its moments as read from disk.
     """
 
     key: ShardKey
@@ -60,7 +54,6 @@ class Shard:
     vectors: Vectors
     index: Any
     gpu: Any = None
-    written: Moments | None = None
 
     def search(self, queries: Vectors, k: int) -> Candidates:
         """Return the k best items for each query (Q, E), ties ordered by item id."""
@@ -77,24 +70,15 @@ class Shard:
             left, width = left[~settled], min(n, 4 * width)
         return Candidates(scores, self.ids[order])
 
-    @cached_property
-    def moments(self) -> Moments:
-        """What is known of all embeddings together."""
-        if self.written is not None:
-            return self.written
-        centred = self.vectors - self.vectors.mean(axis=0)
-        return Moments(self.vectors.mean(axis=0), (centred.T @ centred / len(centred)).astype(np.float32))
+    def log_partition(self, queries: Vectors, tau: float, best: Scores) -> Scores:
+        """Return log of the sum over all items of exp(cosine / tau), for each query (Q, E): (Q,).
 
-    def spread(self, queries: Vectors) -> Spread:
-        """Return how the cosines of all items with each query (Q, E) are distributed."""
-        if len(self.ids) < queries.shape[1]:  # then asking every item is quicker than the covariance
-            every = queries.astype(np.float64) @ self.vectors.T.astype(np.float64)
-            return Spread(len(self.ids), every.mean(axis=1), every.var(axis=1))
-        return spread(queries, len(self.ids), self.moments.mean, self.moments.covariance)
-
-    def log_partition(self, queries: Vectors, tau: float) -> Scores:
-        """Return log of the sum over all items of exp(cosine / tau), in closed form (Q,)."""
-        return self.spread(queries).log_partition(tau)
+        Args:
+            best: the cosines of the nearest items (Q, n), as the search found them.
+        """
+        # an id is a digest, so the first ones are a fair sample
+        sample = queries.astype(np.float64) @ self.vectors[:SAMPLE].T.astype(np.float64)
+        return log_partition(len(self.ids), best, sample, tau)
 
     def _propose(self, queries: Vectors, width: int) -> tuple[Vectors, NDArray[np.int64]]:
         index = self.index if self.gpu is None or width > GPU_MOST else self.gpu
@@ -177,7 +161,7 @@ def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
     faiss = load_faiss()
     vectors = faiss.serialize_index(shard.index).data
     items = shard.ids.view(np.uint8).reshape(-1, 32)
-    stats = safetensors.numpy.save({"items": items, **vars(shard.moments)})
+    stats = safetensors.numpy.save({"items": items})
     facts = {
         "format": FORMAT,
         **vars(shard.key),
@@ -195,8 +179,8 @@ def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
 
 
 def size(rows: int, width: int) -> int:
-    """Return about how many bytes a shard of so many rows takes on disk: vectors, ids, moments."""
-    return rows * (4 * width + 32) + 4 * width * (width + 1)
+    """Return about how many bytes a shard of so many rows takes on disk: vectors and ids."""
+    return rows * (4 * width + 32)
 
 
 def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
@@ -211,7 +195,7 @@ def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
     ids = _ids(stats)
     if index.ntotal != len(ids):
         raise UserError(f"{folder} is damaged: {index.ntotal} vectors for {len(ids)} items; {MEND}")
-    return Shard(key, ids, _Lent(index).rows(), index, written=Moments(stats["mean"], stats["covariance"]))
+    return Shard(key, ids, _Lent(index).rows(), index)
 
 
 def read_ids(folder: Path) -> Ids:

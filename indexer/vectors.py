@@ -20,7 +20,7 @@ SAMPLE = 4096
 """Most rows that a map between spaces is fitted on."""
 
 Vectors = NDArray[np.float32]
-MOST_BYTES = 256 << 20
+MOST_BYTES = 768 << 20
 
 
 def _kept() -> Kept:

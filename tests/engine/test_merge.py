@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from engine.merge import DECIMALS, NO_SCORE, Candidates, Odds, merge, spread
+from engine.merge import BEST, DECIMALS, NO_SCORE, Candidates, Odds, log_partition, merge
 
 QUERIES = 6
 
@@ -137,17 +138,38 @@ def test_a_constant_added_to_all_cosines_of_a_shard_changes_no_ranking() -> None
     assert ranking(0.0) == ranking(0.7)
 
 
-def test_the_log_partition_is_exact_where_cosines_are_normal() -> None:
-    generator = np.random.default_rng(0)
-    rows = generator.normal([0.2, 0.0, -0.1], [0.05, 0.1, 0.02], (200_000, 3))
-    queries = generator.normal(size=(5, 3)).astype(np.float32)
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    found = spread(queries, len(rows), rows.mean(axis=0), np.cov(rows.T, bias=True)).log_partition(0.07)
-    slow = np.log(np.exp(rows @ queries.T.astype(np.float64) / 0.07).sum(axis=0))
-    assert found == pytest.approx(slow, abs=0.02)
+def partition(cosines: NDArray[np.float64], sample: int, tau: float = 0.07) -> NDArray[np.float64]:
+    """Return the log partition of cosines (Q, N) by their ten best and the first so many."""
+    best = -np.sort(-cosines, axis=1)[:, :BEST]
+    return log_partition(cosines.shape[1], best, cosines[:, :sample], tau)
 
 
-def test_the_log_partition_of_one_point_is_its_own_cosine() -> None:
-    query = np.array([[0.6, 0.8]], np.float32)
-    found = spread(query, 3, np.array([0.0, 1.0]), np.zeros((2, 2))).log_partition(0.5)
-    assert found == pytest.approx([np.log(3) + 0.8 / 0.5])
+def test_the_log_partition_of_a_sample_of_all_is_exact() -> None:
+    cosines = np.random.default_rng(0).uniform(-1, 1, (QUERIES, 40))
+    assert partition(cosines, 40) == pytest.approx(np.log(np.exp(cosines / 0.07).sum(axis=1)), abs=1e-12)
+
+
+@pytest.mark.parametrize("matching", [0.0, 0.02, 0.3])
+def test_the_log_partition_is_near_the_exact_one_however_cosines_are_distributed(matching: float) -> None:
+    draw = np.random.default_rng(0)
+    cosines = draw.normal(0, 0.1, (50, 20_000)) + 0.5 * (draw.random((50, 20_000)) < matching)
+    error = partition(cosines, 512) - np.log(np.exp(cosines / 0.07).sum(axis=1))
+    normal = np.log(20_000) + cosines.mean(axis=1) / 0.07 + cosines.var(axis=1) / (2 * 0.07**2)
+    closed = normal - np.log(np.exp(cosines / 0.07).sum(axis=1))
+    assert np.sqrt((error**2).mean()) < 0.5
+    assert matching == 0 or np.abs(closed).mean() > 3 * np.abs(error).mean()
+
+
+def test_the_best_items_count_as_they_are_though_no_sample_holds_them() -> None:
+    cosines = np.full((1, 1000), -0.2)
+    cosines[0, -1] = 0.9
+    expected = np.log(np.exp(cosines / 0.07).sum(axis=1))
+    assert partition(cosines, 100) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_log_partition_of_items_that_are_all_alike_needs_no_sample_of_the_others() -> None:
+    assert partition(np.full((2, 1000), 0.8), 100, 0.5) == pytest.approx([np.log(1000) + 0.8 / 0.5] * 2)
+
+
+def test_a_sharp_temperature_does_not_overflow() -> None:
+    assert partition(np.full((1, 30), 1.0), 30, 1e-4) == pytest.approx([np.log(30) + 1e4])

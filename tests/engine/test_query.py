@@ -35,7 +35,7 @@ class FakeShard:
         self.asked = k
         return Candidates(np.array([self.scores[:k]]), np.array([self.ids[:k]]).astype(np.bytes_))
 
-    def log_partition(self, queries: NDArray[np.float32], tau: float) -> Scores:
+    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
         return np.array([np.log(np.exp(np.array(self.scores) / tau).sum())])
 
 

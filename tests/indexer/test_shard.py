@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
+from engine import disk
 from engine.errors import UserError
 from engine.types import ShardKey
 from indexer import shard
@@ -163,13 +165,13 @@ def test_a_shard_records_backbone_digest_and_rows(tmp_path: Path) -> None:
     assert (facts["backbone"], facts["digest"], facts["rows"], facts["head"]) == ("fake-1", "0" * 32, 9, 2)
 
 
-def test_a_shard_records_mean_and_covariance(tmp_path: Path) -> None:
-    import safetensors.numpy
-
-    vectors = unit(30)
-    stats = safetensors.numpy.load((written(tmp_path, vectors) / "stats.safetensors").read_bytes())
-    np.testing.assert_allclose(stats["mean"], vectors.mean(0), atol=1e-6)
-    np.testing.assert_allclose(stats["covariance"], np.cov(vectors.T, bias=True), atol=1e-6)
+@pytest.mark.parametrize("rows", [1, 7, shard.SAMPLE])
+def test_the_log_partition_of_a_small_shard_is_exact(rows: int) -> None:
+    vectors, queries = unit(rows), unit(5)
+    made = shard.build(KEY, [f"{n:032x}" for n in range(rows)], vectors)
+    found = made.log_partition(queries, 0.1, made.search(queries, 10).scores)
+    slow = np.log(np.exp(queries.astype(np.float64) @ vectors.T.astype(np.float64) / 0.1).sum(axis=1))
+    assert found == pytest.approx(slow, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -195,9 +197,26 @@ def test_a_shard_of_other_items_than_its_name_says_is_refused(tmp_path: Path) ->
 
 def test_a_shard_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     facts = written(tmp_path, unit(4)) / "shard.json"
-    facts.write_text(json.dumps({**json.loads(facts.read_text()), "format": 2}))
-    with pytest.raises(UserError, match=r"has a newer format; this mneme reads up to 1: upgrade mneme$"):
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "format": 3}))
+    with pytest.raises(UserError, match=r"has a newer format; this mneme reads up to 2: upgrade mneme$"):
         shard.read(facts.parent, KEY, "fake-1")
+
+
+def test_a_shard_of_the_first_format_is_read(tmp_path: Path) -> None:
+    vectors = unit(4)
+    folder = written(tmp_path, vectors)
+    held = safetensors.numpy.load((folder / "stats.safetensors").read_bytes())
+    stats = safetensors.numpy.save(
+        {**held, "mean": vectors.mean(0), "covariance": np.cov(vectors.T, bias=True)}
+    )
+    facts = json.loads((folder / "shard.json").read_text())
+    size = len(stats) + (folder / "vectors.faiss").stat().st_size
+    checksums = {**facts["checksums"], "stats.safetensors": disk.checksum(stats)}
+    (folder / "stats.safetensors").write_bytes(stats)
+    (folder / "shard.json").write_text(
+        json.dumps({**facts, "format": 1, "bytes": size, "checksums": checksums})
+    )
+    assert np.array_equal(shard.read(folder, KEY, "fake-1").vectors, vectors)
 
 
 def test_a_shard_with_anothers_vectors_is_damaged(tmp_path: Path) -> None:
