@@ -1,0 +1,89 @@
+"""The routed merge by three partitions of a shard: of a normal fit, of its best items and a sample, and exact.
+
+    python -m benchmarks.policies sounds digits spoken scenes --methods finetune replay --out DIR
+    python -m benchmarks.partition DIR/*/finetune/sweep DIR/*/replay/sweep
+
+The runs are those that benchmarks.policies trained, asked again with the task unknown; all items of a task are in its
+gallery. normal: log N + mean / tau + variance / (2 tau^2). sample: the ten nearest items as they are, the others by
+the first 64. exact: all items. R@K of the stream over all directions and seeds. To results/partition.json.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.report import machine, markdown
+from engine import disk
+from engine.merge import Scores
+from engine.types import MergeName, PolicyName
+from indexer import shard
+from indexer.evaluate import open_evaluation
+from indexer.shard import Shard
+from studies import spec
+from studies.grid import Run
+
+OUT = Path(__file__).parent / "results" / "partition.json"
+POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
+
+
+def normal(self: Shard, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
+    """Return the log partition (Q,) of cosines as if they were normally distributed."""
+    cosines = queries.astype(np.float64) @ self.vectors.T.astype(np.float64)
+    found: Scores = np.log(len(self.ids)) + cosines.mean(axis=1) / tau + cosines.var(axis=1) / (2 * tau**2)
+    return found
+
+
+WAYS: Mapping[str, AbstractContextManager[object]] = {
+    "normal": patch.object(Shard, "log_partition", normal),
+    "sample": patch.object(shard, "SAMPLE", 64),
+    "exact": patch.object(shard, "SAMPLE", 1 << 60),
+    "raw": nullcontext(),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("sweeps", nargs="+", type=Path)
+    given = parser.parse_args()
+    rows = [row for folder in given.sweeps for row in rows_of(folder)]
+    facts = {**machine(), "command": "python -m benchmarks.partition DIR/*/*/sweep", "rows": rows}
+    disk.replace(OUT, disk.to_json(facts))
+    print(markdown(rows))
+
+
+def rows_of(folder: Path) -> Iterator[dict[str, object]]:
+    """Yield what one method's runs on a stream find, policy by policy."""
+    runs = spec.load(folder.parent / "spec.toml").runs
+    stream, method = folder.parts[-3:-1]
+    for policy in POLICIES:
+        found = {way: statistics.mean(judged(folder, runs, policy, way)) for way in WAYS}
+        yield {
+            "stream": stream,
+            "method": method,
+            "policy": policy,
+            **{way: round(mean, 3) for way, mean in found.items()},
+        }
+
+
+def judged(folder: Path, runs: Sequence[Run], policy: PolicyName, way: str) -> Iterator[float]:
+    """Yield recall@K of every run and direction."""
+    for run in runs:
+        root = folder / json.loads((folder / "results" / f"{run.slug}.json").read_bytes())["folder"]
+        merge: MergeName = "raw" if way == "raw" else "routed"
+        setting = replace(run.setting, policies=(policy,), merges=(merge,), gallery="all", details=False)
+        with WAYS[way], open_evaluation(root, setting) as evaluation:
+            for one in evaluation.results():
+                if not one.task_known and one.final is not None:
+                    yield one.final
+
+
+if __name__ == "__main__":
+    main()

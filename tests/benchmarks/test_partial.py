@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+import worlds
+from benchmarks import partial
+from engine.embed import Embedder
+from indexer.facts import Measured
+from indexer.groups import grouped
+from indexer.vectors import reader
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worlds.trained(tmp_path_factory.getbasetemp())
+
+
+def test_a_random_order_is_the_same_every_time_and_another_for_another_seed(trained: Path) -> None:
+    with worlds.stored(trained) as store:
+        pairs = store.pairs()
+        ids = sorted({id for pair in pairs if pair.task == "sky" for id in pair.items["image"]})
+        read = reader(Embedder(worlds.opened(trained)), store, pairs)
+        facts = Measured(read, grouped(pairs), "text", "image", lambda task: ids)
+
+        def order(name: str, seed: int) -> list[int]:
+            with partial.drawn(name, seed):
+                found: list[int] = facts.drift("sky", 1, 3, ids).argsort().tolist()
+            return found
+
+        drift = facts.drift("sky", 1, 3, ids).argsort().tolist()
+        assert order("drift", 0) == order("drift", 1) == drift
+        assert order("random", 0) == order("random", 0) != drift
+        assert order("random", 0) != order("random", 1)
+
+
+def test_drift_is_held_beside_a_random_order_of_the_same_budget() -> None:
+    hits: dict[tuple[str, str], dict[int, list[list[int]]]] = {
+        ("t", "drift 10%, partial"): {},
+        ("t", "random 10%, partial"): {},
+    }
+    assert list(partial.claims(hits)) == [("t", "drift 10%, partial", "random 10%, partial")]

@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks import partition
+from engine.types import ShardKey
+from indexer import shard
+
+
+def unit(count: int, seed: int) -> NDArray[np.float32]:
+    rows = np.random.default_rng(seed).normal(size=(count, 16))
+    units: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return units
+
+
+def test_each_way_gives_its_own_partition() -> None:
+    vectors, queries = unit(1000, 0), unit(4, 1)
+    made = shard.build(ShardKey("sky", "image", 1, 1), [f"{n:032x}" for n in range(1000)], vectors)
+    best, found = made.search(queries, 10).scores, {}
+    for way, under in partition.WAYS.items():
+        with under:
+            found[way] = made.log_partition(queries, 0.2, best)
+    cosines = queries.astype(np.float64) @ vectors.T.astype(np.float64)
+    exact = np.log(np.exp(cosines / 0.2).sum(axis=1))
+    assert found["exact"] == pytest.approx(exact, abs=1e-9)
+    assert found["normal"] == pytest.approx(exact, abs=0.1)
+    assert found["sample"] == pytest.approx(exact, abs=0.5)
+    assert len({tuple(held) for held in found.values()}) == 4
