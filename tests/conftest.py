@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cli
+import worlds
 from commands import Told
 from engine.backbones import Features, Prepared
 from engine.errors import Unreadable
@@ -47,6 +48,18 @@ class FakeBackbone:
 
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
         return np.stack([np.asarray(row, np.float32) for row in batch])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace of three tasks, each learned and then indexed; to be read only."""
+    return worlds.trained(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def world(trained: Path, tmp_path: Path) -> Path:
+    """Return a copy of that workspace, to be changed."""
+    return worlds.copied(trained, tmp_path)
 
 
 @pytest.fixture

@@ -10,11 +10,6 @@ from commands import Run, Told, colours, is_one_line
 from engine.workspace import writing
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 def train(run: Run, source: Path, *more: str) -> Told:
     return run("train", source, "-t", "sky", "--epochs", "2", "--head", "linear", *more)
 

@@ -24,11 +24,6 @@ HIT = {
 }
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 # what stands in the page on the command line
 
 

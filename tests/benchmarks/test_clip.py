@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import clips
-import worlds
 from benchmarks import clip, clip_measure
 from benchmarks.policies import POLICIES
 from engine import metrics
@@ -33,11 +32,6 @@ def pack(folder: Path, tasks: tuple[str, ...] = ("warm", "cold")) -> Path:
         rows.append({"image": f"{colour}.png", "text": f"a {colour} picture", "task": task, "split": split})
     (folder / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return folder
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,11 @@
 from pathlib import Path
 
-import pytest
-
 import worlds
 from benchmarks import partial
 from engine.embed import Embedder
 from indexer.facts import Measured
 from indexer.groups import grouped
 from indexer.vectors import reader
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
 
 
 def test_a_random_order_is_the_same_every_time_and_another_for_another_seed(trained: Path) -> None:

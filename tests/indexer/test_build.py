@@ -12,16 +12,6 @@ from engine.types import PolicyName, ShardKey
 from indexer import shard
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def world(trained: Path, tmp_path: Path) -> Path:
-    return worlds.copied(trained, tmp_path)
-
-
 def served(root: Path) -> dict[tuple[str, str], tuple[int, str]]:
     """Return head and path of each served shard."""
     shards = worlds.opened(root).manifest.served.shards

@@ -37,11 +37,6 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 def results(root: Path, setting: Setting | None = None) -> list[Result]:
     with evaluate.open_evaluation(root / ".mneme", setting or Setting()) as opened:
         return list(opened.results())

@@ -26,11 +26,6 @@ GUIDE = Path(__file__).parents[2] / "docs/guide.md"
 COLUMNS = ["id", "modality", "task", "tasks", "path", "text", "head", "embedding"]
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 @pytest.fixture(scope="module")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("there") / "not" / "exported"

@@ -14,11 +14,6 @@ from indexer.policy import Placement
 from indexer.vectors import reader
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 @contextmanager
 def measured(root: Path, query: str = "text", target: str = "image") -> Iterator[Measured]:
     with worlds.stored(root) as store:

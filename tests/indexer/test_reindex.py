@@ -16,16 +16,6 @@ from indexer.build import Wanted
 Answers = list[list[tuple[str, float, int]]]
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def world(trained: Path, tmp_path: Path) -> Path:
-    return worlds.copied(trained, tmp_path)
-
-
 def answers(index: search.Index) -> Answers:
     """Return what is found for five pictures: item, score, head."""
     return [

@@ -38,11 +38,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def world(trained: Path, tmp_path: Path) -> Path:
-    return worlds.copied(trained, tmp_path)
-
-
 @pytest.fixture(scope="module")
 def removal(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     root = worlds.copied(trained, tmp_path_factory.mktemp("removed"))

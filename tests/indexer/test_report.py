@@ -31,11 +31,6 @@ class Page:
     results: list[Result]
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 @contextmanager
 def evaluated(root: Path, setting: Setting = SETTING) -> Iterator[Evaluation]:
     with open_evaluation(root / ".mneme", setting) as opened:

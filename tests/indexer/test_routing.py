@@ -13,11 +13,6 @@ from indexer.router import Sums
 from indexer.vectors import reader
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 def folder(root: Path, modality: Modality = "image") -> Path:
     """Return where the router that is served lies."""
     workspace = worlds.opened(root)

@@ -22,11 +22,6 @@ from indexer.search import Answers, Index
 POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 @contextmanager
 def opened(root: Path, policy: PolicyName | None = None) -> Iterator[Answers]:
     with search.open_index(root / ".mneme", policy=policy) as answers:

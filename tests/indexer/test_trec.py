@@ -22,11 +22,6 @@ K = 4
 """Small, so that some queries find nothing."""
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 def written(
     root: Path, folder: Path, relevance: Relevance = "pair", policies: Sequence[PolicyName] = POLICIES
 ) -> list[Result]:

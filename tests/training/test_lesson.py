@@ -18,11 +18,6 @@ from training.train import Course, Epoch, Material, Objective, train_task
 SETTINGS = Settings("sky", form="linear", epochs=1, lr=0.02, batch_size=16)
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return worlds.trained(tmp_path_factory.getbasetemp())
-
-
 @pytest.fixture
 def sky(tmp_path: Path) -> Path:
     """Return a features file of one small task."""
