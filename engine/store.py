@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -77,9 +78,9 @@ class Store:
                 row = json.loads(str(value, "utf-8"))
                 items = {modality: tuple(ids) for modality, ids in row["items"].items()}
                 pair = Pair(key.hex(), items, row["task"], row["split"], tuple(row["labels"]))
-                found.append((row["task"], row["name"], row["source"], pair))
-        found.sort(key=lambda named: named[:3])
-        return [pair for *_, pair in found]
+                found.append(((row["task"], row["name"], row["source"]), pair))
+            found.sort(key=itemgetter(0))
+            return [pair for _, pair in found]
 
     def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]] | None:
         """Return an item and the tasks it stands in; None where no row names it any more."""
