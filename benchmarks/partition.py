@@ -62,27 +62,27 @@ def main() -> None:
 def rows_of(folder: Path) -> Iterator[dict[str, object]]:
     """Yield what one method's runs on a stream find, policy by policy."""
     runs = spec.load(folder.parent / "spec.toml").runs
-    stream, method = folder.parts[-3:-1]
+    stream, method, _ = folder.absolute().parts[-3:]
+    found = {way: list(judged(folder, runs, way)) for way in WAYS}
     for policy in POLICIES:
-        found = {way: statistics.mean(judged(folder, runs, policy, way)) for way in WAYS}
-        yield {
-            "stream": stream,
-            "method": method,
-            "policy": policy,
-            **{way: round(mean, 3) for way, mean in found.items()},
+        means = {
+            way: statistics.mean(final for name, final in finals if name == policy)
+            for way, finals in found.items()
         }
+        rounded = {way: round(mean, 3) for way, mean in means.items()}
+        yield {"stream": stream, "method": method, "policy": policy, **rounded}
 
 
-def judged(folder: Path, runs: Sequence[Run], policy: PolicyName, way: str) -> Iterator[float]:
-    """Yield recall@K of every run and direction."""
+def judged(folder: Path, runs: Sequence[Run], way: str) -> Iterator[tuple[str, float]]:
+    """Yield recall@K of every run, policy and direction."""
     for run in runs:
         root = folder / json.loads((folder / "results" / f"{run.slug}.json").read_bytes())["folder"]
         merge: MergeName = "raw" if way == "raw" else "routed"
-        setting = replace(run.setting, policies=(policy,), merges=(merge,), gallery="all", details=False)
+        setting = replace(run.setting, policies=POLICIES, merges=(merge,), gallery="all", details=False)
         with WAYS[way], open_evaluation(root, setting) as evaluation:
             for one in evaluation.results():
                 if not one.task_known and one.final is not None:
-                    yield one.final
+                    yield one.policy, one.final
 
 
 if __name__ == "__main__":
