@@ -35,6 +35,8 @@ FIGURE = "recall"
 POLICIES = ("reindex", "no-reindex", "matched", "aligned", "partial", "auto")
 TELLING = ("reindex", "no-reindex", "matched", "auto")
 """Those that other methods than finetune are asked under: aligned and partial follow reindex."""
+MANY = 20
+"""With so many tasks finetune is asked under no more: aligned has a map for every two heads."""
 USUAL = ("finetune", "joint")
 FIXED = ("reindex", "no-reindex", "matched")
 
@@ -114,7 +116,8 @@ def judge_again(wanted: spec.Spec, to: Path) -> None:
 
 def _spec(source: Path, tasks: Sequence[str], stream: Stream, method: str, given: argparse.Namespace) -> str:
     """Return the sweep of one method as TOML; heads of joint and experts are asked as they are meant to be."""
-    own = {"joint": ("reindex",), "experts": ("matched", "auto"), "finetune": POLICIES}
+    every = POLICIES if len(tasks) < MANY else TELLING
+    own = {"joint": ("reindex",), "experts": ("matched", "auto"), "finetune": every}
     last = ", last_only = true" if method == "joint" else ""
     return f"""
 [stream]

@@ -78,6 +78,13 @@ def test_a_sweep_asks_what_its_method_is_meant_for(
     assert len(runs) == (2 if method in policies.USUAL else 1)
 
 
+def test_with_many_tasks_no_map_is_fitted_for_every_two_heads(data: Path, tmp_path: Path) -> None:
+    given, path = argparse.Namespace(seeds=1, others=1, epochs=3), tmp_path / "spec.toml"
+    tasks = [f"t{n}" for n in range(49)]
+    path.write_text(policies._spec(data / "scenes", tasks, STREAMS["scenes"], "finetune", given))
+    assert [tuple(run.setting.policies) for run in spec.load(path).runs] == [policies.TELLING]
+
+
 def rows(table: str, **means: float) -> list[Row]:
     names = {"re": "reindex", "no": "no-reindex", "matched": "matched", "auto": "auto"}
     return [
