@@ -56,3 +56,14 @@ def test_levels_are_means_over_directions() -> None:
     assert found["one", "ewc"]["reindex, unknown"] == "0.250"
     assert found["one", "ewc"]["matched, known"] == ""
     assert ("two", "ewc") not in found
+
+
+def test_a_joint_head_is_held_beside_finetune_under_every_policy() -> None:
+    told = {
+        "one": {
+            "rows": [row(KNOWN, "joint, reindex", 0.5)],
+            "differences": [gap(KNOWN, "finetune, matched", "joint, reindex", -0.3, -0.1)],
+        }
+    }
+    (found,) = grid.helped(told)
+    assert (found["method"], found["matched, known"]) == ("joint", "+0.200 (1 up, 0 down of 1)")
