@@ -18,6 +18,8 @@ import argparse
 import json
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -59,7 +61,13 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=10_000)
     given = parser.parse_args()
-    for name in given.parts or PARTS:
+    parts = given.parts or list(PARTS)
+    if len(parts) > 1:  # each in a process of its own, whose peak of memory is its own
+        options = [word for word in sys.argv[1:] if word not in PARTS]
+        for name in parts:
+            subprocess.run([sys.executable, "-m", "benchmarks.costs", name, *options], check=True)
+        return
+    for name in parts:
         with tempfile.TemporaryDirectory() as scratch:
             rows = PARTS[name](given, Path(scratch))
         kept = json.loads(OUT.read_bytes()) if OUT.is_file() else {}

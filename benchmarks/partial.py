@@ -43,7 +43,7 @@ def main() -> None:
     wanted = spec.load(given.sweep.parent / "spec.toml")
     runs = [
         {
-            "method": f"{order}, {budget:.0%}",
+            "method": f"{order} {100 * budget:g}%",
             "seed": run.settings.seed,
             "results": list(judged(given.sweep, run, order, budget)),
         }

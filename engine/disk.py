@@ -48,6 +48,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def drop_folder(path: Path) -> None:
+    """Delete a folder, of which a reader finds all or nothing; a crash may leave a draft."""
+    shutil.rmtree(path.rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}")))
+
+
 def drop_drafts(folder: Path) -> None:
     """Delete what a crash left half-written anywhere below a folder."""
     for draft in list(folder.rglob(".*.????????????????????????????????")):

@@ -27,8 +27,8 @@ class Candidates:
 
     Attributes:
         scores: cosine (Q, n), -1 to 1, -inf where there is no candidate.
-        ids: item ids (Q, n), 32 hex digits as bytes, empty where there is no candidate; or numbers that stand
-            in the order of the ids, which are quicker to merge.
+        ids: item ids (Q, n), 32 hex digits as bytes; or numbers that stand in the order of the ids, which are
+            quicker to merge. They mean nothing where there is no candidate.
     """
 
     scores: Scores

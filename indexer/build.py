@@ -1,6 +1,5 @@
 """Bring what is served up to date: the shards that the policies want, less those that exist, from features."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -213,7 +212,7 @@ def drop_unnamed(workspace: Workspace) -> None:
     kept |= {workspace.routers / path for held in sealed for path in held.sums.values()}
     for folder in (*workspace.shards.glob("*/*/*"), *workspace.routers.glob("*")):
         if folder not in kept:
-            shutil.rmtree(folder)
+            disk.drop_folder(folder)
 
 
 def policies_of(served: Served, wanted: Wanted) -> tuple[PolicyName, dict[str, PolicyName]]:

@@ -44,6 +44,15 @@ class Judged:
     other: Right
 
 
+@dataclass(frozen=True)
+class Computed:
+    """What directions have computed and may need again: as much as memory is granted to."""
+
+    galleries: Kept = field(default_factory=lambda: Kept(1 << 30, lambda held: held.vectors.nbytes))
+    answers: Kept = field(default_factory=lambda: Kept(1 << 28, lambda held: held.nbytes))
+    guesses: Kept = field(default_factory=lambda: Kept(1 << 28, lambda held: held.nbytes))
+
+
 @dataclass
 class Direction:
     """One query modality and one target modality, over all tasks and lessons.
@@ -53,6 +62,7 @@ class Direction:
         routers: of each of the query's modalities the router after each lesson.
         most: how many items are ranked for a query.
         references: the heads that were trained beside the history, by their method.
+        kept: what has been computed, of this direction and of others.
         budget: what `partial` may embed again after each lesson, a share of all items.
     """
 
@@ -66,13 +76,11 @@ class Direction:
     budget: float = 0.1
     on_gpu: bool = False
     references: Mapping[str, Sequence[Reference]] = field(default_factory=dict)
-    _plans: dict[str, list[Plan]] = field(default_factory=dict)
-    _wide: dict[tuple[str, int], Plan] = field(default_factory=dict)
+    kept: Computed = field(default_factory=Computed)
+    _plans: dict[str, list[Plan]] = field(default_factory=dict, init=False)
+    _wide: dict[tuple[str, int], Plan] = field(default_factory=dict, init=False)
     _facts: Measured = field(init=False)
-    _galleries: Kept = field(default_factory=lambda: Kept(1 << 30, lambda held: held.vectors.nbytes))
-    _answers: Kept = field(default_factory=lambda: Kept(1 << 28, lambda held: held.nbytes))
-    _guesses: dict[tuple[int, str, int], Scores] = field(default_factory=dict)
-    _judged: dict[object, dict[str, Judged]] = field(default_factory=dict)
+    _judged: dict[object, dict[str, Judged]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         # a query of several parts is asked as its first part is, as search does
@@ -143,7 +151,7 @@ class Direction:
 
     def ranking(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Ranking:
         """Return what is found for the queries of a task, by id."""
-        found, _ = self._rank(plan, row, [task], merge)
+        found, _ = self._rank(plan, row, [task], merge, self.most)
         return replace(found, ids=self.exam.judge.ids[found.ids.astype(np.int64)])
 
     def _judge(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Judged:
@@ -152,7 +160,7 @@ class Direction:
         state = (merge, known, row if merge == "routed" else -1)
         if state not in self._judged:
             tasks = [name for name in plan if len(self.exam.queries[name])] if merge else [task]
-            found, names = self._rank(plan, row, tasks, merge)
+            found, names = self._rank(plan, row, tasks, merge, max(self.most, BEST))
             queries = [self.exam.queries[name] for name in tasks]
             there = np.isfinite(found.scores)
             right = self.exam.judge.right(np.concatenate(queries), found.ids) & there
@@ -162,45 +170,52 @@ class Direction:
         return self._judged[state][task]
 
     def _rank(
-        self, plan: Plan, row: int, tasks: Sequence[str], merge: MergeName | None
+        self, plan: Plan, row: int, tasks: Sequence[str], merge: MergeName | None, most: int
     ) -> tuple[Ranking, list[str]]:
         """Return what is found for the queries of some tasks, by the judge's numbers, and the task of each part."""
         searched = tasks if merge is None else [name for name in plan if len(self.exam.targets[name])]
-        asked = [self._asked(tasks, name, placement) for name in searched for placement in plan[name]]
+        asked = [
+            self._asked(tasks, name, placement, self._facts.temperature(name, plan[name][0]))
+            for name in searched
+            for placement in plan[name]
+        ]
         guess = None
         if merge == "routed":
             guess = Guess(list(plan), np.concatenate([self._guess(row, task, list(plan)) for task in tasks]))
-        return rank(asked, self.most, guess), [one.shard.key.task for one in asked]
+        return rank(asked, most, guess), [one.shard.key.task for one in asked]
 
-    def _asked(self, tasks: Sequence[str], name: str, placement: Placement) -> Asked:
+    def _asked(self, tasks: Sequence[str], name: str, placement: Placement, tau: float) -> Asked:
         """Return one shard as the queries of some tasks ask it."""
-        key, head = placement.key(name, self.target), placement.queries
-        held = {task: self._answers.find((task, head, key)) for task in tasks}
+        key = placement.key(name, self.target)
+        names = {task: (self.query, self.target, task, placement.queries, tau, key) for task in tasks}
+        held = {task: self.kept.answers.find(named) for task, named in names.items()}
         left = [task for task, answer in held.items() if answer is None]
         if left:
-            for task, answer in zip(left, self._search(left, key, placement), strict=True):
-                held[task] = self._answers.put((task, head, key), answer)
+            for task, answer in zip(left, self._search(left, key, placement, tau), strict=True):
+                held[task] = self.kept.answers.put(names[task], answer)
         answers = joined([answer for answer in held.values() if answer is not None])
-        return Asked(answers, _NO_QUERIES, self._facts.temperature(name, placement))
+        return Asked(answers, _NO_QUERIES, tau)
 
-    def _search(self, tasks: Sequence[str], key: ShardKey, placement: Placement) -> list[Answered]:
+    def _search(
+        self, tasks: Sequence[str], key: ShardKey, placement: Placement, tau: float
+    ) -> list[Answered]:
         """Search one shard with the queries of some tasks at once."""
         blocks = [self.queries(task, placement.queries) for task in tasks]
         queries, gallery = np.concatenate(blocks), self.gallery(key, placement)
         found = gallery.search(queries, max(self.most, BEST))
-        tau = self._facts.temperature(key.task, placement)
         log_z = gallery.log_partition(queries, tau, found.scores[:, :BEST])
         return Answered(key, found, log_z).split([len(block) for block in blocks])
 
     def _guess(self, row: int, task: str, tasks: Sequence[str]) -> Scores:
-        key = (row, task, len(tasks))
-        if key not in self._guesses:
+
+        def make() -> Scores:
             each = [
                 self.routers[modality][row].log_p(self.reader.features(modality, ids), tasks)
                 for modality, ids in self._parts(task)
             ]
-            self._guesses[key] = agreed(each)
-        return self._guesses[key]
+            return agreed(each)
+
+        return self.kept.guesses.get((self.query, row, task, *tasks), make)
 
     def queries(self, task: str, head: int) -> NDArray[np.float32]:
         """Return the embeddings (Q, E) of a task's queries by a head."""
@@ -223,7 +238,7 @@ class Direction:
             built = replace(built, ids=self.exam.judge.rows(built.ids))
             return shard.to_gpu(built) if self.on_gpu else built
 
-        return self._galleries.get(key, make)
+        return self.kept.galleries.get((self.query, key), make)
 
     def _items(self, task: str) -> list[ItemId]:
         return [id.decode() for id in self.exam.targets.get(task, ())]

@@ -13,10 +13,10 @@ from engine.sealed import tasks as sealed_tasks
 from engine.store import Store
 from engine.types import History, Modality, Pair, Reference
 from engine.workspace import Workspace, open_at
-from indexer import shard
+from indexer import flat
 from indexer.causes import Cause, causes
 from indexer.composed import parts, ways, with_queries
-from indexer.direction import Direction
+from indexer.direction import Computed, Direction
 from indexer.exam import Setting, exam
 from indexer.groups import Groups, grouped
 from indexer.policy import settled, up_to
@@ -44,6 +44,7 @@ class Evaluation:
     _groups: Groups = field(init=False)
     _routers: dict[Modality, list[Router]] = field(default_factory=dict)
     _directions: list[Direction] = field(default_factory=list)
+    _kept: Computed = field(default_factory=Computed)
 
     def __post_init__(self) -> None:
         self.pairs = readable(self.workspace.manifest, self.store)
@@ -126,8 +127,9 @@ class Evaluation:
             {modality: self._learned(modality) for modality in parts(query)},
             max(setting.ks),
             budget=setting.budget,
-            on_gpu=self.device == "cuda" and shard.gpus() > 0,
+            on_gpu=self.device == "cuda" and flat.gpus() > 0,
             references=self.references,
+            kept=self._kept,
         )
 
     def _ways(self) -> list[tuple[Modality, Modality]]:

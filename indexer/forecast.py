@@ -2,22 +2,23 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from engine import metrics
 from engine.embed import BLOCK
 from engine.store import Store
-from engine.types import History, Modality, PolicyName, Split
+from engine.types import History, Modality, PolicyName
 from engine.workspace import Workspace, open_at
 from indexer import build, shard
 from indexer.build import Wanted, Work
-from indexer.direction import Direction
+from indexer.direction import Computed, Direction
 from indexer.exam import Setting, exam
 from indexer.groups import distinct, of_task
 from indexer.policy import Choice, Placement, Plan, choice, settled
 from indexer.reindex import check
-from indexer.routing import learned
+from indexer.routing import decoded, learned
 from indexer.ways import Planner, named
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class Change:
 
     def recall(self) -> Iterator[Expected]:
         """Yield R@10 of every task that has validation pairs, task known and unknown."""
-        direction, now = self._direction("val"), self._now()
+        direction, now = self.direction, self._now()
         then = self._tested(self.then)
         for task in then:
             for merge in (None, "routed"):
@@ -131,21 +132,22 @@ class Change:
 
     def overlap(self) -> Iterator[Moved]:
         """Yield how alike the rankings of sample queries would stay, for every task without validation pairs."""
-        direction, now, then = self._direction("val"), self._now(), self._tested(self.then)
+        direction, now, then = self.direction, self._now(), self._tested(self.then)
         told = {task for task in then if len(direction.exam.queries[task])}
         groups = self.planner.groups
         for task in dict.fromkeys(task for task, _ in groups if task in then and task not in told):
             asked = distinct(of_task(groups, task), self.way[0])[:SAMPLES]
             if len(asked) and task in now:
                 held = replace(direction.exam, queries={**direction.exam.queries, task: asked})
-                found = replace(direction, exam=held)
+                found = replace(direction, exam=held, kept=Computed())
                 before, after = (found.ranking(plan, 0, task, None).ids for plan in (now, then))
                 yield Moved(*self.way, task, len(asked), *metrics.overlap(before, after))
 
-    def _direction(self, split: Split) -> Direction:
-        """Return the direction over all that is stored, its queries from one split."""
+    @cached_property
+    def direction(self) -> Direction:
+        """The direction over all that is stored, its queries the validation pairs'."""
         query, target = self.way
-        setting = Setting(ks=(K,), split=split, gallery="all")
+        setting = Setting(ks=(K,), split="val", gallery="all")
         reader, pairs, tasks = (
             self.planner.reader,
             self.planner.pairs,
@@ -163,18 +165,19 @@ class Change:
         )
 
     def _now(self) -> Plan:
-        """Return the plan that is served."""
-        served = self.workspace.manifest.served
+        """Return the plan that is served, of the items that are still stored."""
+        served, members = self.workspace.manifest.served, self.planner.members
         found: dict[str, list[Placement]] = {}
         for way in served.directions:
             if (way.query, way.target) == self.way:
                 for lookup in way.lookups:
                     one = served.shards[lookup.shard]
                     ids = shard.read_ids(self.workspace.shards / one.path) if one.key.part else None
-                    items = None if ids is None else tuple(id.decode() for id in ids)
-                    found.setdefault(one.key.task, []).append(
-                        Placement(one.key.head, one.key.space, lookup.queries, items)
-                    )
+                    here = set(members.get((one.key.task, self.way[1]), ()))
+                    items = None if ids is None else tuple(id for id in decoded(ids) if id in here)
+                    if items != ():
+                        placement = Placement(one.key.head, one.key.space, lookup.queries, items)
+                        found.setdefault(one.key.task, []).append(placement)
         return self._tested({task: tuple(there) for task, there in found.items()})
 
     def _tested(self, held: Mapping[str, T]) -> dict[str, T]:

@@ -15,7 +15,7 @@ from engine.types import PolicyName, Skipped
 from engine.workspace import writing
 from indexer import build
 from indexer.build import Wanted
-from indexer.shard import load_faiss
+from indexer.flat import load_faiss
 
 
 @dataclass(frozen=True)

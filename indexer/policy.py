@@ -99,7 +99,7 @@ def partial(history: History, facts: Facts) -> Plan:
     now = {task: facts.placed(task, head) for task, head in settled(history).items()}
     total = sum(len(items) for placed in now.values() for items in placed.values())
     parts = {task: {head: list(items) for head, items in placed.items()} for task, placed in now.items()}
-    for task, head, items in _most_drifted(now, facts, newest, math.ceil(facts.budget * total)):
+    for task, head, items in _most_drifted(now, facts, newest, math.ceil(round(facts.budget * total, 6))):
         stay = set(parts[task].pop(head)).difference(items)
         parts[task] |= {head: list(stay)} if stay else {}
         parts[task][newest] = [*parts[task].get(newest, ()), *items]
@@ -226,7 +226,7 @@ def _most_drifted(
 ) -> Iterator[tuple[str, int, list[ItemId]]]:
     """Yield so many items at most, by task and by the version that embeds them, that drift furthest to the newest.
 
-    What drifts as far as another comes in the order of tasks and items.
+    What drifts as far as another comes in the order of tasks, versions and items.
     """
     groups = [(task, head) for task in sorted(now) for head in now[task] if head != newest]
     if not groups or not most:
@@ -234,9 +234,9 @@ def _most_drifted(
     drift = np.concatenate([facts.drift(task, head, newest, now[task][head]) for task, head in groups])
     items = np.concatenate([np.array(now[task][head], np.bytes_) for task, head in groups])
     sizes = [len(now[task][head]) for task, head in groups]
-    names = np.repeat([task for task, _ in groups], sizes)
+    place = np.repeat(np.arange(len(groups)), sizes)
     moved = np.zeros(len(drift), bool)
-    moved[np.lexsort((items, names, -drift))[:most]] = True
+    moved[np.lexsort((items, place, -drift))[:most]] = True
     places = np.cumsum(sizes)[:-1]
     for (task, head), held, chosen in zip(
         groups, np.split(items, places), np.split(moved, places), strict=True

@@ -170,7 +170,7 @@ def read_sums(folder: Path) -> tuple[Sums, dict[str, Ids]]:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    facts = shard.read_facts(folder, "router.json")
+    facts = shard.read_facts(folder, "router.json", FORMAT)
     try:
         data = (folder / "router.safetensors").read_bytes()
     except OSError as error:

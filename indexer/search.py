@@ -1,9 +1,10 @@
 """Answer queries: the shards that are asked, each with its own head, merged into one ranking."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,12 @@ from engine.questions import target_of
 from engine.store import Store
 from engine.types import Hit, MergeName, Modality, PolicyName, ShardKey
 from engine.workspace import Workspace, open_at, tasks
-from indexer import shard
+from indexer import flat, shard
 from indexer.router import agreed
 from indexer.shard import Shard
 from indexer.view import Ask, View
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -87,18 +90,21 @@ class Index:
         """
         if k < 1:
             raise UserError(f"k must be at least 1, not {k}")
-        try:
-            return self._search(parts, target, k, task, merge, min_score)
-        except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
-            self.refresh()
-            return self._search(parts, target, k, task, merge, min_score)
+        return self._current(lambda: self._search(parts, target, k, task, merge, min_score))
 
     def infer(self, parts: Sequence[Part], target: Modality) -> Inferred:
         """Return the task that a query most likely belongs to, among those that hold the target modality."""
-        names = list(dict.fromkeys(ask.key.task for ask in self._ways(parts, target, "all")))
-        log_p = self._guess(parts, names).log_p[0]
-        best = int(log_p.argmax())
-        return Inferred(names[best], float(np.exp(log_p[best])))
+        guess = self._current(lambda: self._guess(parts, self._names(self._ways(parts, target, "all"))))
+        best = int(guess.log_p[0].argmax())
+        return Inferred(guess.tasks[best], float(np.exp(guess.log_p[0, best])))
+
+    def _current(self, ask: Callable[[], Found]) -> Found:
+        """Ask; once more where an `index` switched and a later one cleaned up since the manifest was read."""
+        try:
+            return ask()
+        except Vanished:
+            self.refresh()
+            return ask()
 
     def _search(
         self,
@@ -117,9 +123,13 @@ class Index:
                 queries[ask.queries] = compose(self.view.embedder, ask.queries, parts)
             asked.append(Asked(self._shard(ask), queries[ask.queries], ask.tau))
         routed = merge == "routed" or (merge is None and bool(self.view.history.lessons))
-        names = list(dict.fromkeys(ask.key.task for ask in asks))
+        names = self._names(asks)
         guess = self._guess(parts, names) if routed and len(names) > 1 else None
         return hits(rank(asked, k, guess), asked, self.store, min_score=least)
+
+    @staticmethod
+    def _names(asks: Sequence[Ask]) -> list[str]:
+        return list(dict.fromkeys(ask.key.task for ask in asks))
 
     def _guess(self, parts: Sequence[Part], names: Sequence[str]) -> Guess:
         """Return what a query's parts say of its task on average; a part that is subtracted has no say."""
@@ -142,7 +152,7 @@ class Index:
     def _shard(self, ask: Ask) -> Shard:
         if ask.key not in self._open:
             found = self._read(ask)
-            self._open[ask.key] = shard.to_gpu(found) if self.device == "cuda" and shard.gpus() else found
+            self._open[ask.key] = shard.to_gpu(found) if self.device == "cuda" and flat.gpus() else found
         return self._open[ask.key]
 
     def _read(self, ask: Ask) -> Shard:

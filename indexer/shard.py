@@ -7,7 +7,6 @@ give the same ids in the same order.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from engine import disk
 from engine.errors import UserError, Vanished
 from engine.merge import DECIMALS, Candidates, Ids, Numbers, Scores, log_partition
 from engine.types import ItemId, ShardKey
+from indexer import flat
 from indexer.exact import cosines
 
 FORMAT = 2
@@ -30,6 +30,9 @@ SLACK = 4e-6
 
 SAMPLE = 512
 """Items that stand for all others in a shard's partition; a shard of no more than these is exact."""
+
+BLOCK = 8192
+"""Queries whose cosines with the sample are held at a time."""
 
 GPU_MOST = 2048
 """FAISS on the GPU returns no more per query."""
@@ -77,8 +80,12 @@ class Shard:
             best: the cosines of the nearest items (Q, n), as the search found them.
         """
         # an id is a digest, so the first ones are a fair sample
-        sample = queries.astype(np.float64) @ self.vectors[:SAMPLE].T.astype(np.float64)
-        return log_partition(len(self.ids), best, sample, tau)
+        sample, found = self.vectors[:SAMPLE].astype(np.float64), np.empty(len(queries))
+        for start in range(0, len(queries), BLOCK):
+            block = slice(start, start + BLOCK)
+            cosines = queries[block].astype(np.float64) @ sample.T
+            found[block] = log_partition(len(self.ids), best[block], cosines, tau)
+        return found
 
     def _propose(self, queries: Vectors, width: int) -> tuple[Vectors, NDArray[np.int64]]:
         index = self.index if self.gpu is None or width > GPU_MOST else self.gpu
@@ -95,71 +102,22 @@ class Shard:
         return np.take_along_axis(exact, best, 1), np.take_along_axis(rows, best, 1)
 
 
-class _Lent:
-    """The rows (N, E) of a flat index, in its own memory, which lives as long as they are held."""
-
-    def __init__(self, index: Any) -> None:
-        rows = load_faiss().rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
-        self.index = index
-        self.__array_interface__ = rows.reshape(index.ntotal, index.d).__array_interface__
-
-    def rows(self) -> Vectors:
-        """Return the rows."""
-        return np.asarray(self)
-
-
-def flat(vectors: Vectors) -> Any:
-    """Return a flat inner-product index of these rows."""
-    faiss = load_faiss()
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    return index
-
-
-def load_faiss() -> Any:
-    """Import FAISS, set so that many queries at once take the fast path."""
-    try:
-        import faiss
-    except ImportError:
-        raise UserError("no FAISS installed: pip install 'mneme[cpu]' or 'mneme[gpu]'") from None
-    # 8 to 249 queries would take a path that is 16 times slower
-    faiss.cvar.distance_compute_blas_threshold = 1
-    return faiss
-
-
 def build(key: ShardKey, ids: Sequence[ItemId], vectors: Vectors) -> Shard:
     """Make a shard of embeddings (N, E), given in the order of their ids."""
     if not np.isfinite(vectors).all():
         raise UserError(f"head v{key.head:04d} gives no finite embeddings for {key.task} {key.modality}")
-    index = flat(vectors)
-    return Shard(key, np.array(ids, "S32"), _Lent(index).rows(), index)
+    index = flat.index_of(vectors)
+    return Shard(key, np.array(ids, "S32"), flat.rows_of(index), index)
 
 
 def to_gpu(shard: Shard) -> Shard:
     """Return a shard whose proposals come from a copy on the first GPU; the CPU's rows still decide."""
-    faiss = load_faiss()
-    return replace(shard, gpu=faiss.index_cpu_to_gpu(_gpu_resources(), 0, shard.index))
-
-
-@cache
-def _gpu_resources() -> Any:
-    """Return the scratch memory that all shards share; FAISS would take 1.5 GiB of it for each."""
-    faiss = load_faiss()
-    resources = faiss.StandardGpuResources()
-    resources.setTempMemory(256 << 20)
-    return resources
-
-
-def gpus() -> int:
-    """Return how many GPUs this FAISS can use."""
-    faiss = load_faiss()
-    return int(faiss.get_num_gpus())
+    return replace(shard, gpu=flat.on_gpu(shard.index))
 
 
 def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
     """Write a shard in one step and return its bytes on disk."""
-    faiss = load_faiss()
-    vectors = faiss.serialize_index(shard.index).data
+    vectors = flat.load_faiss().serialize_index(shard.index).data
     items = shard.ids.view(np.uint8).reshape(-1, 32)
     stats = safetensors.numpy.save({"items": items})
     facts = {
@@ -185,17 +143,20 @@ def size(rows: int, width: int) -> int:
 
 def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
     """Open a shard, its vectors mapped from the file; one that is not what the manifest says is an error."""
-    faiss = load_faiss()
+    faiss = flat.load_faiss()
     facts = read_facts(folder)
     expected = {**vars(key), "backbone": backbone}
     if {name: facts[name] for name in expected} != expected or not folder.name.endswith(facts["digest"][:8]):
         raise UserError(f"{folder} holds another shard than the manifest says; {MEND}")
     stats = safetensors.numpy.load(_checked_stats(folder, facts))
-    index = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
+    try:
+        index = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError:
+        raise _unreadable(folder, "vectors.faiss") from None
     ids = _ids(stats)
     if index.ntotal != len(ids):
         raise UserError(f"{folder} is damaged: {index.ntotal} vectors for {len(ids)} items; {MEND}")
-    return Shard(key, ids, _Lent(index).rows(), index)
+    return Shard(key, ids, flat.rows_of(index), index)
 
 
 def read_ids(folder: Path) -> Ids:
@@ -214,20 +175,30 @@ def _checked_stats(folder: Path, facts: Mapping[str, Any]) -> bytes:
         stats = (folder / "stats.safetensors").read_bytes()
         size = len(stats) + (folder / "vectors.faiss").stat().st_size
     except OSError as error:
-        raise UserError(f"{folder} is damaged: {error.filename} cannot be read; {MEND}") from None
+        raise _unreadable(folder, error.filename) from None
     if size != facts["bytes"] or disk.checksum(stats) != facts["checksums"]["stats.safetensors"]:
         raise UserError(f"{folder} is damaged: its files are not what was written; {MEND}")
     return stats
 
 
-def read_facts(folder: Path, name: str = "shard.json") -> dict[str, Any]:
-    """Read what stands beside the numbers of a shard, or of a router."""
+def _unreadable(folder: Path, name: str) -> UserError:
+    if folder.exists():
+        return UserError(f"{folder} is damaged: {name} cannot be read; {MEND}")
+    return _vanished(folder)
+
+
+def _vanished(folder: Path) -> Vanished:
+    return Vanished(f"{folder} is gone: run `mneme index` on the source again")
+
+
+def read_facts(folder: Path, name: str = "shard.json", newest: int = FORMAT) -> dict[str, Any]:
+    """Read what stands beside the numbers of a shard, or of a router; its format may be up to the newest."""
     try:
         facts: dict[str, Any] = json.loads((folder / name).read_bytes())
     except FileNotFoundError:
-        raise Vanished(f"{folder} is gone: run `mneme index` on the source again") from None
+        raise _vanished(folder) from None
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {folder / name}: {error}; {MEND}") from None
-    if facts["format"] > FORMAT:
-        raise UserError(f"{folder} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
+    if facts["format"] > newest:
+        raise UserError(f"{folder} has a newer format; this mneme reads up to {newest}: upgrade mneme")
     return facts

@@ -11,7 +11,7 @@ from engine.types import History, ItemId, Modality, PolicyName, ShardKey
 from engine.workspace import Workspace
 from indexer import routing, shard
 from indexer.build import current, placed, refuse
-from indexer.policy import POLICIES, REMAKING, settled, up_to
+from indexer.policy import POLICIES, REMAKING, settled, up_to, versions
 from indexer.router import Router
 from indexer.routing import learned
 from indexer.vectors import reader
@@ -104,7 +104,12 @@ class View:
                 }
             held = {group: sorted(ids) for group, ids in members.items() if ids}
             read = reader(self.embedder, self.store, pairs)
-            self._planner = Planner(read, pairs, held, placed(self.workspace), manifest.sealed)
+            known = set(versions(self.history))  # a later version was not there yet
+            now = {
+                group: {version: ids for version, ids in there.items() if version in known}
+                for group, there in placed(self.workspace).items()
+            }
+            self._planner = Planner(read, pairs, held, now, manifest.sealed)
         return self._planner
 
     @property

@@ -1,3 +1,4 @@
+import gc
 import json
 import sys
 from dataclasses import dataclass, replace
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from engine import disk
 from engine.errors import UserError
 from engine.types import ShardKey
-from indexer import shard
+from indexer import flat, routing, shard
 from indexer.shard import Shard
 
 KEY = ShardKey("sky", "image", 2, 2)
 E = 16
-GPU = pytest.mark.skipif(shard.gpus() == 0, reason="this FAISS sees no GPU")
+GPU = pytest.mark.skipif(flat.gpus() == 0, reason="this FAISS sees no GPU")
 
 
 def unit(count: int, seed: int = 0, width: int = E) -> NDArray[np.float32]:
@@ -245,7 +246,7 @@ def test_without_faiss_one_line_says_how_to_install_it(monkeypatch: pytest.Monke
     with pytest.raises(
         UserError, match=r"^no FAISS installed: pip install 'mneme\[cpu\]' or 'mneme\[gpu\]'$"
     ):
-        shard.load_faiss()
+        flat.load_faiss()
 
 
 @dataclass
@@ -271,9 +272,28 @@ def test_the_cpu_proposes_what_a_gpu_cannot_return_at_once() -> None:
     assert_array_equal(found.ids, make(vectors).search(unit(1, 7), k).ids)
 
 
-def test_a_copy_on_the_gpu_keeps_the_memory_that_the_vectors_lie_in(tmp_path: Path) -> None:
-    mapped = shard.read(written(tmp_path, unit(9)), KEY, "fake-1")
-    assert replace(mapped, gpu=Copy()).index is mapped.index
+@pytest.mark.parametrize("mapped", [True, False])
+def test_the_memory_that_vectors_lie_in_lives_as_long_as_they_are_held(tmp_path: Path, mapped: bool) -> None:
+    rows = unit(5000)
+    held = shard.read(written(tmp_path, rows), KEY, "fake-1") if mapped else make(rows.copy())
+    part = held.vectors[1000:]
+    del held
+    gc.collect()
+    other = [make(unit(5000, seed)) for seed in range(1, 4)]  # which would take the memory that was freed
+    assert_array_equal(part, rows[1000:])
+    assert len(other) == 3
+
+
+def test_the_vectors_of_a_shard_cannot_be_written_to(tmp_path: Path) -> None:
+    for held in (make(unit(9)), shard.read(written(tmp_path, unit(9)), KEY, "fake-1")):
+        with pytest.raises(ValueError, match="read-only"):
+            held.vectors[0] = 1.0
+
+
+def test_a_router_of_a_newer_format_is_refused_though_shards_have_that_format(tmp_path: Path) -> None:
+    (tmp_path / "router.json").write_text(json.dumps({"format": 2}))
+    with pytest.raises(UserError, match=r"has a newer format; this mneme reads up to 1"):
+        routing.read(tmp_path)
 
 
 @GPU
