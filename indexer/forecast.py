@@ -120,7 +120,7 @@ class Change:
 
     def recall(self) -> Iterator[Expected]:
         """Yield R@10 of every task that has validation pairs, task known and unknown."""
-        direction, now = self.direction, self._now()
+        direction, now = self.direction, self.now()
         then = self._tested(self.then)
         for task in then:
             for merge in (None, "routed"):
@@ -132,7 +132,7 @@ class Change:
 
     def overlap(self) -> Iterator[Moved]:
         """Yield how alike the rankings of sample queries would stay, for every task without validation pairs."""
-        direction, now, then = self.direction, self._now(), self._tested(self.then)
+        direction, now, then = self.direction, self.now(), self._tested(self.then)
         told = {task for task in then if len(direction.exam.queries[task])}
         groups = self.planner.groups
         for task in dict.fromkeys(task for task, _ in groups if task in then and task not in told):
@@ -164,7 +164,7 @@ class Change:
             K,
         )
 
-    def _now(self) -> Plan:
+    def now(self) -> Plan:
         """Return the plan that is served, of the items that are still stored."""
         served, members = self.workspace.manifest.served, self.planner.members
         found: dict[str, list[Placement]] = {}

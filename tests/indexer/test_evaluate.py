@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.opening import Wish
 from engine.query import Part
 from engine.types import MergeName, PolicyName, Reference, Settings
-from indexer import evaluate, policy, search, tables
+from indexer import evaluate, policy, search, shard, tables
 from indexer.evaluate import Evaluation
 from indexer.exam import Setting
 from indexer.results import Asked, Result
@@ -165,6 +165,28 @@ def test_evaluation_ranks_as_search_does(
     assert [score for id in expected for _, score in found[id]] == pytest.approx(
         [score for id in expected for _, score in expected[id]], abs=1e-6
     )
+
+
+@pytest.mark.parametrize("policy", ["no-reindex", "matched"])
+def test_evaluation_tells_the_probabilities_of_search_where_a_sample_stands_for_a_shard(
+    trained: Path, policy: PolicyName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for sample in (shard.SAMPLE, 8):
+        monkeypatch.setattr(shard, "SAMPLE", sample)
+        with evaluate.open_evaluation(trained / ".mneme", Setting(ks=[10], gallery="all")) as opened:
+            direction = opened.direction("text", "image")
+            found = direction.ranking(direction.plans(policy)[-1], 2, "sky", "routed")
+            queries = [id.decode() for id in direction.exam.queries["sky"]]
+        with search.open_index(trained / ".mneme", policy=policy) as answers:
+            index = answers.index
+            backbone = index.workspace.manifest.backbones["text"].id
+            parts = [Part("text", row) for row in index.store.features(queries, backbone)]
+            hits = [index.search([part], "image", 10, merge="routed") for part in parts]
+        assert found.log_p is not None
+        told.append(found.log_p)
+        assert found.log_p.tolist() == [pytest.approx([hit.log_p for hit in held], abs=1e-5) for held in hits]
+    assert np.abs(told[0] - told[1]).max() > 0.01
 
 
 def slow_recall(root: Path, policy: PolicyName, task: str, k: int) -> float:

@@ -157,6 +157,12 @@ def test_partial_goes_on_from_what_was_moved_before() -> None:
     assert heads(second) == heads(planned("partial", STREAM, Told(DRIFTED, budget=0.6)))
 
 
+def test_partial_with_seven_in_a_hundred_moves_seven_of_a_hundred() -> None:
+    drifts = {"sky": {f"{n:03}": n / 100 for n in range(100)}}
+    found = planned("partial", STREAM, Told(drifts, budget=0.07))["sky"]
+    assert {one.head: len(one.items or ()) for one in found} == {1: 93, 3: 7}
+
+
 def test_partial_with_a_budget_for_one_item_moves_one() -> None:
     found = heads(planned("partial", STREAM, Told(DRIFTED, budget=0.01)))
     assert [item for item, head in found.items() if head == 3] == ["b", "f"]

@@ -9,8 +9,8 @@ import pytest
 import worlds
 from engine.errors import UserError
 from engine.query import Part
-from engine.types import PolicyName
-from indexer import forecast, reindex, search, shard
+from engine.types import MergeName, PolicyName
+from indexer import build, forecast, reindex, search, shard
 from indexer.build import Wanted
 
 Answers = list[list[tuple[str, float, int]]]
@@ -117,6 +117,32 @@ def test_partial_goes_on_where_it_stopped(world: Path) -> None:
         reindex.reindex(world / ".mneme", Wanted("partial", budget=0.1))
         counts.append(moved(world))
     assert counts == [9, 18, 27]
+
+
+@pytest.mark.parametrize("merge", [None, "raw", "routed"])
+def test_what_partial_serves_is_judged_as_search_answers_it(world: Path, merge: MergeName | None) -> None:
+    reindex.reindex(world / ".mneme", Wanted("partial", budget=0.3))
+    with search.open_index(world / ".mneme") as opened:
+        workspace, store = opened.index.workspace, opened.index.store
+        history, planner = build.planner_of(workspace, store, Wanted(), "cpu")
+        change = forecast.Change(workspace, planner, history, ("text", "image"), {})
+        now, backbone = change.now(), workspace.manifest.backbones["text"].id
+        for task in worlds.TASKS:
+            queries = [id.decode() for id in change.direction.exam.queries[task]]
+            ranked = change.direction.ranking(now, 0, task, merge).ids
+            for id, found in zip(queries, ranked, strict=True):
+                part = Part("text", store.features([id], backbone)[0])
+                hits = opened.index.search([part], "image", 10, task="all" if merge else task, merge=merge)
+                assert [hit.id for hit in hits] == [one.decode() for one in found]
+    assert any(len(there) > 1 for there in now.values())
+
+
+def test_an_earlier_lesson_of_a_partial_index_is_asked_by_the_heads_of_then(world: Path) -> None:
+    with search.open_index(world / ".mneme", at="1") as opened:
+        before = answers(opened.index)
+    reindex.reindex(world / ".mneme", Wanted("partial", budget=0.3))
+    with search.open_index(world / ".mneme", at="1") as opened:
+        assert answers(opened.index) == before
 
 
 def test_an_index_under_partial_moves_nothing(world: Path, trained: Path) -> None:

@@ -16,7 +16,7 @@ from engine.opening import Wish
 from engine.query import Part, text_input
 from engine.types import Hit, PolicyName
 from indexer import index as indexing
-from indexer import search
+from indexer import search, shard
 from indexer.search import Answers, Index
 
 POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
@@ -258,6 +258,16 @@ def test_a_text_part_is_what_the_backbone_makes_of_it(trained: Path) -> None:
     assert direct == ask(trained, text, k=9)
 
 
+def test_how_many_are_asked_for_changes_neither_order_nor_probability(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "SAMPLE", 8)
+    with opened(trained) as answers:
+        found = {k: answers.index.search([picture()], "image", k, merge="routed") for k in (1, 3, 20, 200)}
+    told = {k: [(hit.id, hit.log_p) for hit in hits] for k, hits in found.items()}
+    assert all(held == told[200][:k] for k, held in told.items())
+
+
 SWITCHING = """
 import sys
 from pathlib import Path
@@ -276,3 +286,15 @@ def test_a_reader_whose_shards_were_replaced_reads_the_manifest_again(trained: P
         subprocess.run(told, check=True, capture_output=True)
         found = answers.index.search([picture()], "image", 5)
     assert {hit.head for hit in found} == {3}
+
+
+def test_a_reader_whose_router_was_replaced_reads_the_manifest_again(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    more = worlds.save(tmp_path / "more.npz", worlds.rows("sky", 10, start=30))
+    told = [sys.executable, "-c", SWITCHING, str(root / ".mneme"), str(more)]
+    with opened(root) as answers:
+        routers = answers.index.workspace.routers
+        before = set(routers.iterdir())
+        subprocess.run(told, check=True, capture_output=True)
+        assert not before & set(routers.iterdir())
+        assert answers.index.infer([picture()], "image").task == "sky"
