@@ -55,7 +55,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--again", action="store_true", help="evaluate the trained runs of --out again")
+    parser.add_argument(
+        "--again", nargs="*", default=(), help="evaluate these methods' trained runs of --out again"
+    )
     given = parser.parse_args()
     for name in given.streams:
         began = time.perf_counter()
@@ -97,7 +99,7 @@ def swept(described: str, out: Path, method: str, given: argparse.Namespace) -> 
         (to / sweep.STORED).symlink_to(
             stored.absolute(), target_is_directory=True
         )  # read once for all methods
-    if given.again:
+    if method in given.again:
         judge_again(wanted, to)
     sweep.run(wanted, to, jobs=given.jobs)
     return [json.loads(path.read_bytes()) for path in sorted((to / "results").iterdir())]
