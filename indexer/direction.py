@@ -215,7 +215,7 @@ class Direction:
             ]
             return agreed(each)
 
-        return self.kept.guesses.get((self.query, row, task, *tasks), make)
+        return self.kept.guesses.get((self.query, self.target, row, task, *tasks), make)
 
     def queries(self, task: str, head: int) -> NDArray[np.float32]:
         """Return the embeddings (Q, E) of a task's queries by a head."""

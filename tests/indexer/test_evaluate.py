@@ -295,6 +295,28 @@ def test_three_modalities_give_six_directions_and_three_of_two_to_one(three: Pat
     }
 
 
+def test_what_one_direction_has_computed_is_not_taken_for_another_s(tmp_path: Path) -> None:
+    rows = [*worlds.rows("sky", 20), *worlds.rows("life", 20)]
+    for name, held in (
+        ("image", rows),
+        ("depth", worlds.rows("sky", 60, start=20) + worlds.rows("life", 40, start=20)),
+    ):
+        vectors, text = np.stack([row.image for row in held]), [row.text for row in held]
+        task, split = ([getattr(row, one) for row in held] for one in ("task", "split"))
+        arrays: dict[str, Any] = {name: vectors, "text": text, "task": task, "split": split}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    worlds.index(tmp_path, tmp_path / "image.npz", tmp_path / "depth.npz")
+    setting = Setting(policies=["matched"], merges=["raw", "routed"], ks=[3])
+    together = {(r.query, r.target, r.merge): r.matrix for r in results(tmp_path, setting)}
+    for query, target in {way[:2] for way in together}:
+        with evaluate.open_evaluation(tmp_path / ".mneme", setting) as opened:
+            alone = opened.direction(query, target)
+            tasks = list(alone.exam.queries)
+            for merge in (None, "raw", "routed"):
+                assert together[query, target, merge] == Asked(alone, "matched", merge, tasks).matrix(3)
+    assert len(together) == 4 * 3
+
+
 @pytest.mark.parametrize("merge", [None, "raw", "routed"])
 @pytest.mark.parametrize("policy", ["no-reindex", "auto"])
 def test_two_to_one_is_evaluated_as_search_answers_it(
