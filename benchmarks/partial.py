@@ -5,7 +5,7 @@
 
 The runs are those that benchmarks.policies trained; their matrices are made anew, with the budget spent again after
 every lesson. No budget is no-reindex, the whole is reindex. Intervals of differences are 95 %, by bootstrap over
-queries and seeds, paired. To results/partial.json.
+queries and seeds, paired. To results/partial-STREAM.json.
 """
 
 import argparse
@@ -30,7 +30,6 @@ from indexer.facts import Measured
 from studies import spec, sweep
 from studies.grid import Run
 
-OUT = Path(__file__).parent / "results" / "partial.json"
 ORDERS = ("drift", "random")
 
 
@@ -40,6 +39,7 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.02, 0.05, 0.1, 0.2, 0.4])
     given = parser.parse_args()
     began = time.perf_counter()
+    stream = given.sweep.absolute().parts[-3]
     wanted = spec.load(given.sweep.parent / "spec.toml")
     runs = [
         {
@@ -54,14 +54,15 @@ def main() -> None:
     rows, hits = [row for run in runs for row in rows_of(run)], hits_of(runs)
     facts = {
         **machine(),
-        "command": "python -m benchmarks.partial DIR/scenes/finetune/sweep",
+        "command": f"python -m benchmarks.partial DIR/{stream}/finetune/sweep",
         "seconds of this call": round(time.perf_counter() - began),
         "figure": f"recall@{wanted.runs[0].setting.ks[0]}",
         "rows": summary(rows, {}),
         "differences": [gap(hits, *names) for names in claims(hits)],
     }
-    write(OUT, facts)
-    print(OUT.with_suffix(".md").read_text(encoding="utf-8"))
+    out = Path(__file__).parent / "results" / f"partial-{stream}.json"
+    write(out, facts)
+    print(out.with_suffix(".md").read_text(encoding="utf-8"))
 
 
 def judged(folder: Path, run: Run, order: str, budget: float) -> Iterator[dict[str, object]]:
