@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -167,5 +168,5 @@ def save(path: Path, packs: Packs, lines: Sequence[Line]) -> None:
         "split": [line.split for line in lines],
         "class": [" ".join(line.labels) for line in lines],
     }
-    columns = {name: np.array(column) for name, column in names.items()}
-    np.savez(path, allow_pickle=False, **arrays, **columns)
+    columns: dict[str, Any] = {**arrays, **{name: np.array(column) for name, column in names.items()}}
+    np.savez(path, **columns)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +35,8 @@ def put(root: Path, split: str, rows: int) -> None:
         "split": [split] * rows * len(STEPS),
         "class": ["ab"[n % 2] for _ in STEPS for n in range(rows)],
     }
-    columns = {name: np.array(column) for name, column in names.items()}
-    np.savez(root / f"{split}.npz", allow_pickle=False, **arrays, **columns)
+    columns: dict[str, Any] = {**arrays, **{name: np.array(column) for name, column in names.items()}}
+    np.savez(root / f"{split}.npz", **columns)
 
 
 @pytest.fixture(scope="module")
