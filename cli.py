@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from training.lesson import Outcome
 
 if TYPE_CHECKING:
-    from engine.opening import Wish
+    from engine.ingest.setup import Wish
 
 app = typer.Typer(
     name="mneme",
@@ -90,12 +90,12 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Bring a collection into the index: add what is new, re-read what changed, drop what is gone."""
-    from engine import workspace as workspaces
     from engine.device import resolve
+    from engine.storage import workspace as workspaces
 
     root, wish = workspaces.place(workspace), wish_for(backbone, dim)
     say_where(root, device, verbose)
-    from indexer import index as indexing
+    from indexer.serving import index as indexing
 
     if dry_run:
         done = indexing.dry_run(root, source, task=task)
@@ -173,8 +173,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Teach the newest head a task; what is served changes with the next `mneme index`."""
-    from engine import workspace as workspaces
     from engine.device import resolve
+    from engine.storage import workspace as workspaces
 
     root, wish = workspaces.place(workspace), wish_for(backbone, dim)
     say_where(root, device, verbose)
@@ -247,20 +247,21 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Find items by a text, a picture, a sound, or several at once."""
-    from engine import questions
-    from engine import workspace as workspaces
     from engine.device import resolve
-    from indexer import page, search
+    from engine.ranking import parse
+    from engine.storage import workspace as workspaces
+    from indexer.report import hits_page
+    from indexer.serving import search
 
     answers: list[tuple[str, list[Hit]]] = []
     files = {"image": image or [], "audio": audio or []}
-    asked = questions.read(what, files, text or [], sys.stdin)
+    asked = parse.read(what, files, text or [], sys.stdin)
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
     with search.open_index(root, device=resolve(device), policy=policy, at=at) as opened:
         for number, question in enumerate(asked):
             answer = opened.ask(question, to, k, task=task, merge=merge, min_score=min_score)
-            answers.append((questions.title(question), answer.hits))
+            answers.append((parse.title(question), answer.hits))
             if answer.inferred and not quiet:
                 note(f"task: {answer.inferred.task} (probability {answer.inferred.probability:.2f})")
             if number == 0 and not quiet and opened.is_meaningless(question, to):
@@ -268,7 +269,7 @@ def query(
             for hit in answer.hits:
                 show_hit(number, hit, as_json=as_json, paths=paths)
     if html:
-        page.write(html, answers)
+        hits_page.write(html, answers)
 
 
 @app.command()
@@ -303,13 +304,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure recall after every lesson under each policy, and what was forgotten."""
-    from engine import metrics
-    from engine import workspace as workspaces
     from engine.device import resolve
-    from indexer import evaluate as evaluation
-    from indexer import policy as policies
-    from indexer import reindex, tables, trec
-    from indexer.exam import Setting
+    from engine.evaluation import metrics
+    from engine.storage import workspace as workspaces
+    from indexer.evaluation import evaluate as evaluation
+    from indexer.evaluation import trec
+    from indexer.evaluation.protocol import Setting
+    from indexer.policies import policies
+    from indexer.report import text as tables
+    from indexer.serving import reindex
 
     setting = Setting(
         policies.parse_policies(policy) if policy else Setting().policies,
@@ -355,16 +358,17 @@ def reindex(
     as_json: AsJson = False,
 ) -> None:
     """Serve under another policy: build the shards it wants, and switch to them in one step."""
-    from engine import workspace as workspaces
     from engine.device import resolve
-    from indexer import forecast, tables
-    from indexer import reindex as reindexing
+    from engine.storage import workspace as workspaces
+    from indexer.report import text as tables
+    from indexer.serving import preview
+    from indexer.serving import reindex as reindexing
 
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
     wanted = reindexing.parse(policy or [], budget)
     if dry_run:
-        expected = forecast.dry_run(root, wanted, device=resolve(device))
+        expected = preview.dry_run(root, wanted, device=resolve(device))
         show_json(asdict(expected)) if as_json else print(tables.forecast(expected))
         return
     done = reindexing.reindex(root, wanted, device=resolve(device))
@@ -378,9 +382,9 @@ def reindex(
 @app.command()
 def rollback(workspace: WorkspaceDir = None, as_json: AsJson = False) -> None:
     """Serve again what was served before the last reindex."""
-    from engine import workspace as workspaces
-    from indexer import reindex as reindexing
-    from indexer import tables
+    from engine.storage import workspace as workspaces
+    from indexer.report import text as tables
+    from indexer.serving import reindex as reindexing
 
     done = reindexing.rollback(workspaces.locate(workspace))
     show_json(asdict(done)) if as_json else print(tables.reindexed(done))
@@ -394,9 +398,9 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the embeddings that are served, and what they stand for, as Parquet files for other tools."""
-    from engine import workspace as workspaces
-    from indexer import export as exporting
-    from indexer import tables
+    from engine.storage import workspace as workspaces
+    from indexer.report import text as tables
+    from indexer.serving import export as exporting
 
     root = workspaces.locate(workspace)
     if verbose:
@@ -426,10 +430,10 @@ def remove(
         )
     if task is None:
         raise UserError("say whose features are to go: --task T")
-    from engine import workspace as workspaces
     from engine.device import resolve
-    from indexer import remove as removing
-    from indexer import tables
+    from engine.storage import workspace as workspaces
+    from indexer.report import text as tables
+    from indexer.serving import remove as removing
 
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
@@ -440,9 +444,9 @@ def remove(
 @app.command()
 def status(workspace: WorkspaceDir = None, as_json: AsJson = False) -> None:
     """Say what the workspace holds: tasks, items, heads, shards."""
-    from engine import workspace as workspaces
-    from indexer import status as statuses
-    from indexer import tables
+    from engine.storage import workspace as workspaces
+    from indexer.report import text as tables
+    from indexer.serving import status as statuses
 
     content = statuses.status(workspaces.locate(workspace))
     print(json.dumps(content) if as_json else tables.status(content))
@@ -475,9 +479,9 @@ def sweep(
 ) -> None:
     """Train and measure methods, losses, heads and seeds over a stream of tasks, and write the tables."""
     from engine.device import resolve
-    from studies import spec as specs
-    from studies import summary
-    from studies import sweep as sweeps
+    from studies.sweeps import runner as sweeps
+    from studies.sweeps import spec as specs
+    from studies.sweeps import summary
 
     wanted = specs.load_quick(spec) if quick else specs.load(spec)
     folder = out or Path(f"sweep-{spec.stem}")
@@ -504,7 +508,7 @@ def sweep(
 @app.command()
 def demo(folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Path("demo")) -> None:
     """Make a small collection, learn three tasks, search it and see what was forgotten."""
-    from studies import demo as demonstration
+    from studies.demo import demo as demonstration
 
     demonstration.run(folder)
 
@@ -584,7 +588,7 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int
 def wish_for(backbone: list[str] | None, dim: int | None) -> "Wish":
     """Return what is asked of a workspace, refused before anything heavy is imported where it cannot be had."""
     from engine import backbones
-    from engine.opening import Wish
+    from engine.ingest.setup import Wish
 
     backbones.check(backbone or [])
     return Wish(backbone or (), dim, note)

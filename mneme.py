@@ -16,17 +16,17 @@ from pathlib import Path
 
 from engine.device import resolve
 from engine.errors import UserError
+from engine.ingest.setup import Wish
 from engine.media import clean_text, modality_of
-from engine.opening import Wish
-from engine.query import Input, file_input
+from engine.ranking.query import Input, file_input
+from engine.storage.workspace import locate, place
 from engine.types import DeviceName, Hit, MergeName, Modality, PolicyName, Settings
-from engine.workspace import locate, place
-from indexer import index as indexing
-from indexer.evaluate import open_evaluation
-from indexer.exam import Setting
-from indexer.index import Summary
-from indexer.results import Result
-from indexer.search import open_index
+from indexer.evaluation.evaluate import open_evaluation
+from indexer.evaluation.protocol import Setting
+from indexer.evaluation.results import Result
+from indexer.serving import index as indexing
+from indexer.serving.index import Summary
+from indexer.serving.search import open_index
 from training import lesson as lessons
 from training.lesson import Outcome
 

@@ -12,14 +12,14 @@ from benchmarks import policies
 from benchmarks.papers.tables import Row, difference, summary, write
 from benchmarks.policies import FIGURE
 from benchmarks.report import machine
-from engine import metrics
 from engine.device import resolve
 from engine.errors import UserError
+from engine.evaluation import metrics
 from engine.types import MergeName, Relevance
-from indexer.evaluate import open_evaluation
-from indexer.exam import Setting
-from indexer.policy import Placement, Plan
-from studies import spec, sweep
+from indexer.evaluation.evaluate import open_evaluation
+from indexer.evaluation.protocol import Setting
+from indexer.policies.policies import Placement, Plan
+from studies.sweeps import runner, spec
 
 ZERO_SHOT = "zero-shot"
 MERGES: Sequence[MergeName] = ("raw", "routed")
@@ -77,9 +77,9 @@ def make(described: str, runs: Path, given: argparse.Namespace) -> list[dict[str
         file = Path(scratch) / "spec.toml"
         file.write_text(described, encoding="utf-8")
         wanted = spec.load(file)
-    (sweep.resume if (runs / sweep.SPEC).is_file() else sweep.begin)(wanted, runs)
-    watch = sweep.Watch(note=lambda line: print(line, file=sys.stderr))
-    done = sweep.run(wanted, runs, jobs=given.jobs, device=resolve(given.device), watch=watch)
+    (runner.resume if (runs / runner.SPEC).is_file() else runner.begin)(wanted, runs)
+    watch = runner.Watch(note=lambda line: print(line, file=sys.stderr))
+    done = runner.run(wanted, runs, jobs=given.jobs, device=resolve(given.device), watch=watch)
     if done.failed:
         raise UserError(f"{len(done.failed)} of {len(wanted.runs)} runs failed")
     return [json.loads(path.read_bytes()) for path in sorted((runs / "results").iterdir())]

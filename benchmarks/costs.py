@@ -35,18 +35,18 @@ from numpy.typing import NDArray
 from benchmarks.made import MODALITIES, Shape, made
 from benchmarks.report import machine, markdown
 from engine import backbones
-from engine.embed import BLOCK, Embedder
-from engine.query import Part
-from engine.store import Store
+from engine.heads.embedder import BLOCK, Embedder
+from engine.ranking.query import Part
+from engine.storage.store import Store
+from engine.storage.workspace import open_at
 from engine.types import PolicyName
-from engine.workspace import open_at
-from indexer.build import Wanted
-from indexer.evaluate import open_evaluation
-from indexer.exam import Setting
-from indexer.reindex import reindex, rollback
-from indexer.search import Index, open_index
-from indexer.shard import Shard
-from studies import pictures
+from indexer.evaluation.evaluate import open_evaluation
+from indexer.evaluation.protocol import Setting
+from indexer.serving.build import Wanted
+from indexer.serving.reindex import reindex, rollback
+from indexer.serving.search import Index, open_index
+from indexer.shards.files import Shard
+from studies.demo import pictures
 
 OUT = Path(__file__).parent / "results" / "costs.json"
 POLICIES: Sequence[PolicyName] = get_args(PolicyName)

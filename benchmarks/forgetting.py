@@ -18,12 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.report import machine, markdown
-from engine.opening import Wish
+from engine.ingest.setup import Wish
 from engine.types import MethodName, PolicyName, Settings
-from indexer import index as indexing
-from indexer.evaluate import open_evaluation
-from indexer.exam import Setting
-from indexer.results import Result
+from indexer.evaluation.evaluate import open_evaluation
+from indexer.evaluation.protocol import Setting
+from indexer.evaluation.results import Result
+from indexer.serving import index as indexing
 from training import lesson as lessons
 
 PLAN: tuple[tuple[MethodName, tuple[PolicyName, ...]], ...] = (

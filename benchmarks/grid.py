@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.report import markdown
-from engine import disk
+from engine.storage import files
 
 RESULTS = Path(__file__).parent / "results"
 POLICIES = ("reindex", "no-reindex", "matched")
@@ -38,7 +38,7 @@ def main() -> None:
     streams = ", ".join(f"{name} ({facts['commit']})" for name, facts in told.items())
     page = f"# Which method under which policy\n\nOver finetune under the same policy, in {streams}.\n\n"
     page += f"{markdown(list(helped(told)))}\n\n## Levels\n\n{markdown(list(levels(told)))}\n"
-    disk.replace(RESULTS / "grid.md", page.encode())
+    files.replace(RESULTS / "grid.md", page.encode())
     print(page)
 
 

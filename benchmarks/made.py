@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import head as heads
-from engine.head import Head, Record
-from engine.ingest import ingest
-from engine.loading import Loader
-from engine.opening import Wish, enter
-from engine.store import Store
+from engine.heads import head as heads
+from engine.heads.head import Head, Record
+from engine.ingest.encoding import Loader
+from engine.ingest.ingest import ingest
+from engine.ingest.setup import Wish, enter
+from engine.storage.store import Store
+from engine.storage.workspace import open_at, writing
 from engine.types import HeadForm, History, Lesson, Settings
-from engine.workspace import open_at, writing
-from indexer.index import index
+from indexer.serving.index import index
 
 MODALITIES = ("image", "depth")
 VALIDATION = 50

@@ -25,10 +25,10 @@ from benchmarks.papers.tables import summary, write
 from benchmarks.policies import Hits, gap, hits_of, rows_of
 from benchmarks.report import machine
 from engine.types import ItemId
-from indexer.evaluate import open_evaluation
-from indexer.facts import Measured
-from studies import spec, sweep
-from studies.grid import Run
+from indexer.evaluation.evaluate import open_evaluation
+from indexer.policies.statistics import Measured
+from studies.sweeps import runner, spec
+from studies.sweeps.grid import Run
 
 ORDERS = ("drift", "random")
 
@@ -71,7 +71,7 @@ def judged(folder: Path, run: Run, order: str, budget: float) -> Iterator[dict[s
     setting = replace(run.setting, policies=("partial",), budget=budget, details=False)
     with drawn(order, run.settings.seed), open_evaluation(root, setting) as evaluation:
         for one in evaluation.results():
-            yield sweep.figures_of(one, last_only=False)
+            yield runner.figures_of(one, last_only=False)
 
 
 def drawn(order: str, seed: int) -> AbstractContextManager[object]:

@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from benchmarks.report import machine, markdown
-from engine import disk
-from engine.merge import BEST, Scores, log_partition
+from engine.ranking.fusion import BEST, Scores, log_partition
+from engine.storage import files
 from engine.types import MergeName, PolicyName
-from indexer import shard
-from indexer.evaluate import open_evaluation
-from indexer.shard import Shard
-from studies import spec
-from studies.grid import Run
+from indexer.evaluation.evaluate import open_evaluation
+from indexer.shards import files as shards
+from indexer.shards.files import Shard
+from studies.sweeps import spec
+from studies.sweeps.grid import Run
 
 OUT = Path(__file__).parent / "results" / "partition.json"
 TRIES = 100
@@ -48,8 +48,8 @@ def normal(self: Shard, queries: NDArray[np.float32], tau: float, best: Scores) 
 
 WAYS: Mapping[str, AbstractContextManager[object]] = {
     "normal": patch.object(Shard, "log_partition", normal),
-    "sample": patch.object(shard, "SAMPLE", 64),
-    "exact": patch.object(shard, "SAMPLE", 1 << 60),
+    "sample": patch.object(files, "SAMPLE", 64),
+    "exact": patch.object(files, "SAMPLE", 1 << 60),
     "raw": nullcontext(),
 }
 
@@ -66,7 +66,7 @@ def main() -> None:
         "rows": rows,
         "errors": wrong,
     }
-    disk.replace(OUT, disk.to_json(facts))
+    files.replace(OUT, files.to_json(facts))
     print(f"{markdown(rows)}\n\n{markdown(wrong)}")
 
 
@@ -80,7 +80,7 @@ def errors() -> Iterator[dict[str, object]]:
             exact = float(logsumexp(cosines / tau))
             best = -np.sort(-cosines)[None, :BEST]
             off["sample"].append(
-                float(log_partition(items, best, cosines[None, : shard.SAMPLE], tau)[0]) - exact
+                float(log_partition(items, best, cosines[None, : shards.SAMPLE], tau)[0]) - exact
             )
             off["normal"].append(np.log(items) + cosines.mean() / tau + cosines.var() / (2 * tau**2) - exact)
         rms = {way: round(float(np.sqrt(np.mean(np.square(held)))), 2) for way, held in off.items()}

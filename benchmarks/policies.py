@@ -27,9 +27,10 @@ from benchmarks import streams
 from benchmarks.papers.tables import Row, summary, write
 from benchmarks.report import machine
 from benchmarks.streams import STREAMS, Stream
-from engine import disk, metrics
-from indexer.evaluate import open_evaluation
-from studies import spec, sweep
+from engine.evaluation import metrics
+from engine.storage import files
+from indexer.evaluation.evaluate import open_evaluation
+from studies.sweeps import runner, spec
 
 FIGURE = "recall"
 POLICIES = ("reindex", "no-reindex", "matched", "aligned", "partial", "auto")
@@ -91,17 +92,17 @@ def swept(described: str, out: Path, method: str, given: argparse.Namespace) -> 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.toml").write_text(described, encoding="utf-8")
     wanted, to, stored = spec.load(folder / "spec.toml"), folder / "sweep", out / "stored"
-    if (to / sweep.SPEC).is_file():
-        sweep.resume(wanted, to)
+    if (to / runner.SPEC).is_file():
+        runner.resume(wanted, to)
     else:
-        sweep.begin(wanted, to)
+        runner.begin(wanted, to)
         stored.mkdir(exist_ok=True)
-        (to / sweep.STORED).symlink_to(
+        (to / runner.STORED).symlink_to(
             stored.absolute(), target_is_directory=True
         )  # read once for all methods
     if method in given.again:
         judge_again(wanted, to)
-    sweep.run(wanted, to, jobs=given.jobs)
+    runner.run(wanted, to, jobs=given.jobs)
     return [json.loads(path.read_bytes()) for path in sorted((to / "results").iterdir())]
 
 
@@ -112,8 +113,8 @@ def judge_again(wanted: spec.Spec, to: Path) -> None:
         if path.is_file():
             content = json.loads(path.read_bytes())
             with open_evaluation(to / content["folder"], run.setting) as evaluation:
-                found = [sweep.figures_of(one, last_only=run.last_only) for one in evaluation.results()]
-            disk.replace(path, disk.to_json({**content, "results": found}))
+                found = [runner.figures_of(one, last_only=run.last_only) for one in evaluation.results()]
+            files.replace(path, files.to_json({**content, "results": found}))
 
 
 def _spec(source: Path, tasks: Sequence[str], stream: Stream, method: str, given: argparse.Namespace) -> str:

@@ -18,15 +18,15 @@ from pathlib import Path
 from benchmarks.report import machine, markdown
 from engine import media
 from engine.backbones import Backbone, Prepared
-from engine.ingest import ingest
-from engine.loading import CHUNK, DECODERS, Loader
-from engine.opening import Wish, enter
+from engine.ingest.encoding import CHUNK, DECODERS, Loader
+from engine.ingest.ingest import ingest
+from engine.ingest.setup import Wish, enter
 from engine.sources import open_source
-from engine.sources.row import Row
-from engine.store import Store
+from engine.sources.base import Row
+from engine.storage.store import Store
+from engine.storage.workspace import writing
 from engine.types import Modality
-from engine.workspace import writing
-from indexer import build
+from indexer.serving import build
 
 Job = tuple[Modality, bytes]
 

@@ -23,15 +23,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import machine, markdown
-from engine.head import Head
+from engine.heads.head import Head
 from engine.types import HeadForm, MethodName, Modality, Settings
 from training import methods
+from training.data.history import Past
+from training.data.pairs import Column, PairSet
 from training.gradient import Batch, GradientFn, compose, loss_gradient
-from training.pairs import Column, PairSet
-from training.pairwise import infonce
-from training.past import Past
-from training.spectral import pmrl
-from training.train import Course, Material, Objective, train_task
+from training.loop import Course, Material, Objective, train_task
+from training.losses.gram import pmrl
+from training.losses.pairwise import infonce
 
 D, PAIRS, PAST_TASKS = 512, 256, 3
 BATCH: Mapping[HeadForm, int] = {"linear": 64, "mlp": 128}

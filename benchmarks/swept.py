@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.papers.tables import Row, difference, strays, summary, write
 from benchmarks.report import machine
-from studies import spec, sweep
+from studies.sweeps import runner, spec
 
 FIGURE = "recall@10"
 
@@ -35,8 +35,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         out = given.out or Path(scratch) / "sweep"
         wanted = spec.load_quick(given.spec) if given.quick else spec.load(given.spec)
-        (sweep.resume if (out / sweep.SPEC).is_file() else sweep.begin)(wanted, out)
-        sweep.run(wanted, out, jobs=given.jobs)
+        (runner.resume if (out / runner.SPEC).is_file() else runner.begin)(wanted, out)
+        runner.run(wanted, out, jobs=given.jobs)
         runs = [json.loads(path.read_bytes()) for path in sorted((out / "results").iterdir())]
     rows = [row for run in runs for row in rows_of(run)]
     seeds = sorted({run["seed"] for run in runs})

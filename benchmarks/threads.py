@@ -50,20 +50,20 @@ def _search() -> float:
     import numpy as np
 
     from engine.types import ShardKey
-    from indexer import shard
+    from indexer.shards import files as shards
 
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((300, 512), dtype=np.float32)
-    held = shard.build(ShardKey("task", "image", 0, 0), [f"{n:032x}" for n in range(300)], vectors)
+    held = shards.build(ShardKey("task", "image", 0, 0), [f"{n:032x}" for n in range(300)], vectors)
     queries = rng.standard_normal((100, 512), dtype=np.float32)
     return _milliseconds(lambda: held.index.search(queries, 18))
 
 
 def _step() -> float:
-    from engine.head import Head
+    from engine.heads.head import Head
     from training.gradient import Batch, compose, loss_gradient
-    from training.pairwise import infonce
-    from training.steps import Adam, Decay
+    from training.losses.pairwise import infonce
+    from training.strategies.adam import Adam, Decay
 
     head, rows = Head("mlp", 512), 128
     for modality in ("image", "text"):

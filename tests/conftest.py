@@ -15,8 +15,8 @@ import worlds
 from commands import Told
 from engine.backbones import Features, Prepared
 from engine.errors import Unreadable
-from engine.loading import Loader
-from engine.store import Store
+from engine.ingest.encoding import Loader
+from engine.storage.store import Store
 from engine.types import Modality
 
 WIDTH = 8

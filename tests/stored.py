@@ -7,11 +7,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.head import Head
+from engine.heads.head import Head
 from engine.types import HeadForm, Modality
+from training.data.history import Past
+from training.data.pairs import Column, PairSet
 from training.gradient import Batch, Gradient, GradientFn, Strategy
-from training.pairs import Column, PairSet
-from training.past import Past
 
 WIDTH = 6
 

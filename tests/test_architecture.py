@@ -31,7 +31,7 @@ NEVER = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 
 
 def name_of(file: Path) -> str:
-    """Return a file's module name: engine.store, engine.sources."""
+    """Return a file's module name: engine.storage.store, engine.sources."""
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

@@ -7,7 +7,7 @@ import pytest
 
 import worlds
 from commands import Run, Told, colours, is_one_line
-from engine.workspace import writing
+from engine.storage.workspace import writing
 
 
 def train(run: Run, source: Path, *more: str) -> Told:

@@ -363,7 +363,7 @@ def test_an_interrupt_has_status_130(run: Run, trained: Path, monkeypatch: pytes
     def interrupted(root: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("indexer.status.status", interrupted)
+    monkeypatch.setattr("indexer.serving.status.status", interrupted)
     told = run("status", "-w", trained)
     assert (told.status, told.out, "Traceback" in told.err) == (130, "", False)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import cli
-from studies import pictures, spec
+from studies.demo import pictures
+from studies.sweeps import spec
 
 ROOT = Path(__file__).parents[1]
 SHOWING = ["README.md", "docs/guide.md", "docs/methods.md", "docs/policies.md"]

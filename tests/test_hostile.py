@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from engine.errors import UserError
+from engine.ingest.setup import Wish
 from engine.media import item_id
-from engine.opening import Wish
-from engine.store import Store
-from engine.workspace import open_at
-from indexer.index import Summary, index
+from engine.storage.store import Store
+from engine.storage.workspace import open_at
+from indexer.serving.index import Summary, index
 
 PACK = Path(__file__).parents[1].parent / "shared" / "data" / "hostile"
 BUILTIN = Wish(specs=["builtin"])

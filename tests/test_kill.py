@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.opening import Wish
-from engine.query import Input
+from engine.ingest.setup import Wish
+from engine.ranking.query import Input
+from engine.storage.workspace import open_at
 from engine.types import Hit, Settings
-from engine.workspace import open_at
-from indexer.build import Wanted
-from indexer.index import index
-from indexer.reindex import reindex
-from indexer.search import open_index
-from studies import pictures
+from indexer.serving.build import Wanted
+from indexer.serving.index import index
+from indexer.serving.reindex import reindex
+from indexer.serving.search import open_index
+from studies.demo import pictures
 from training.lesson import learn
 
 KILLS = int(os.environ.get("MNEME_KILLS", "2"))

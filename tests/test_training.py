@@ -122,7 +122,7 @@ def test_a_task_of_texts_alone_is_one_line(run: Run, tmp_path: Path) -> None:
 
 def interrupted(run: Run, sky: Path, monkeypatch: pytest.MonkeyPatch, *, epoch: int) -> Told:
     """Train nine epochs, somebody pressing Ctrl-C while an epoch is on its way."""
-    from training import train as loop
+    from training import loop
 
     steps: Callable[..., float] = loop._steps
     met = [0]

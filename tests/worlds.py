@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.opening import Wish
-from engine.store import Store
+from engine.ingest.setup import Wish
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace, open_at
 from engine.types import HeadForm, LossName, MethodName, PolicyName, Settings, Split
-from engine.workspace import Workspace, open_at
-from indexer import index as indexing
-from indexer.index import Summary
+from indexer.serving import index as indexing
+from indexer.serving.index import Summary
 from training import lesson
 from training.lesson import Outcome
 

@@ -7,12 +7,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from engine.embed import Embedder
-from engine.head import Head
-from engine.store import Store
+from engine.heads.embedder import Embedder
+from engine.heads.head import Head
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace
 from engine.types import Modality, Pair
-from engine.workspace import Workspace
-from training.past import items, learned
+from training.data.history import items, learned
 
 Drift: TypeAlias = Mapping[str, Mapping[Modality, float]]
 """Of every old task and modality the mean of 1 - cosine between an item's old and new embedding, 0 to 2."""

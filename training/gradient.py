@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from engine.head import Head
+from engine.heads.head import Head
 from engine.types import Modality
 
 Embeddings: TypeAlias = Mapping[Modality, Tensor]

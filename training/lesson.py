@@ -8,19 +8,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from engine import head as heads
 from engine.errors import UserError
-from engine.head import Head, Record
-from engine.ingest import Progress, Report, ingest, silent
-from engine.loading import Loader
-from engine.opening import Wish, enter
-from engine.store import Store
+from engine.heads import head as heads
+from engine.heads.head import Head, Record
+from engine.ingest.encoding import Loader
+from engine.ingest.ingest import Progress, Report, ingest, silent
+from engine.ingest.setup import Wish, enter
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace, writing
 from engine.types import HeadForm, Lesson, Reference, Settings
-from engine.workspace import Workspace, writing
-from training import material, methods
-from training.past import remembered
+from training import methods, selection
+from training.data.history import remembered
+from training.loop import Course, Epoch, Objective, train_task
 from training.recipes import Recipe
-from training.train import Course, Epoch, Objective, train_task
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def train(
     """
     began = time.perf_counter()
     recipe = methods.recipe(settings.method)
-    asked = material.asked(workspace, store, settings, recipe)
+    asked = selection.asked(workspace, store, settings, recipe)
     parent, head, carried = _start(workspace, settings, recipe)
     for modality in asked.modalities:
         if modality not in head.layers:
@@ -72,7 +72,7 @@ def train(
     for name, link in links.items():
         link.state.update(_of_link(name, carried))
     objective = Objective(methods.loss(settings, head), list(links.values()))
-    found = material.read(workspace, store, settings, recipe, asked)
+    found = selection.read(workspace, store, settings, recipe, asked)
     epochs = train_task(head.to(device), found, objective, _course(settings), on_epoch)
     unaware = [n for n, k in recipe.links.items() if k.remembers and parent and not _of_link(n, carried)]
     lesson = _next_lesson(workspace, settings.task, reference=reference)

@@ -7,15 +7,15 @@ from functools import partial
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from engine.errors import UserError
-from engine.head import Head
+from engine.heads.head import Head
 from engine.types import Settings
-from training.binding import noised
+from training.catalogue import LOSSES
+from training.data.history import NOTHING, Past
 from training.gradient import Loss, Strategy
-from training.losses import LOSSES
-from training.matching import with_scorer
-from training.past import NOTHING, Past
+from training.losses.anchored import noised
+from training.losses.matching import with_scorer
 from training.recipes import METHODS, Link, Place, Recipe
-from training.steps import Adam, Decay
+from training.strategies.adam import Adam, Decay
 
 
 def recipe(method: str) -> Recipe:

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.types import MethodName, Settings
-from training.alternation import Alternate, Igm, Mla
-from training.dark import Der, DerPp
-from training.distil import Cila, Distil
-from training.episodes import Agem, Gem
-from training.flatness import CFlat, Sam
+from training.data.history import Past
 from training.gradient import Strategy
-from training.memory import CrossTask, Replay
-from training.past import Past
-from training.penalties import Ewc, Mas
-from training.projection import Dns
+from training.strategies.co2l import Cila, Distil
+from training.strategies.der import Der, DerPp
+from training.strategies.dns import Dns
+from training.strategies.ewc import Ewc, Mas
+from training.strategies.gem import Agem, Gem
+from training.strategies.igm import Alternate, Igm, Mla
+from training.strategies.replay import CrossTask, Replay
+from training.strategies.sam import CFlat, Sam
 
 Place = Literal[
     "memory", "update", "decay", "adam", "gradient", "flatness", "distillation", "penalty", "branch"

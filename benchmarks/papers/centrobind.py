@@ -22,9 +22,9 @@ from benchmarks.papers import centrobind_mixture as mixture
 from benchmarks.papers import centrobind_spoken as spoken
 from benchmarks.papers.script import asked, conclude
 from benchmarks.papers.tables import Row, differences, summary
-from engine.opening import Wish
-from indexer import index as indexing
-from studies.workers import each
+from engine.ingest.setup import Wish
+from indexer.serving import index as indexing
+from studies.sweeps.workers import each
 
 FULL = ("no binding", "FABIND-X1", "FABIND-X{}", "CentroBind")
 ANCHORS = ("weighted", "median", "random", "random + intra")

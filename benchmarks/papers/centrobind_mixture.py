@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from engine.types import Modality
-from training.binding import centrobind, fabind
 from training.gradient import Batch, Embeddings, Loss, weighted_mean
-from training.pairwise import infonce
+from training.losses.anchored import centrobind, fabind
+from training.losses.pairwise import infonce
 
 WIDTH, LATENT, CLASSES = 16, 8, 50
 NOISE = 0.5

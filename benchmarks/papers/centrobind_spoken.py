@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from engine.head import Head
-from engine.store import Store
+from engine.heads.head import Head
+from engine.storage.store import Store
+from engine.storage.workspace import open_at
 from engine.types import LossName, Modality, Settings, Split
-from engine.workspace import open_at
 from training import methods
+from training.data.pairs import PairSet, collect
 from training.gradient import Embeddings
-from training.pairs import PairSet, collect
-from training.train import Course, Material, Objective, train_task
+from training.loop import Course, Material, Objective, train_task
 
 KS = (1, 5, 10)
 SETTINGS: Mapping[str, tuple[LossName, Mapping[str, str | float]]] = {

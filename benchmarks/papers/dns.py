@@ -34,7 +34,7 @@ from benchmarks.papers.dns_runs import (
 from benchmarks.papers.dns_stream import STEPS, prepare, stream
 from benchmarks.papers.script import Given, asked, conclude
 from benchmarks.papers.tables import Row, differences, summary
-from studies.workers import each
+from studies.sweeps.workers import each
 
 FEW = 3
 """Seeds of what stands in the tables of sensitivity alone."""

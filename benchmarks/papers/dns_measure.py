@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.papers.dns_stream import Step
-from engine import metrics
-from engine.head import Head
+from engine.evaluation import metrics
+from engine.heads.head import Head
 
 KS = (1, 5, 10)
 SCORES = ("inner product", "cosine")

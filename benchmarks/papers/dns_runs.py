@@ -9,11 +9,11 @@ from pathlib import Path
 from benchmarks.papers.dns_measure import SCORES, Grade, chance, exams, figures, grade
 from benchmarks.papers.dns_stream import MODALITIES, STEPS, WIDTH, Step
 from benchmarks.papers.tables import Row
-from engine import head as heads
-from engine.head import Head
-from engine.opening import Wish
+from engine.heads import head as heads
+from engine.heads.head import Head
+from engine.ingest.setup import Wish
+from engine.storage.workspace import open_at
 from engine.types import Settings
-from engine.workspace import open_at
 from training import lesson as lessons
 
 MAIN, CUT, DECAY, SLOW = "Table 2", "lambda_min", "weight decay", "lr 1e-4"

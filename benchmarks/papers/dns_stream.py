@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine import head as heads
-from engine.ingest import ingest
-from engine.loading import Loader
-from engine.opening import Wish, enter
-from engine.rows import StoredRow
-from engine.store import Store
+from engine.heads import head as heads
+from engine.ingest.encoding import Loader
+from engine.ingest.ingest import ingest
+from engine.ingest.setup import Wish, enter
+from engine.storage.rows import StoredRow
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace, open_at, writing
 from engine.types import ItemId, Modality, Settings
-from engine.workspace import Workspace, open_at, writing
-from indexer import index as indexing
+from indexer.serving import index as indexing
 from training import lesson as lessons
 
 WIDTH = 512

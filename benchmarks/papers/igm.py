@@ -22,9 +22,9 @@ from typing import Any
 from benchmarks.papers.igm_classifier import APART, JOINT, METHODS, Plan, read, run
 from benchmarks.papers.script import asked, conclude
 from benchmarks.papers.tables import Row, differences, summary
-from engine.opening import Wish
-from indexer import index as indexing
-from studies.workers import each
+from engine.ingest.setup import Wish
+from indexer.serving import index as indexing
+from studies.sweeps.workers import each
 
 QUICK = (JOINT, "alternation only", "MLA", "IGM w/o SAM", "IGM")
 TABLE_2, TABLE_3 = "Tables 1 and 2, digits", "Table 3, digits: fused accuracy after each turn"

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from engine.head import Head
-from engine.store import Store
+from engine.heads.head import Head
+from engine.storage.store import Store
+from engine.storage.workspace import open_at
 from engine.types import Modality, Split
-from engine.workspace import open_at
-from training.alternation import Alternate, Igm, Mla
-from training.flatness import Sam
+from training.data.pairs import PairSet, collect
 from training.gradient import Batch, Embeddings, Gradient, GradientFn, Loss, Strategy, compose, loss_gradient
-from training.pairs import PairSet, collect
+from training.strategies.igm import Alternate, Igm, Mla
+from training.strategies.sam import Sam
 
 MODALITIES: tuple[Modality, ...] = ("audio", "image")
 BATCH = 12

@@ -21,9 +21,9 @@ from benchmarks.papers.pmrl_runs import PLAN, Found, Job, Noise, Start, run
 from benchmarks.papers.pmrl_vectors import FREE, trends
 from benchmarks.papers.script import asked, conclude
 from benchmarks.papers.tables import Row, differences, summary
-from engine.opening import Wish
-from indexer import index as indexing
-from studies.workers import each
+from engine.ingest.setup import Wish
+from indexer.serving import index as indexing
+from studies.sweeps.workers import each
 
 PACKS = {"spoken": False, "digits": True}
 """By pack, whether its pairs are joined by class."""

@@ -8,12 +8,12 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from engine.head import Head
-from engine.metrics import recall
+from engine.evaluation.metrics import recall
+from engine.heads.head import Head
 from engine.types import Modality
+from training.data.pairs import Column, PairSet
 from training.gradient import Embeddings, embed
-from training.pairs import Column, PairSet
-from training.spectral import singular_values
+from training.losses.gram import singular_values
 
 
 def retrieve(head: Head, test: PairSet, owner: Tensor) -> dict[str, float]:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from benchmarks.papers.pmrl_measure import classify, directions, retrieve
 from benchmarks.papers.pmrl_vectors import bare_volume
-from engine.head import Head
-from engine.store import Store
+from engine.heads.head import Head
+from engine.storage.store import Store
+from engine.storage.workspace import open_at
 from engine.types import ItemId, LossName, Modality, Pair, Settings, Split
-from engine.workspace import open_at
 from training import methods
-from training.pairs import PairSet, collect
-from training.train import Course, Material, Objective, train_task
+from training.data.pairs import PairSet, collect
+from training.loop import Course, Material, Objective, train_task
 
 Noise = Literal["none", "input", "labels"]
 Start = Literal["scratch", "infonce"]

@@ -6,12 +6,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from engine.head import Head
+from engine.heads.head import Head
+from training.data.pairs import Column, PairSet
 from training.gradient import Batch, Embeddings, Loss, embed
-from training.pairs import Column, PairSet
-from training.spectral import gram, pmrl, singular_values, volume
-from training.steps import Adam
-from training.train import Course, Epoch, Material, Objective, train_task
+from training.loop import Course, Epoch, Material, Objective, train_task
+from training.losses.gram import gram, pmrl, singular_values, volume
+from training.strategies.adam import Adam
 
 MODALITIES = ("m1", "m2", "m3", "m4")
 ROWS, WIDTH = 64, 64

@@ -12,7 +12,7 @@ from typing import Any
 from scipy.stats import t as student
 
 from benchmarks.report import markdown
-from engine import disk
+from engine.storage import files
 
 HEADING = "## Figures"
 FLOOR = 0.005
@@ -79,8 +79,8 @@ def write(out: Path, facts: Mapping[str, Any]) -> None:
     page = out.with_suffix(".md")
     said = page.read_text(encoding="utf-8").partition(HEADING)[0] if page.is_file() else f"# {out.stem}\n\n"
     out.parent.mkdir(parents=True, exist_ok=True)
-    disk.replace(out, disk.to_json(facts))
-    disk.replace(page, (said + HEADING + "\n\n" + _page(facts)).encode())
+    files.replace(out, files.to_json(facts))
+    files.replace(page, (said + HEADING + "\n\n" + _page(facts)).encode())
 
 
 def strays(found: Sequence[Mapping[str, Any]], full: Path, figures: Sequence[str]) -> list[str]:

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.sources.row import Collection
+from engine.sources.base import Collection
 
 
 def open_source(source: Path) -> Collection:
     """Open a source, whatever its kind."""
-    from engine.sources import arrays, folder, metadata
+    from engine.sources import feature_file, folder, metadata
 
     source = Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow links
     if not source.exists():
@@ -22,5 +22,5 @@ def open_source(source: Path) -> Collection:
     if source.suffix in (".jsonl", ".csv", ".tsv"):
         return metadata.open_metadata(source, source)
     if source.suffix in (".npz", ".parquet"):
-        return arrays.open_arrays(source)
+        return feature_file.open_arrays(source)
     raise UserError(f"{source} is no source: give a folder, or a .jsonl, .csv, .tsv, .npz or .parquet file")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine import media
 from engine.errors import Unreadable
-from engine.sources.row import Collection, Row, inside
+from engine.sources.base import Collection, Row, inside
 from engine.types import Skipped
 
 TEXT_SUFFIXES = (".txt", ".TXT")

@@ -8,7 +8,7 @@ from typing import Any, cast, get_args
 
 from engine import media
 from engine.errors import Unreadable, UserError
-from engine.sources.row import Collection, Row, checked_task, inside
+from engine.sources.base import Collection, Row, checked_task, inside
 from engine.types import Modality, Skipped, Split
 
 MEDIA_FIELDS: tuple[Modality, ...] = ("image", "audio")

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from engine.embed import BLOCK, Embedder
+from engine.heads.embedder import BLOCK, Embedder
 from engine.types import ItemId, ShardKey
-from indexer import shard
-from indexer.direction import Direction
-from indexer.evaluate import Evaluation
-from indexer.exam import exam
-from indexer.vectors import Reader, reader
+from indexer.embeddings.embeddings import Reader, reader
+from indexer.evaluation.evaluate import Evaluation
+from indexer.evaluation.protocol import exam
+from indexer.evaluation.runs import Direction
+from indexer.shards import files as shards
 
 REPEATS = 3
 """How often a sample is timed; the fastest counts."""
@@ -49,7 +49,7 @@ def costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
         yield Cost(
             policy=policy,
             items=sum(map(len, made.values())),
-            bytes=sum(shard.size(len(ids), workspace.manifest.width) for ids in made.values()),
+            bytes=sum(shards.size(len(ids), workspace.manifest.width) for ids in made.values()),
             seconds=sum(took[key] for key in made),
         )
 

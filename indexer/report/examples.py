@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from engine.store import Store
+from engine.storage.store import Store
 from engine.types import ItemId, PolicyName
-from indexer import markup
-from indexer.direction import Direction
-from indexer.evaluate import Evaluation
-from indexer.report.forgotten import Fall, falls
+from indexer.evaluation.evaluate import Evaluation
+from indexer.evaluation.runs import Direction
+from indexer.report import html
+from indexer.report.regressions import Fall, falls
 from indexer.report.sections import section
 
 SHOWN = 10
@@ -51,7 +51,7 @@ def _policies(evaluation: Evaluation) -> list[PolicyName]:
 
 
 def _card(store: Store, fall: Fall) -> str:
-    said = f"<b>{markup.words(fall.task, 60)}</b>, {escape(fall.query)} to {escape(fall.target)}"
+    said = f"<b>{html.words(fall.task, 60)}</b>, {escape(fall.query)} to {escape(fall.target)}"
     shown = (
         ("asked", fall.asked),
         ("right", fall.right),
@@ -68,8 +68,8 @@ def _item(store: Store, id: ItemId) -> str:
     """Return an item as a picture, its text, or the name of its file."""
     found = store.item(id)
     if found is None:
-        return markup.words(id, 32)
+        return html.words(id, 32)
     item = found[0]
     path = item.paths[0] if item.paths else ""
-    drawn = markup.picture(Path(path), SIDE) if item.modality == "image" and path else ""
-    return drawn or markup.words(item.text or path or id, LETTERS)
+    drawn = html.picture(Path(path), SIDE) if item.modality == "image" and path else ""
+    return drawn or html.words(item.text or path or id, LETTERS)

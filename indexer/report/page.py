@@ -6,15 +6,15 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 
-from engine import metrics
-from indexer import markup
-from indexer.composed import parts
-from indexer.direction import Direction
-from indexer.evaluate import Evaluation
-from indexer.report import costs, examples, ink, maps, plots, sections, verdicts
+from engine.evaluation import metrics
+from indexer.evaluation.composed_queries import parts
+from indexer.evaluation.evaluate import Evaluation
+from indexer.evaluation.results import Result
+from indexer.evaluation.runs import Direction
+from indexer.report import costs, examples, html, narrative, plots, sections, theme
+from indexer.report import tsne as maps
 from indexer.report.plots import Point
 from indexer.report.sections import HOW, SAID, many, named, section
-from indexer.results import Result
 
 K = 10
 """The K that is shown, where it was asked for."""
@@ -67,7 +67,7 @@ class Report:
     def top(self) -> str:
         """Return what it comes to, and what of."""
         held, lessons = self.evaluation.store.counts(), len(self.evaluation.lessons)
-        items = ", ".join(f"{count} {markup.words(modality, 40)}" for modality, count in sorted(held.items()))
+        items = ", ".join(f"{count} {html.words(modality, 40)}" for modality, count in sorted(held.items()))
         asked = sum(sum(self.of(way)[0].queries) for way in self.directions)
         setting = self.evaluation.setting
         facts = (
@@ -83,7 +83,7 @@ class Report:
         for n, way in enumerate(self.directions):
             style = "lead" if n == 0 else "note"
             name = "" if len(self.directions) == 1 else f"<b>{named(way)}.</b> "
-            said.append(f'<p class="{style}">{name}{escape(verdicts.headline(self.of(way)))}</p>\n')
+            said.append(f'<p class="{style}">{name}{escape(narrative.headline(self.of(way)))}</p>\n')
         return f'<h1>mneme: recall and forgetting</h1>\n{"".join(said)}<p class="note">{facts}</p>\n'
 
     def table(self) -> str:
@@ -198,7 +198,7 @@ class Report:
             return section("Embeddings", "There are too few different items to draw a map of.", "", [])
         key = sections.key(
             [
-                (markup.words(task, 40), f"c{n % len(ink.PALE)}")
+                (html.words(task, 40), f"c{n % len(theme.PALE)}")
                 for n, task in enumerate(self.evaluation.tasks)
             ]
         )
@@ -212,13 +212,13 @@ class Report:
         """Return, policy by policy, what costs it most and what treats that."""
         if len(self.evaluation.lessons) < 2:
             return ""
-        found = verdicts.findings(list(self.evaluation.causes()), self.evaluation.lessons[-1])
+        found = narrative.findings(list(self.evaluation.causes()), self.evaluation.lessons[-1])
         blocks = []
         for way in self.directions:
             held = [one for one in found if (one.query, one.target) == (way.query, way.target)]
             said = [
                 f"<p><b>{one.policy}.</b> "
-                f"{escape(verdicts.verdict(one, [r for r in self.of(way) if r.policy == one.policy]))}</p>\n"
+                f"{escape(narrative.verdict(one, [r for r in self.of(way) if r.policy == one.policy]))}</p>\n"
                 for one in held
             ]
             blocks.append((named(way), f"{''.join(said)}{sections.causes(held)}"))
@@ -228,6 +228,9 @@ class Report:
 
 def write(path: Path, evaluation: Evaluation, results: Sequence[Result]) -> None:
     """Write the page in one step."""
-    markup.write(
-        path, "mneme: recall and forgetting", ink.variables() + ink.STYLE, Report(evaluation, results).page()
+    html.write(
+        path,
+        "mneme: recall and forgetting",
+        theme.variables() + theme.STYLE,
+        Report(evaluation, results).page(),
     )

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from indexer.report import ink
-from indexer.results import Cells
+from indexer.evaluation.results import Cells
+from indexer.report import theme
 
 MOST_CELLS = 12
 """Most tasks or lessons of a heat map that has names and numbers."""
@@ -71,11 +71,13 @@ def heat(cells: Cells, tasks: Sequence[str], lessons: Sequence[str], top: float)
     rows, columns = values.shape
     told = max(rows, columns) <= MOST_CELLS
     colours = np.zeros((rows, columns, 4))
-    colours[..., :3] = to_rgb(ink.HEAT)
+    colours[..., :3] = to_rgb(theme.HEAT)
     colours[..., 3] = np.nan_to_num(values).clip(0) / (top or 1)
-    with ink.drawing():
+    with theme.drawing():
         plot, axes = _plot(3.2, 0.7 + 1.4 * min(rows / columns, 2), (0.85, 0.05, 0.35, 0.65))
-        axes.pcolormesh(colours, edgecolors=ink.BACK if told else "none", linewidth=1.5, rasterized=not told)
+        axes.pcolormesh(
+            colours, edgecolors=theme.BACK if told else "none", linewidth=1.5, rasterized=not told
+        )
         axes.invert_yaxis()
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
@@ -90,22 +92,22 @@ def heat(cells: Cells, tasks: Sequence[str], lessons: Sequence[str], top: float)
                 if not np.isnan(value):
                     said = f"{value:.2f}".removeprefix("0")
                     axes.text(column + 0.5, row + 0.5, said, ha="center", va="center", fontsize=8)
-        return ink.svg(plot, "recall after each lesson (rows) on each task (columns)")
+        return theme.svg(plot, "recall after each lesson (rows) on each task (columns)")
 
 
 def curves(lines: Mapping[str, Sequence[float | None]], limit: float, chance: Sequence[float | None]) -> str:
     """Return mean recall after each lesson, a line for each policy, from 0 to a limit; chance is dotted."""
-    with ink.drawing():
+    with theme.drawing():
         plot, axes = _plot(3.6, 2.5, (0.35, 0.45, 0.1, 0.1))
         for n, values in enumerate(lines.values()):
             after = range(1, len(values) + 1)
-            axes.plot(after, _numbers(values), color=ink.of(n), linewidth=2, marker="o", markersize=3.5)
-        axes.plot(range(1, len(chance) + 1), _numbers(chance), color=ink.MUTED, linewidth=1, linestyle=":")
+            axes.plot(after, _numbers(values), color=theme.of(n), linewidth=2, marker="o", markersize=3.5)
+        axes.plot(range(1, len(chance) + 1), _numbers(chance), color=theme.MUTED, linewidth=1, linestyle=":")
         axes.set_ylim(0, limit)
         axes.set_xlabel("after lesson")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y", color=ink.LINE, linewidth=0.6)
-        return ink.svg(plot, "mean recall after each lesson: " + ", ".join(lines))
+        axes.grid(axis="y", color=theme.LINE, linewidth=0.6)
+        return theme.svg(plot, "mean recall after each lesson: " + ", ".join(lines))
 
 
 def price(points: Sequence[Point], labels: Sequence[str], cost: Sequence[float], unit: str) -> str:
@@ -118,7 +120,7 @@ def price(points: Sequence[Point], labels: Sequence[str], cost: Sequence[float],
     top = max(cost, default=0) or 1.0
     gains = [point.recall for point in points]
     slack = max(0.02, 0.08 * (max(gains, default=1) - min(gains, default=0)))
-    with ink.drawing():
+    with theme.drawing():
         plot, axes = _plot(5.2, 3.2, (0.6, 0.45, 0.25, 0.1))
         for known in (True, False):
             held = [(c, p.recall) for c, p in zip(cost, points, strict=True) if (p.how == "known") is known]
@@ -126,16 +128,16 @@ def price(points: Sequence[Point], labels: Sequence[str], cost: Sequence[float],
             if steps:
                 x, y = zip(*steps, (top * 2, steps[-1][1]), strict=True)
                 style = "-" if known else "--"
-                axes.step(x, y, where="post", color=ink.MUTED, linewidth=1, linestyle=style)
+                axes.step(x, y, where="post", color=theme.MUTED, linewidth=1, linestyle=style)
         for c, point in zip(cost, points, strict=True):
-            colour = ink.of(labels.index(point.label))
+            colour = theme.of(labels.index(point.label))
             axes.plot([c], [point.recall], MARKERS[point.how], color=colour, markersize=7, alpha=0.85)
         _scale(axes, [c for c in cost if c > 0], top)
         axes.set_ylim(min(gains, default=0) - slack, max(gains, default=1) + slack)
         axes.set_xlabel(unit)
         axes.set_ylabel("recall")
-        axes.grid(color=ink.LINE, linewidth=0.6)
-        return ink.svg(plot, f"recall against {unit}")
+        axes.grid(color=theme.LINE, linewidth=0.6)
+        return theme.svg(plot, f"recall against {unit}")
 
 
 def _scale(axes: Axes, paid: Sequence[float], top: float) -> None:
@@ -161,19 +163,19 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def cloud(found: Cloud) -> str:
     """Return a map of embeddings: a colour for each task, circles that are asked, crosses that ask."""
-    with ink.drawing():
+    with theme.drawing():
         plot, axes = _plot(3.2, 3.2, (0.02, 0.02, 0.02, 0.02))
         for asks, marker in ((False, "o"), (True, "x")):
             for task in np.unique(found.tasks):
                 x, y = found.places[(found.tasks == task) & (found.asks == asks)].T
                 axes.plot(
-                    x, y, marker, color=ink.of(int(task)), markersize=3.2, alpha=0.75, markeredgewidth=0.9
+                    x, y, marker, color=theme.of(int(task)), markersize=3.2, alpha=0.75, markeredgewidth=0.9
                 )
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_aspect("equal", "datalim")
         axes.spines[:].set_visible(True)
-        return ink.svg(plot, "a map of embeddings, coloured by task")
+        return theme.svg(plot, "a map of embeddings, coloured by task")
 
 
 def _plot(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:

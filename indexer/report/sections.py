@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from html import escape
 
 from engine.types import MergeName
-from indexer.direction import Direction
+from indexer.evaluation.results import Result
+from indexer.evaluation.runs import Direction
+from indexer.report.narrative import Finding, chance
 from indexer.report.plots import figure
-from indexer.report.verdicts import Finding, chance
-from indexer.results import Result
 
 HOW: dict[MergeName | None, str] = {None: "known", "raw": "by cosine", "routed": "by probability"}
 SAID = {"known": "task known", "by cosine": "unknown, by cosine", "by probability": "unknown, by probability"}

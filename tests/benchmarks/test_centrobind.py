@@ -8,8 +8,8 @@ from torch.nn.functional import normalize, one_hot
 from benchmarks.papers import centrobind, centrobind_mixture, centrobind_spoken
 from benchmarks.papers.tables import Row, differences, strays, summary, write
 from engine.types import Pair
-from training.pairs import PairSet, collect
-from training.pairwise import strangers
+from training.data.pairs import PairSet, collect
+from training.losses.pairwise import strangers
 
 TINY = centrobind_mixture.Size(train=600, held=300, pretraining=2, binding=60, decoding=60, batch=64)
 ROWS = [Row("T", "b", n, {"mean": v}) for n, v in enumerate((0.1, 0.2, 0.3))]

@@ -12,11 +12,11 @@ from PIL import Image
 import clips
 from benchmarks import clip, clip_measure
 from benchmarks.policies import POLICIES
-from engine import metrics
 from engine.errors import UserError
-from indexer.evaluate import open_evaluation
-from indexer.exam import Setting
-from indexer.results import Asked
+from engine.evaluation import metrics
+from indexer.evaluation.evaluate import open_evaluation
+from indexer.evaluation.protocol import Setting
+from indexer.evaluation.results import Asked
 
 COLOURS = ("red", "green", "blue", "white", "black", "orange", "purple", "yellow")
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import worlds
 from benchmarks import partial
-from engine.embed import Embedder
-from indexer.facts import Measured
-from indexer.groups import grouped
-from indexer.vectors import reader
+from engine.evaluation.splits import grouped
+from engine.heads.embedder import Embedder
+from indexer.embeddings.embeddings import reader
+from indexer.policies.statistics import Measured
 
 
 def test_a_random_order_is_the_same_every_time_and_another_for_another_seed(trained: Path) -> None:

@@ -8,11 +8,11 @@ import torch
 from benchmarks.papers.pmrl_measure import classify, directions, retrieve
 from benchmarks.papers.pmrl_runs import Job, disturbed, flipped, run, sets
 from benchmarks.papers.pmrl_vectors import trends
-from engine.head import Head
-from engine.opening import Wish
+from engine.heads.head import Head
+from engine.ingest.setup import Wish
 from engine.types import Pair
-from indexer import index as indexing
-from training.pairs import Column, PairSet
+from indexer.serving import index as indexing
+from training.data.pairs import Column, PairSet
 
 MODALITIES = ("audio", "image", "text")
 CLASSES = torch.arange(12) % 3

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.papers import groups, secoco
 from engine.errors import UserError
 from engine.sources import open_source
-from engine.sources.row import Row
+from engine.sources.base import Row
 
 CATEGORIES = {"cat": "animal", "fork": "kitchen", "bus": "vehicle", "person": "person", "racket": "sports"}
 

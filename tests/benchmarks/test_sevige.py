@@ -11,7 +11,7 @@ from benchmarks.papers import groups, regions, sevige
 from benchmarks.papers.regions import Region
 from engine.errors import UserError
 from engine.sources import open_source
-from engine.sources.row import Row
+from engine.sources.base import Row
 
 RED, BLUE = (250, 0, 0), (0, 0, 250)
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from engine.head import Head
+from engine.heads.head import Head
 from engine.types import HeadForm, LossName, MethodName, Modality, Settings
 from training import methods
+from training.data.history import Past
+from training.data.pairs import Column, PairSet
 from training.gradient import Strategy
-from training.pairs import Column, PairSet
-from training.past import Past
-from training.train import Course, Material, Objective, train_task
+from training.loop import Course, Material, Objective, train_task
 
 D = 6
 METHODS = get_args(MethodName)
@@ -30,7 +30,7 @@ PAIRS: dict[str, tuple[Modality, ...]] = {
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let mlp heads be narrow, since 1024 hidden numbers decide nothing here."""
-    monkeypatch.setattr("engine.head.HIDDEN", 16)
+    monkeypatch.setattr("engine.heads.head.HIDDEN", 16)
 
 
 def task(name: str, count: int = 10) -> PairSet:

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from engine.head import Head
+from engine.heads.head import Head
 from engine.types import HeadForm
 from training.gradient import Batch, Gradient, GradientFn, Loss, compose, embed, join, loss_gradient
-from training.pairwise import infonce
+from training.losses.pairwise import infonce
 
 
 @dataclass

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 import worlds
-from engine import head as heads
 from engine.errors import UserError
-from engine.opening import Wish
+from engine.heads import head as heads
+from engine.ingest.setup import Wish
 from engine.types import MethodName, Settings
 from training import lesson
-from training.train import Course, Epoch, Material, Objective, train_task
+from training.loop import Course, Epoch, Material, Objective, train_task
 
 SETTINGS = Settings("sky", form="linear", epochs=1, lr=0.02, batch_size=16)
 

@@ -4,10 +4,10 @@ from typing import get_args
 import pytest
 
 from engine.errors import UserError
-from engine.head import Head
+from engine.heads.head import Head
 from engine.types import LossName, MethodName, Settings
 from training import methods
-from training.losses import LOSSES
+from training.catalogue import LOSSES
 from training.recipes import METHODS
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from engine.sources import open_source
-from engine.sources.row import Row
+from engine.sources.base import Row
 from engine.types import Skipped
 
 

@@ -9,7 +9,7 @@ import pytest
 from engine import media
 from engine.errors import UserError
 from engine.sources import metadata, open_source
-from engine.sources.row import Row
+from engine.sources.base import Row
 from engine.types import Skipped
 
 

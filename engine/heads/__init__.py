@@ -1,0 +1,1 @@
+"""Heads: small trained maps from frozen features to the shared space."""

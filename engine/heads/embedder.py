@@ -1,0 +1,66 @@
+"""From features to embeddings, by any head version of a workspace."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.heads import head
+from engine.heads.head import Head
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace
+from engine.types import ItemId, Modality
+
+Embeddings = NDArray[np.float32]
+BLOCK = 8192
+"""Rows that are held as features at a time."""
+
+
+@dataclass
+class Embedder:
+    """The head versions of a workspace, each read once.
+
+    A version that lacks a modality uses head 0's branch for it.
+    """
+
+    workspace: Workspace
+    device: str = "cpu"
+    _heads: dict[int, Head] = field(default_factory=dict)
+
+    def head(self, version: int, modality: Modality) -> Head:
+        """Return the head whose branch embeds a modality in this version; 0 is the untrained head."""
+        if version not in self._heads:
+            self._heads[version] = self._read(version).to(self.device)
+        found = self._heads[version]
+        return found if modality in found.layers else self.head(0, modality)
+
+    def embed(self, version: int, modality: Modality, features: NDArray[np.float32]) -> Embeddings:
+        """Map features (N, D) to unit rows (N, E)."""
+        with torch.inference_mode():
+            rows = torch.from_numpy(np.require(features, requirements=["C", "W"])).to(self.device)
+            embedded: Embeddings = self.head(version, modality)({modality: rows})[modality].cpu().numpy()
+        return embedded
+
+    def blocks(
+        self, store: Store, version: int, modality: Modality, ids: list[ItemId]
+    ) -> Iterator[Embeddings]:
+        """Yield the embeddings of stored items, a block of rows at a time."""
+        backbone = self.workspace.manifest.backbones[modality].id
+        for start in range(0, len(ids), BLOCK):
+            yield self.embed(version, modality, store.features(ids[start : start + BLOCK], backbone))
+
+    def _read(self, version: int) -> Head:
+        if version > 0:
+            return head.read(self.workspace.head(version))[0]
+        manifest = self.workspace.manifest
+        return untrained(manifest.width, {m: encoder.width for m, encoder in manifest.backbones.items()})
+
+
+def untrained(width: int, widths: Mapping[Modality, int]) -> Head:
+    """Return head 0: the identity where D = E, else a fixed orthonormal matrix per modality."""
+    zero = Head("linear", width)
+    for modality, features in widths.items():
+        zero.add_branch(modality, features)
+    return zero.eval()

@@ -1,0 +1,226 @@
+"""Heads: small trained maps from frozen features to the shared space, and their files."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from engine.errors import UserError
+from engine.storage import files
+from engine.types import HeadForm, Modality, Settings
+
+FORMAT = 1
+HIDDEN = 1024
+DROPOUT = 0.5
+
+
+class Head(nn.Module):
+    """One branch per modality into a space of width E; with a shared top, one last layer for all.
+
+    linear: one bias-free matrix (D, E). mlp: D, 1024, ReLU, dropout .5, E. `losses` holds what a loss of its
+    own trains beside the branches. Without a seed layers are made but not filled: they are to be loaded.
+    """
+
+    def __init__(self, form: HeadForm, width: int, *, shared_top: bool = False, seed: int | None = 0) -> None:
+        super().__init__()
+        self.form, self.width, self.seed = form, width, seed
+        self.layers = nn.ModuleDict()
+        self.losses = nn.ModuleDict()
+        self.top: nn.Linear | None = None
+        if shared_top:
+            self.top = (
+                self._dense(HIDDEN, width, "top") if form == "mlp" else self._matrix(width, width, "top")
+            )
+
+    def add_branch(self, modality: Modality, features: int) -> None:
+        """Add the untrained branch of a modality of D features."""
+        if hasattr(self.layers, modality):
+            raise UserError(
+                f"no modality can be called {modality!r}: it is a name that torch keeps for itself"
+            )
+        layer: nn.Module
+        if self.form == "linear":
+            layer = self._matrix(features, self.width, modality)
+        else:
+            layer = nn.Sequential(self._dense(features, HIDDEN, modality))
+            if self.top is None:
+                layer.append(self._dense(HIDDEN, self.width, f"{modality} out"))
+        self.layers[modality] = layer
+
+    def add_scorer(self, name: str, inputs: int) -> nn.Module:
+        """Return a loss's own scorer of that name, from rows (B, inputs) to (B, 1); made where it is new."""
+        if name not in self.losses:
+            layers = (self._dense(inputs, self.width, name), nn.ReLU())
+            self.losses[name] = nn.Sequential(*layers, self._dense(self.width, 1, f"{name} out"))
+        return self.losses[name]
+
+    def branch_of(self, parameter: str) -> Modality | None:
+        """Return the modality whose branch a parameter belongs to; None: shared, or a loss's own."""
+        return next((m for m in self.layers if parameter.startswith(f"layers.{m}.")), None)
+
+    def inputs(self, features: Mapping[Modality, Tensor]) -> dict[Modality, dict[str, Tensor]]:
+        """Return what each layer is given by each modality, in evaluation mode.
+
+        {m: {name of the layer: its input rows (B, D_in)}}; a shared top stands under every modality.
+        """
+        found: dict[Modality, dict[str, Tensor]] = {}
+        for m, x in features.items():
+            found[m] = {}
+            for place, (name, layer) in enumerate(self._chain(m)):
+                found[m][name] = x
+                x = layer(x)
+                x = torch.relu(x) if self.form == "mlp" and place == 0 else x
+        return found
+
+    def project(self, features: Mapping[Modality, Tensor], seed: int = 0) -> dict[Modality, Tensor]:
+        """Map features {m: (B, D)} to {m: (B, E)}, before normalisation.
+
+        Args:
+            seed: of the dropout masks, which are drawn in training mode only; the same seed, the same masks.
+        """
+        return {m: self._branch(m, x, f"{seed} {m}") for m, x in features.items()}
+
+    def forward(self, features: Mapping[Modality, Tensor], seed: int = 0) -> dict[Modality, Tensor]:
+        """Return embeddings {m: (B, E)}: unit rows, or a zero row for zero features."""
+        return {m: nn.functional.normalize(y, dim=1) for m, y in self.project(features, seed).items()}
+
+    def _branch(self, modality: Modality, x: Tensor, seed: str) -> Tensor:
+        for place, (_, layer) in enumerate(self._chain(modality)):
+            x = layer(x)
+            if self.form == "mlp" and place == 0:
+                x = torch.relu(x)
+                x = x * _mask(x, seed) if self.training else x
+        return x
+
+    def _chain(self, modality: Modality) -> list[tuple[str, nn.Module]]:
+        """Return the layers that a modality passes, first to last, by name."""
+        branch, name = self.layers[modality], f"layers.{modality}"
+        inner = [(f"{name}.{place}", layer) for place, layer in branch.named_children()] or [(name, branch)]
+        return inner if self.top is None else [*inner, ("top", self.top)]
+
+    def _matrix(self, features: int, width: int, name: str) -> nn.Linear:
+        layer = _blank(features, width, bias=False)
+        if self.seed is not None:
+            layer.weight.data = orthonormal(features, width, name)
+        return layer
+
+    def _dense(self, features: int, width: int, name: str) -> nn.Linear:
+        """Return a layer initialised as torch does, but from a seed of its own."""
+        layer = _blank(features, width, bias=True)
+        if self.seed is not None:
+            generator = _generator(f"{self.seed} {name}")
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+            nn.init.uniform_(
+                layer.bias, -1 / math.sqrt(features), 1 / math.sqrt(features), generator=generator
+            )
+        return layer
+
+
+def _blank(features: int, width: int, *, bias: bool) -> nn.Linear:
+    """Return a layer that is not filled; by way of meta, since torch would draw from the global generator."""
+    return nn.Linear(features, width, bias=bias, device="meta").to_empty(device="cpu")
+
+
+def orthonormal(features: int, width: int, name: str) -> Tensor:
+    """Return the fixed matrix (E, D) of head 0: the identity where D = E, else orthonormal, by name."""
+    if features == width:
+        return torch.eye(width)
+    noise = torch.randn(max(features, width), min(features, width), generator=_generator(f"head 0 {name}"))
+    q: Tensor = torch.linalg.qr(noise.double()).Q.float()  # (larger, smaller), orthonormal columns
+    return q.T.contiguous() if features > width else q
+
+
+def _mask(x: Tensor, seed: str) -> Tensor:
+    """Return a dropout mask like x, drawn on the CPU so that every device sees the same one."""
+    kept = torch.rand(x.shape, generator=_generator(seed)) >= DROPOUT
+    return (kept / (1 - DROPOUT)).to(x)
+
+
+def _generator(seed: str) -> torch.Generator:
+    number = int.from_bytes(blake2b(seed.encode(), digest_size=7).digest(), "big")
+    return torch.Generator().manual_seed(number)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What stands beside a head's tensors in `head.json`."""
+
+    version: int
+    parent: int
+    widths: Mapping[Modality, int]
+    width: int
+    form: HeadForm
+    shared_top: bool
+    settings: Settings
+    backbones: Mapping[Modality, str]
+
+
+def write(folder: Path, head: Head, record: Record, state: Mapping[str, Tensor], log: bytes) -> None:
+    """Write a head version in one step: its tensors, its record, its strategies' state, its log."""
+    with files.new_folder(folder) as draft:
+        tensors = safetensors.torch.save(
+            {n: t.detach().cpu().contiguous() for n, t in head.state_dict().items()}
+        )
+        memory = safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in state.items()})
+        sums = {"head.safetensors": files.checksum(tensors), "memory.safetensors": files.checksum(memory)}
+        facts = {"format": FORMAT, **asdict(record), "checksums": sums}
+        (draft / "head.safetensors").write_bytes(tensors)
+        (draft / "memory.safetensors").write_bytes(memory)
+        (draft / "log.jsonl").write_bytes(log)
+        (draft / "head.json").write_bytes(files.to_json(facts))
+
+
+def read(folder: Path) -> tuple[Head, Record]:
+    """Read a head version; a changed or newer file is an error."""
+    record, sums = _record(folder)
+    tensors = _tensors(folder / "head.safetensors", sums)
+    head = Head(record.form, record.width, shared_top=record.shared_top, seed=None)
+    for modality, features in record.widths.items():
+        head.add_branch(modality, features)
+    for key, tensor in tensors.items():
+        if key.startswith("losses.") and key.endswith(".0.weight"):
+            head.add_scorer(key.split(".")[1], tensor.shape[1])
+    head.load_state_dict(tensors)
+    head.seed = record.settings.seed
+    return head.eval(), record
+
+
+def read_record(folder: Path) -> Record:
+    """Read what a head version is, without its tensors."""
+    return _record(folder)[0]
+
+
+def _record(folder: Path) -> tuple[Record, Mapping[str, str]]:
+    path = folder / "head.json"
+    try:
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    if facts.pop("format") > FORMAT:
+        raise UserError(f"{path} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
+    sums = facts.pop("checksums")
+    settings = facts.pop("settings")
+    settings["modalities"] = tuple(settings["modalities"])
+    return Record(**facts, settings=Settings(**settings)), sums
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """Read what the strategies of a head version remember."""
+    return _tensors(folder / "memory.safetensors", _record(folder)[1])
+
+
+def _tensors(path: Path, sums: Mapping[str, str]) -> dict[str, Tensor]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    if files.checksum(data) != sums[path.name]:
+        raise UserError(f"{path} is damaged: its checksum does not hold")
+    return safetensors.torch.load(data)

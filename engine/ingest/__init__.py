@@ -1,0 +1,1 @@
+"""Sources into the store: which backbones, their features, and what changed."""

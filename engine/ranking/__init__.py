@@ -1,0 +1,1 @@
+"""From queries and candidates to hits: parsing, composing, and merging across tasks."""

@@ -1,0 +1,1 @@
+"""What head versions make of stored items, in their own space or another's."""

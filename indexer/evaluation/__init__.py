@@ -1,0 +1,1 @@
+"""What every policy would have found after every lesson."""

@@ -1,0 +1,106 @@
+"""The queries that are forgotten most: whose right item has fallen furthest since their task was taught."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.types import ItemId, Modality, PolicyName
+from indexer.evaluation.diagnosis import sides
+from indexer.evaluation.runs import Direction
+from indexer.policies.policies import Plan
+
+MOST = 2048
+"""Most queries of a task that are looked at."""
+
+BLOCK = 256
+"""Queries whose cosines with all items are held at a time."""
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A query that found its right item when its task was new, the task known.
+
+    Attributes:
+        right: the item that was ranked highest, then, of all that are right.
+        before, after: rank of the best right item, from 1.
+        top_before, top_after: what stood first.
+    """
+
+    query: Modality
+    target: Modality
+    policy: PolicyName
+    task: str
+    asked: ItemId
+    right: ItemId
+    before: int
+    after: int
+    top_before: ItemId
+    top_after: ItemId
+
+
+def falls(direction: Direction, policy: PolicyName, k: int) -> list[Fall]:
+    """Return every query that found something right among its first k and now ranks it lower, worst first."""
+    found = [
+        fall
+        for task in direction.exam.queries
+        for fall in _falls(direction, policy, task)
+        if fall.before <= k and fall.after > fall.before
+    ]
+    return sorted(found, key=lambda fall: (fall.before - fall.after, fall.asked))
+
+
+def _falls(direction: Direction, policy: PolicyName, task: str) -> Iterator[Fall]:
+    """Yield the standing of a task's queries, when it was taught last and now."""
+    plans, row = direction.plans(policy), _taught(direction, task)
+    if row == len(plans) - 1 or task not in plans[row] or not len(direction.exam.queries[task]):
+        return
+    items = direction.exam.targets[task].astype(str)
+    then, now = (_standing(direction, plan, task) for plan in (plans[row], plans[-1]))
+    for n, asked in enumerate(direction.exam.queries[task][:MOST].astype(str)):
+        yield Fall(
+            direction.query,
+            direction.target,
+            policy,
+            task,
+            str(asked),
+            right=str(items[then.right[n]]),
+            before=int(then.rank[n]),
+            after=int(now.rank[n]),
+            top_before=str(items[then.top[n]]),
+            top_after=str(items[now.top[n]]),
+        )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Of queries (Q,): the place and the rank (from 1) of the best right item, and the place of the first hit."""
+
+    right: NDArray[np.intp]
+    rank: NDArray[np.intp]
+    top: NDArray[np.intp]
+
+
+def _standing(direction: Direction, plan: Plan, task: str) -> Standing:
+    asked, items = sides(direction, plan, task)
+    gallery = items.astype(np.float64).T
+    queries = direction.exam.queries[task][:MOST]
+    found = []
+    for start in range(0, len(queries), BLOCK):
+        block = queries[start : start + BLOCK]
+        scores = asked[start : start + len(block)].astype(np.float64) @ gallery  # (B, N)
+        right = np.full(scores.shape, -np.inf)
+        places = direction.exam.judge.matches(block, direction.exam.targets[task])
+        right[places] = scores[places]
+        best = right.argmax(axis=1)
+        rank = 1 + (scores > right.max(axis=1, keepdims=True)).sum(axis=1)
+        found.append((best, rank, scores.argmax(axis=1)))
+    return Standing(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def _taught(direction: Direction, task: str) -> int:
+    """Return the row of a task's last lesson; of one that was never learned, the row of its arrival."""
+    numbers = [lesson.number for lesson in direction.history.lessons if lesson.task == task]
+    numbers += [arrival.after for arrival in direction.history.arrivals if arrival.task == task]
+    return next((row for row, number in enumerate(direction.after) if number >= max(numbers)), 0)

@@ -1,0 +1,1 @@
+"""How probable each task is for a query: a streaming discriminant per modality, and temperatures."""

@@ -1,0 +1,1 @@
+"""What is served: build it, switch it, search it, describe it."""

@@ -1,0 +1,196 @@
+"""What is served as Parquet files and a manifest that says how each direction is asked, for other tools."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from glob import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from engine.errors import UserError, Vanished
+from engine.storage import files
+from engine.storage.manifest import Served
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace, open_at
+from engine.types import ItemId, Modality, ShardKey
+from indexer.shards import files as shards
+from indexer.shards.files import Shard
+
+FORMAT = 1
+BLOCK = 8192
+"""Rows of a row group, and so how many are held as Python objects at a time."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One Parquet file: a shard; bytes on disk."""
+
+    file: str
+    task: str
+    modality: Modality
+    head: int
+    space: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `mneme export --json` prints; seconds are wall time."""
+
+    files: Sequence[File]
+    rows: int
+    bytes: int
+    seconds: float
+
+
+def export(root: Path, folder: Path) -> Report:
+    """Write every shard that is served, and the manifest, to a folder that does not exist or is empty.
+
+    Either all of it is there afterwards, or nothing.
+    """
+    began = time.perf_counter()
+    workspace, served = _opened(root)
+    with Store(workspace.store) as store, _new(folder) as draft:
+        width = workspace.manifest.width
+        written = [_write(one, store, draft / name(one.key), width) for one in served]
+        manifest = files.to_json(_manifest(workspace, written))
+        (draft / "manifest.json").write_bytes(manifest)
+    size = sum(file.bytes for file in written) + len(manifest)
+    return Report(written, sum(file.rows for file in written), size, time.perf_counter() - began)
+
+
+def name(key: ShardKey) -> str:
+    """Return the file of a shard: TASK.MODALITY.vHEAD.parquet, with the space and the part where it has them."""
+    task = quote(key.task, safe="").replace(".", "%2E")  # which separates, and would hide a file
+    space = f".in-v{key.space:04d}" if key.space != key.head else ""
+    part = f".{key.part}" if key.part else ""
+    return f"{task}.{key.modality}.v{key.head:04d}{space}{part}.parquet"
+
+
+def _opened(root: Path) -> tuple[Workspace, list[Shard]]:
+    """Return the workspace and its shards, all of one state."""
+    workspace = open_at(root)
+    try:
+        return workspace, _shards(workspace)
+    except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
+        workspace = open_at(root)
+        return workspace, _shards(workspace)
+
+
+def _shards(workspace: Workspace) -> list[Shard]:
+    backbones, served = workspace.manifest.backbones, workspace.manifest.served.shards
+    if not served:
+        raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
+    return [
+        shards.read(workspace.shards / one.path, one.key, backbones[one.key.modality].id) for one in served
+    ]
+
+
+@contextmanager
+def _new(folder: Path) -> Iterator[Path]:
+    """Yield a draft of a new folder, having dropped those of exports to it that were killed."""
+    folder = folder.resolve()
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} exists and is not empty: give a new folder")
+        for draft in folder.parent.glob(f".{escape(folder.name)}.{'[0-9a-f]' * 32}"):
+            shutil.rmtree(draft)
+        with files.new_folder(folder) as draft:
+            yield draft
+    except OSError as error:
+        where, why = error.filename or folder, error.strerror or str(error)
+        raise UserError(f"cannot write to {where}: {why.lower()}") from None
+
+
+def _write(held: Shard, store: Store, path: Path, width: int) -> File:
+    """Write one shard, a row group at a time; items that the store has let go are left out, as in a search."""
+    import pyarrow.parquet as pq
+
+    schema, rows = _schema(width), 0
+    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["task", "modality"]) as writer:
+        for start in range(0, len(held.ids), BLOCK):
+            batch = _batch(held, slice(start, start + BLOCK), store, schema)
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    key = held.key
+    return File(path.name, key.task, key.modality, key.head, key.space, rows, path.stat().st_size)
+
+
+def _schema(width: int) -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("modality", pa.string()),
+            ("task", pa.string()),
+            ("tasks", pa.list_(pa.string())),
+            ("path", pa.string()),
+            ("text", pa.string()),
+            ("head", pa.int32()),
+            ("embedding", pa.list_(pa.float32(), width)),
+        ]
+    )
+
+
+def _batch(held: Shard, block: slice, store: Store, schema: Any) -> Any:
+    import pyarrow as pa
+
+    found = [(row, *_known(store, id.decode())) for row, id in enumerate(held.ids[block].tolist())]
+    there = [one for one in found if one[1]]
+    vectors = held.vectors[block][[row for row, *_ in there]]
+    key, count = held.key, len(there)
+    columns = [
+        [held.ids[block][row].decode() for row, *_ in there],
+        [key.modality] * count,
+        [key.task] * count,
+        [tasks for _, tasks, _, _ in there],
+        [path for _, _, path, _ in there],
+        [text for _, _, _, text in there],
+        [key.head] * count,
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=False)]
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    return pa.record_batch([*arrays, embedding], schema=schema)
+
+
+def _known(store: Store, id: ItemId) -> tuple[list[str], str | None, str | None]:
+    """Return the tasks, path and text of an item; no tasks where it is gone."""
+    found = store.item(id)
+    if found is None:
+        return [], None, None
+    item, tasks = found
+    path = item.paths[0].encode(errors="backslashreplace").decode() if item.paths else None
+    return list(tasks), path, item.text
+
+
+def _manifest(workspace: Workspace, written: Sequence[File]) -> dict[str, Any]:
+    """Return which files there are, and how each direction asks them."""
+    manifest = workspace.manifest
+    return {
+        "format": FORMAT,
+        "width": manifest.width,
+        "lessons": [vars(lesson) for lesson in manifest.history.lessons[: manifest.served.lessons]],
+        "backbones": {modality: encoder.id for modality, encoder in manifest.backbones.items()},
+        "files": [asdict(file) for file in written],
+        "directions": _directions(manifest.served, written),
+    }
+
+
+def _directions(served: Served, written: Sequence[File]) -> list[dict[str, Any]]:
+    return [
+        {
+            "query": way.query,
+            "target": way.target,
+            "policy": way.policy,
+            "asked": [
+                {"file": written[one.shard].file, "query_head": one.queries, "tau": one.tau}
+                for one in way.lookups
+            ],
+        }
+        for way in served.directions
+    ]

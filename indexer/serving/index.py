@@ -1,0 +1,87 @@
+"""The `index` command's work: read sources into the store, then bring what is served up to date."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import UserError
+from engine.ingest.encoding import Loader
+from engine.ingest.ingest import Progress, Report, ingest, preview, silent
+from engine.ingest.setup import Wish, enter
+from engine.storage.store import Store
+from engine.storage.workspace import writing
+from engine.types import PolicyName, Skipped
+from indexer.serving import build
+from indexer.serving.build import Wanted
+from indexer.shards.flat import load_faiss
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `mneme index --json` prints; added to removed count rows, seconds are wall time."""
+
+    tasks: list[str]
+    added: int
+    updated: int
+    removed: int
+    unchanged: int
+    skipped: list[Skipped]
+    items: dict[str, int]
+    shards_built: int
+    seconds: float
+
+
+def index(
+    root: Path,
+    sources: Sequence[Path],
+    wish: Wish,
+    *,
+    task: str | None = None,
+    policy: PolicyName | None = None,
+    device: str = "cpu",
+    allow_mass_delete: bool = False,
+    progress: Progress = silent,
+) -> Summary:
+    """Store what the sources hold and serve it under a policy; the second run finds nothing to do."""
+    began = time.perf_counter()
+    load_faiss()
+    with writing(root):
+        workspace, encoders = enter(root, sources, wish, device)
+        with Store(workspace.store, readonly=False) as store:
+            loader = Loader(store, encoders.backbone)
+            try:
+                reports = [
+                    ingest(loader, source, task=task, allow_mass_delete=allow_mass_delete, progress=progress)
+                    for source in sources
+                ]
+            except UserError:  # of one source; what has landed of the others is served
+                build.serve(workspace, store, Wanted(), device=device)
+                raise
+            workspace, built = build.serve(workspace, store, Wanted(policy), device=device)
+            return _summary(reports, store, built, time.perf_counter() - began)
+
+
+def dry_run(root: Path, sources: Sequence[Path], *, task: str | None = None) -> Summary:
+    """Say what `index` would do to the store; nothing is written."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as nowhere:
+        folder = root / "store" if (root / "store").is_dir() else Path(nowhere)
+        with Store(folder, readonly=folder != Path(nowhere)) as store:
+            reports = [preview(store, source, task=task) for source in sources]
+            return _summary(reports, store, 0, time.perf_counter() - began)
+
+
+def _summary(reports: Sequence[Report], store: Store, built: int, seconds: float) -> Summary:
+    return Summary(
+        tasks=sorted(set[str]().union(*(report.tasks for report in reports))),
+        added=sum(report.added for report in reports),
+        updated=sum(report.updated for report in reports),
+        removed=sum(report.removed for report in reports),
+        unchanged=sum(report.unchanged for report in reports),
+        skipped=[one for report in reports for one in report.skipped],
+        items=store.counts(),
+        shards_built=built,
+        seconds=seconds,
+    )

@@ -1,0 +1,83 @@
+"""What a workspace holds, in the form that `mneme status --json` prints."""
+
+from pathlib import Path
+from typing import Any
+
+from engine.heads import head as heads
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace, open_at, tasks
+from indexer.serving import build
+from indexer.shards import files as shards
+
+
+def status(root: Path) -> dict[str, Any]:
+    """Return tasks, items, heads, lessons, shards, policy and bytes on disk."""
+    workspace = open_at(root)
+    with Store(workspace.store) as store:
+        return _content(workspace, store)
+
+
+def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
+    manifest = workspace.manifest
+    members = build.members_of(store.pairs())
+    heads_of = dict[str, int]()
+    for one in manifest.served.shards:
+        heads_of[one.key.task] = max(one.key.head, heads_of.get(one.key.task, 0))
+    counts: dict[str, dict[str, int]] = {}
+    for (task, modality), ids in members.items():
+        counts.setdefault(task, {})[modality] = len(ids)
+    learned = tasks(manifest.history)
+    order = [*learned, *sorted(set(counts) - set(learned))]
+    return {
+        "format": 1,
+        "tasks": [
+            {
+                "task": task,
+                "head": heads_of.get(task),
+                "items": counts.get(task, {}),
+                "features": task not in manifest.sealed,
+            }
+            for task in order
+        ],
+        "items": store.counts(),
+        "heads": _heads(workspace),
+        "lessons": [vars(lesson) for lesson in manifest.history.lessons],
+        "shards": [
+            {
+                "task": one.key.task,
+                "modality": one.key.modality,
+                "head": one.key.head,
+                **_size(workspace.shards / one.path),
+            }
+            for one in manifest.served.shards
+        ],
+        "policy": manifest.served.policy,
+        "backbone": {modality: record.spec for modality, record in manifest.backbones.items()},
+        "bytes": sum(file.stat().st_size for file in workspace.root.rglob("*") if file.is_file()),
+    }
+
+
+def _heads(workspace: Workspace) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [{"head": 0, "parent": None, "task": None, "method": None, "loss": None}]
+    for lesson in workspace.manifest.history.lessons:
+        found.append(_told(heads.read_record(workspace.head(lesson.head))))
+    for one in workspace.manifest.references:
+        record = heads.read_record(workspace.head(one.head))
+        found.append({**_told(record), "reference": True})
+    return found
+
+
+def _told(record: heads.Record) -> dict[str, Any]:
+    settings = record.settings
+    return {
+        "head": record.version,
+        "parent": record.parent,
+        "task": settings.task,
+        "method": settings.method,
+        "loss": settings.loss,
+    }
+
+
+def _size(folder: Path) -> dict[str, int]:
+    facts = shards.read_facts(folder)
+    return {"rows": facts["rows"], "bytes": facts["bytes"]}

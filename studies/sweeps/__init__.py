@@ -1,0 +1,1 @@
+"""Sweeps: methods, losses, heads and seeds over a stream of tasks."""

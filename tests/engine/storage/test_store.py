@@ -1,0 +1,205 @@
+import contextlib
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import UserError
+from engine.media import item_id
+from engine.storage.rows import FileStamp, StoredRow
+from engine.storage.store import Store
+from engine.types import Item
+
+CAT, DOG = item_id("text", b"cat"), item_id("text", b"dog")
+PHOTO = item_id("image", b"photo")
+FEATURES = np.array([0.1, -2, 3e-30], np.float32)
+
+
+def row(name: str, *texts: str, task: str = "sky", photo: str | None = None) -> StoredRow:
+    items = {"text": texts} if texts else {}
+    if photo:
+        items["image"] = (PHOTO,)
+    return StoredRow("/source", name, task, True, "train", ("a",), items, {"image": photo} if photo else {})
+
+
+def put(store: Store, *rows: StoredRow) -> None:
+    """Store rows, and their items with features by one backbone."""
+    with store.writing() as txn:
+        for one in rows:
+            for modality, ids in one.items.items():
+                for id in ids:
+                    txn.put_item(Item(id, modality))
+                    txn.put_features(id, "fake-1", FEATURES)
+            txn.put_row(one)
+
+
+def remove(store: Store, *rows: StoredRow) -> None:
+    with store.writing() as txn:
+        for one in rows:
+            txn.remove_row(one.key)
+        txn.drop_unused()
+
+
+def test_a_row_comes_back_as_it_was(store: Store) -> None:
+    stored = row("a", CAT, DOG, photo="/source/caf\udce9.jpg")
+    put(store, stored)
+    assert store.row(stored.key) == stored
+
+
+def test_a_row_that_was_never_stored_is_none(store: Store) -> None:
+    assert store.row(row("a").key) is None
+
+
+def test_rows_of_one_name_in_two_tasks_are_two(store: Store) -> None:
+    put(store, row("a", CAT, task="sky"), row("a", CAT, task="life"))
+    assert len(list(store.rows())) == 2
+
+
+def test_where_a_name_ends_and_the_next_begins_is_part_of_the_key() -> None:
+    assert row('a", "b').key != row("a").key
+
+
+def test_features_come_back_bit_equal_in_the_order_asked_for(store: Store) -> None:
+    put(store, row("a", CAT, DOG))
+    with store.writing() as txn:
+        txn.put_features(DOG, "fake-1", FEATURES * 2)
+    found = store.features([DOG, CAT, DOG], "fake-1")
+    assert found.tobytes() == np.stack([FEATURES * 2, FEATURES, FEATURES * 2]).tobytes()
+
+
+def test_features_belong_to_a_backbone(store: Store) -> None:
+    put(store, row("a", CAT))
+    assert store.has_features(CAT, "fake-1")
+    assert not store.has_features(CAT, "fake-2")
+
+
+def test_an_item_knows_its_text(store: Store) -> None:
+    put(store, row("a", CAT))
+    with store.writing() as txn:
+        txn.put_item(Item(CAT, "text", text="cat"))
+    assert store.item(CAT) == (Item(CAT, "text", (), "cat"), ("sky",))
+
+
+def test_an_item_knows_every_path_and_task_it_stands_in(store: Store) -> None:
+    put(store, row("b", photo="/b.jpg", task="life"), row("a", photo="/a.jpg"), row("c", CAT))
+    assert store.item(PHOTO) == (Item(PHOTO, "image", ("/a.jpg", "/b.jpg")), ("life", "sky"))
+
+
+def test_an_item_that_is_gone_is_none(store: Store) -> None:
+    put(store, row("a", CAT))
+    remove(store, row("a"))
+    assert store.item(CAT) is None
+
+
+def test_an_item_lives_while_a_row_names_it(store: Store) -> None:
+    put(store, row("a", CAT), row("b", CAT))
+    remove(store, row("a"))
+    assert store.item(CAT) == (Item(CAT, "text"), ("sky",))
+    assert store.has_features(CAT, "fake-1")
+
+
+def test_the_features_of_every_backbone_go_with_the_item(store: Store) -> None:
+    put(store, row("a", CAT), row("b", DOG))
+    with store.writing() as txn:
+        txn.put_features(CAT, "fake-2", FEATURES)
+    remove(store, row("a"))
+    assert [store.has_features(CAT, name) for name in ("fake-1", "fake-2")] == [False, False]
+    assert store.has_features(DOG, "fake-1")
+
+
+def test_a_row_that_changes_lets_its_old_items_go(store: Store) -> None:
+    put(store, row("a", CAT))
+    put(store, row("a", DOG))
+    remove(store)
+    assert store.counts() == {"text": 1}
+    assert store.item(CAT) is None
+
+
+def test_an_item_that_one_row_lets_go_can_be_named_by_another(store: Store) -> None:
+    put(store, row("a", CAT), row("b", DOG))
+    with store.writing() as txn:
+        txn.put_row(row("a", DOG))
+        txn.put_row(row("b", CAT))
+        txn.drop_unused()
+    assert store.features([CAT, DOG], "fake-1").shape == (2, 3)
+
+
+def test_items_are_counted_by_modality(store: Store) -> None:
+    put(store, row("a", CAT, DOG, photo="/a.jpg"), row("b", CAT))
+    assert store.counts() == {"text": 2, "image": 1}
+
+
+def test_pairs_do_not_tell_in_which_order_rows_arrived(tmp_path: Path) -> None:
+    rows = [row("b", CAT), row("a", DOG), row("a", CAT, task="life")]
+    with Store(tmp_path / "one", readonly=False) as one, Store(tmp_path / "two", readonly=False) as two:
+        put(one, *rows)
+        put(two, *reversed(rows))
+        assert one.pairs() == two.pairs()
+        assert [pair.task for pair in one.pairs()] == ["life", "sky", "sky"]
+
+
+def test_a_file_is_remembered_by_its_path(store: Store) -> None:
+    with store.writing() as txn:
+        txn.put_stamp("/a.jpg", FileStamp(3, 1_700_000_000_123_456_789, PHOTO))
+    assert store.stamp("/a.jpg") == FileStamp(3, 1_700_000_000_123_456_789, PHOTO)
+    assert store.stamp("/b.jpg") is None
+
+
+def test_of_a_write_that_fails_nothing_lands(store: Store) -> None:
+    with contextlib.suppress(KeyError), store.writing() as txn:
+        txn.put_row(row("a", CAT))
+        raise KeyError("a crash")
+    assert list(store.rows()) == []
+
+
+def test_a_reader_sees_nothing_of_an_unfinished_write(store: Store) -> None:
+    seen: list[StoredRow] = []
+    with store.writing() as txn:
+        txn.put_row(row("a", CAT))
+        reader = threading.Thread(target=lambda: seen.extend(store.rows()))
+        reader.start()
+        reader.join()
+    assert seen == []
+
+
+def test_what_was_stored_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+    with Store(tmp_path / "store", readonly=False) as store:
+        put(store, row("a", CAT))
+    with Store(tmp_path / "store") as store:
+        assert [one.name for one in store.rows()] == ["a"]
+
+
+def test_a_store_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^cannot open {tmp_path / 'store'}: "):
+        Store(tmp_path / "store")
+
+
+def test_features_are_found_by_the_first_digits_of_an_id(store: Store) -> None:
+    put(store, row("a", CAT, DOG))
+    found = store.find(CAT[:15], "fake-1")
+    assert found is not None
+    assert found.tobytes() == FEATURES.tobytes()
+
+
+def test_features_of_another_backbone_are_not_found(store: Store) -> None:
+    put(store, row("a", CAT))
+    assert store.find(CAT[:15], "fake-2") is None
+
+
+def test_features_of_an_item_that_is_not_stored_are_not_found(store: Store) -> None:
+    put(store, row("a", CAT))
+    assert store.find(DOG[:15], "fake-1") is None
+
+
+def test_features_can_go_while_the_item_stays(store: Store) -> None:
+    put(store, row("a", CAT, DOG))
+    with store.writing() as txn:
+        assert txn.drop_features([CAT]) == 24 + FEATURES.nbytes
+    assert store.lacking([CAT, DOG]) == {CAT}
+    assert store.item(CAT) is not None
+
+
+def test_what_was_never_stored_lacks_features(store: Store) -> None:
+    put(store, row("a", CAT))
+    assert store.lacking([CAT, DOG, PHOTO]) == {DOG, PHOTO}

@@ -1,0 +1,263 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import UserError
+from engine.storage import manifest, workspace
+from engine.storage.manifest import (
+    Direction,
+    Encoder,
+    Lookup,
+    Manifest,
+    Sealed,
+    Served,
+    ServedShard,
+    Temperature,
+)
+from engine.storage.workspace import Workspace
+from engine.types import Arrival, History, Lesson, ShardKey
+
+MANIFEST = Manifest(
+    width=16,
+    aligned=True,
+    backbones={"image": Encoder("fake", "fake-1", 8), "text": Encoder("features", "features", 16)},
+    history=History((Lesson(1, "sky", 1),), (Arrival("life", 1, 1),)),
+    served=Served(
+        "matched",
+        1,
+        (ServedShard(ShardKey("sky", "image", 1, 1), "sky/image/v0001-0a"),),
+        (Direction("text", "image", "auto", (Lookup(0, 1, 0.06),)),),
+        {"text-image": "auto"},
+        {"text": "text-0a1b2c3d"},
+    ),
+    previous=Served("reindex"),
+    sealed={
+        "sky": Sealed(
+            (ServedShard(ShardKey("sky", "image", 1, 1), "sky/image/v0001-0a"),),
+            {"image": "sealed-0a1b2c3d"},
+            (Temperature("text", "image", 1, 1, 1, 0.06),),
+        )
+    },
+)
+
+
+@pytest.fixture(autouse=True)
+def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MNEME_WORKSPACE", raising=False)
+
+
+def made(folder: Path) -> Path:
+    root = folder / ".mneme"
+    root.mkdir(parents=True)
+    Workspace(root, MANIFEST).with_manifest(MANIFEST)
+    return root
+
+
+def lock_in_another_process(root: Path) -> "subprocess.CompletedProcess[str]":
+    code = (
+        "import sys; from pathlib import Path; from engine.storage.workspace import writing\n"
+        "with writing(Path(sys.argv[1])): pass"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+
+
+def test_a_manifest_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
+    assert workspace.open_at(made(tmp_path)).manifest == MANIFEST
+
+
+def test_a_change_of_the_manifest_is_on_disk_at_once(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    changed = workspace.open_at(root).with_manifest(replace(MANIFEST, served=Served("reindex")))
+    assert workspace.open_at(root) == changed
+
+
+def test_replacing_the_manifest_leaves_one_file(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    workspace.open_at(root).with_manifest(replace(MANIFEST, width=32))
+    assert [path.name for path in root.iterdir()] == ["workspace.json"]
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": manifest.FORMAT + 1}))
+    with pytest.raises(UserError) as raised:
+        workspace.open_at(path.parent)
+    assert str(raised.value) == f"{path} has format 4; this mneme reads up to 3: upgrade mneme"
+
+
+def test_of_an_older_format_the_policy_is_kept_and_the_shards_are_to_be_built_again(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    content = json.loads(path.read_text())
+    old = {"key": {"task": "sky", "modality": "image", "head": 1}, "path": "sky/image/v0001-0a"}
+    content["served"] = {"policy": "matched", "lessons": 1, "shards": [old]}
+    del content["previous"]
+    path.write_text(json.dumps({**content, "format": 1}))
+    found = workspace.open_at(path.parent).manifest
+    assert (found.served, found.previous, found.history) == (Served("matched"), None, MANIFEST.history)
+
+
+def test_a_manifest_of_format_2_knows_of_no_removed_features(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    content = json.loads(path.read_text())
+    del content["sealed"]
+    path.write_text(json.dumps({**content, "format": 2}))
+    assert workspace.open_at(path.parent).manifest == replace(MANIFEST, sealed={})
+
+
+def test_a_manifest_that_lacks_something_is_a_user_error(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    path.write_text('{"format": 2}')
+    with pytest.raises(UserError, match="is damaged: 'width'"):
+        workspace.open_at(path.parent)
+
+
+def test_a_cut_manifest_is_a_user_error(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match=f"^cannot read {path}: "):
+        workspace.open_at(path.parent)
+
+
+def test_no_workspace_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as raised:
+        workspace.locate(None)
+    assert str(raised.value) == (
+        "no workspace here or above; make one with `mneme index SOURCE`, or name one with --workspace DIR"
+    )
+
+
+def test_a_workspace_is_found_from_below(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert workspace.find(tmp_path / "a" / "b") == root
+
+
+def test_the_nearest_workspace_is_found(tmp_path: Path) -> None:
+    made(tmp_path)
+    nearer = made(tmp_path / "a")
+    (tmp_path / "a" / "b").mkdir()
+    assert workspace.find(tmp_path / "a" / "b") == nearer
+
+
+def test_a_folder_without_a_manifest_is_no_workspace(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    (tmp_path / "a" / ".mneme").mkdir(parents=True)
+    assert workspace.find(tmp_path / "a") == root
+
+
+def test_a_command_works_on_the_workspace_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made(tmp_path).parent)
+    assert workspace.locate(None) == tmp_path / ".mneme"
+
+
+def test_the_variable_names_a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made(tmp_path / "here").parent)
+    monkeypatch.setenv("MNEME_WORKSPACE", str(made(tmp_path / "there").parent))
+    assert workspace.locate(None) == tmp_path / "there" / ".mneme"
+
+
+def test_the_option_goes_before_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNEME_WORKSPACE", str(made(tmp_path / "there").parent))
+    assert workspace.locate(made(tmp_path / "given").parent) == tmp_path / "given" / ".mneme"
+
+
+def test_a_named_workspace_is_not_looked_for_above(tmp_path: Path) -> None:
+    made(tmp_path)
+    with pytest.raises(UserError, match=f"^no workspace in {tmp_path / 'a'}; make one there with"):
+        workspace.locate(tmp_path / "a")
+
+
+def test_a_new_workspace_is_placed_where_it_was_named(tmp_path: Path) -> None:
+    assert workspace.place(tmp_path / "new") == tmp_path / "new" / ".mneme"
+
+
+def test_a_new_workspace_is_placed_where_the_variable_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNEME_WORKSPACE", str(tmp_path / "new"))
+    assert workspace.place(None) == tmp_path / "new" / ".mneme"
+
+
+def test_a_workspace_above_is_used_rather_than_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = made(tmp_path)
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    assert workspace.place(None) == root
+
+
+def test_a_second_writer_is_refused_in_one_line(tmp_path: Path) -> None:
+    with workspace.writing(tmp_path), pytest.raises(UserError) as raised, workspace.writing(tmp_path):
+        pass
+    assert str(raised.value) == (
+        f"another mneme is writing to {tmp_path}; wait until it ends (searching goes on)"
+    )
+
+
+def test_a_writer_of_another_process_is_refused(tmp_path: Path) -> None:
+    with workspace.writing(tmp_path):
+        second = lock_in_another_process(tmp_path)
+    assert f"UserError: another mneme is writing to {tmp_path}" in second.stderr
+
+
+def test_a_writer_that_failed_lets_the_next_one_in(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), workspace.writing(tmp_path):
+        raise KeyError("a crash")
+    with workspace.writing(tmp_path):
+        pass
+
+
+def test_a_workspace_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as raised, workspace.writing(tmp_path / "file" / ".mneme"):
+        pass
+    assert str(raised.value) == f"cannot write to {tmp_path / 'file' / '.mneme'}: Not a directory"
+
+
+def test_a_writer_first_drops_what_a_crash_left(tmp_path: Path) -> None:
+    draft = tmp_path / "heads" / f".v0001.{'0' * 32}"
+    draft.mkdir(parents=True)
+    with workspace.writing(tmp_path):
+        assert not draft.exists()
+
+
+def test_tasks_stand_in_the_order_in_which_they_were_learned_or_arrived() -> None:
+    history = History(
+        (Lesson(1, "sky", 1), Lesson(2, "life", 2)),
+        (Arrival("before", 0, 0), Arrival("between", 1, 1)),
+    )
+    assert workspace.tasks(history) == ["before", "sky", "between", "life"]
+
+
+def test_a_task_learned_again_keeps_its_place() -> None:
+    history = History((Lesson(1, "sky", 1), Lesson(2, "life", 2), Lesson(3, "sky", 3)))
+    assert workspace.tasks(history) == ["sky", "life"]
+
+
+def test_a_task_that_is_learned_after_it_arrived_keeps_its_place() -> None:
+    history = History((Lesson(1, "sky", 1), Lesson(2, "life", 2)), (Arrival("life", 0, 0),))
+    assert workspace.tasks(history) == ["life", "sky"]
+
+
+def test_a_head_version_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert Workspace(tmp_path, MANIFEST).head(12) == tmp_path / "heads" / "v0012"
+
+
+def test_a_workspace_that_came_to_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a bad source"), workspace.writing(tmp_path / ".mneme"):
+        raise UserError("a bad source")
+    assert not (tmp_path / ".mneme").exists()

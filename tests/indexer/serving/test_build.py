@@ -1,0 +1,193 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+import worlds
+from engine.heads.embedder import Embedder
+from engine.types import PolicyName, ShardKey
+from indexer.shards import files as shards
+
+
+def served(root: Path) -> dict[tuple[str, str], tuple[int, str]]:
+    """Return head and path of each served shard."""
+    shards = worlds.opened(root).manifest.served.shards
+    return {(one.key.task, one.key.modality): (one.key.head, one.path) for one in shards}
+
+
+def folders(root: Path) -> set[str]:
+    shards = root / ".mneme/shards"
+    return {str(folder.relative_to(shards)) for folder in shards.glob("*/*/*")}
+
+
+def vectors(root: Path, task: str, modality: str) -> NDArray[np.float32]:
+    """Return what a served shard holds."""
+    head, path = served(root)[task, modality]
+    backbone = worlds.opened(root).manifest.backbones[modality].id
+    found = shards.read(root / ".mneme/shards" / path, ShardKey(task, modality, head, head), backbone)
+    return found.vectors.copy()
+
+
+def embedded(root: Path, task: str, modality: str, head: int) -> NDArray[np.float32]:
+    """Return what a head makes of a task's items, from the features in the store."""
+    workspace = worlds.opened(root)
+    with worlds.stored(root) as store:
+        ids = sorted({id for row in store.rows() if row.task == task for id in row.items[modality]})
+        return np.concatenate(list(Embedder(workspace).blocks(store, head, modality, ids)))
+
+
+def test_the_second_run_builds_nothing(world: Path, trained: Path) -> None:
+    assert worlds.index(world, trained / "places.npz").shards_built == 0
+
+
+def test_the_second_run_changes_no_file(world: Path, trained: Path) -> None:
+    before = worlds.bytes_below(world / ".mneme/shards") | {
+        "": (world / ".mneme/workspace.json").read_bytes()
+    }
+    worlds.index(world, trained / "places.npz")
+    after = worlds.bytes_below(world / ".mneme/shards") | {"": (world / ".mneme/workspace.json").read_bytes()}
+    assert after == before
+
+
+def test_each_task_is_embedded_by_the_head_of_its_lesson(world: Path) -> None:
+    assert {task: head for (task, _), (head, _) in served(world).items()} == {
+        "sky": 1,
+        "life": 2,
+        "places": 3,
+    }
+
+
+@pytest.mark.parametrize(("task", "head"), [("sky", 1), ("life", 2), ("places", 3)])
+def test_a_shard_holds_what_its_head_makes_of_the_features(world: Path, task: str, head: int) -> None:
+    assert_array_equal(vectors(world, task, "image"), embedded(world, task, "image", head))
+
+
+def test_items_that_come_after_a_lesson_are_embedded_by_its_head(world: Path, tmp_path: Path) -> None:
+    more = worlds.save(tmp_path / "more.npz", worlds.rows("sky", 5, start=50))
+    assert worlds.index(world, more).shards_built == 2
+    assert served(world)["sky", "image"][0] == 1
+    assert_array_equal(vectors(world, "sky", "image"), embedded(world, "sky", "image", 1))
+    assert len(vectors(world, "sky", "image")) == 35
+
+
+def test_a_replaced_shard_stays_until_the_next_write(world: Path, tmp_path: Path) -> None:
+    replaced = served(world)["sky", "image"][1]
+    worlds.index(world, worlds.save(tmp_path / "more.npz", worlds.rows("sky", 5, start=50)))
+    assert replaced in folders(world)
+
+
+def test_a_replaced_shard_goes_with_the_next_write(world: Path, tmp_path: Path) -> None:
+    more = worlds.save(tmp_path / "more.npz", worlds.rows("sky", 5, start=50))
+    replaced = served(world)["sky", "image"][1]
+    worlds.index(world, more)
+    worlds.index(world, more)
+    assert replaced not in folders(world)
+    assert folders(world) == {path for _, path in served(world).values()}
+
+
+def test_an_untrained_task_arrives_with_the_newest_head(trained: Path, tmp_path: Path) -> None:
+    worlds.learn(tmp_path, "sky", trained / "sky.npz")
+    worlds.index(tmp_path, trained / "life.npz")
+    assert served(tmp_path)["life", "text"][0] == 1
+
+
+def test_before_any_lesson_the_untrained_head_embeds(trained: Path, tmp_path: Path) -> None:
+    worlds.index(tmp_path, trained / "sky.npz")
+    assert served(tmp_path)["sky", "image"][0] == 0
+
+
+def test_an_arrived_task_keeps_its_head_while_others_are_learned(trained: Path, tmp_path: Path) -> None:
+    worlds.index(tmp_path, trained / "life.npz")
+    worlds.learn(tmp_path, "sky", trained / "sky.npz")
+    worlds.index(tmp_path, trained / "sky.npz")
+    assert (served(tmp_path)["life", "image"][0], served(tmp_path)["sky", "image"][0]) == (0, 1)
+
+
+def test_an_arrived_task_that_is_learned_moves_to_its_lessons_head(trained: Path, tmp_path: Path) -> None:
+    worlds.index(tmp_path, trained / "sky.npz")
+    worlds.learn(tmp_path, "sky")
+    worlds.index(tmp_path, trained / "sky.npz")
+    assert served(tmp_path)["sky", "image"][0] == 1
+
+
+def test_a_modality_the_head_lacks_is_embedded_by_the_untrained_branch(trained: Path, tmp_path: Path) -> None:
+    late = tmp_path / "late.npz"
+    np.savez(late, depth=np.eye(8, dtype=np.float32), task=["sky"] * 8)
+    worlds.learn(tmp_path, "sky", trained / "sky.npz")
+    worlds.index(tmp_path, trained / "sky.npz", late)
+    assert_array_equal(np.sort(vectors(tmp_path, "sky", "depth"), axis=0), np.sort(np.eye(8), axis=0))
+
+
+def test_a_removed_tasks_shards_are_served_no_more(trained: Path, tmp_path: Path) -> None:
+    rows = [*worlds.rows("sky"), *worlds.rows("life", 5)]
+    source = worlds.save(tmp_path / "two.npz", rows)
+    worlds.index(tmp_path, source)
+    worlds.save(source, rows[:30])
+    worlds.index(tmp_path, source)
+    assert {task for task, _ in served(tmp_path)} == {"sky"}
+
+
+def test_a_removed_tasks_shards_leave_the_disk_with_the_next_write(tmp_path: Path) -> None:
+    rows = [*worlds.rows("sky"), *worlds.rows("life", 5)]
+    source = worlds.save(tmp_path / "two.npz", rows)
+    worlds.index(tmp_path, source)
+    worlds.save(source, rows[:30])
+    worlds.index(tmp_path, source)
+    worlds.index(tmp_path, source)
+    assert {folder.partition("/")[0] for folder in folders(tmp_path)} == {"sky"}
+
+
+def test_a_task_that_was_removed_and_comes_back_is_searched_again(tmp_path: Path) -> None:
+    rows = [*worlds.rows("sky"), *worlds.rows("life", 5)]
+    source = worlds.save(tmp_path / "two.npz", rows)
+    worlds.index(tmp_path, source)
+    worlds.save(source, rows[:30])
+    worlds.index(tmp_path, source)
+    worlds.save(source, rows)
+    worlds.index(tmp_path, source)
+    assert {task for task, _ in served(tmp_path)} == {"sky", "life"}
+
+
+@pytest.mark.parametrize(("policy", "built"), [("reindex", 4), ("matched", 0), ("no-reindex", 0)])
+def test_a_policy_builds_what_is_missing_only(
+    world: Path, trained: Path, policy: PolicyName, built: int
+) -> None:
+    assert worlds.index(world, trained / "sky.npz", policy=policy).shards_built == built
+
+
+def test_reindex_embeds_every_task_by_the_newest_head(world: Path, trained: Path) -> None:
+    worlds.index(world, trained / "sky.npz", policy="reindex")
+    assert {head for head, _ in served(world).values()} == {3}
+    assert_array_equal(vectors(world, "sky", "text"), embedded(world, "sky", "text", 3))
+
+
+def test_a_policy_once_chosen_stays(world: Path, trained: Path) -> None:
+    worlds.index(world, trained / "sky.npz", policy="reindex")
+    worlds.index(world, trained / "sky.npz")
+    assert worlds.opened(world).manifest.served.policy == "reindex"
+
+
+def test_a_shard_folder_that_was_deleted_is_built_again(world: Path, trained: Path) -> None:
+    import shutil
+
+    shutil.rmtree(world / ".mneme/shards" / served(world)["sky", "image"][1])
+    assert worlds.index(world, trained / "sky.npz").shards_built == 1
+
+
+def test_what_a_crash_left_behind_is_swept_away(world: Path, trained: Path) -> None:
+    orphan = world / ".mneme/shards/sky/image/v0009-00000000"
+    orphan.mkdir()
+    (orphan / "shard.json").write_text("half")
+    worlds.index(world, trained / "sky.npz")
+    assert not orphan.exists()
+
+
+def test_a_task_may_be_named_like_a_path(tmp_path: Path) -> None:
+    rows = [replace(row, task="../../outside") for row in worlds.rows("sky", 4)]
+    worlds.index(tmp_path / "in", worlds.save(tmp_path / "odd.npz", rows))
+    one, _ = worlds.opened(tmp_path / "in").manifest.served.shards
+    assert one.path.startswith("..%2F..%2Foutside/image/")
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "odd.npz"}

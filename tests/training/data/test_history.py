@@ -1,0 +1,101 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import worlds
+from engine.heads.embedder import Embedder
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace
+from engine.types import History
+from training.data.history import items, learned, remembered
+from training.data.pairs import number_of
+from training.drift import gauge
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return worlds.trained(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def workspace(root: Path) -> Workspace:
+    return worlds.opened(root)
+
+
+@pytest.fixture
+def store(root: Path) -> Iterator[Store]:
+    with worlds.stored(root) as opened:
+        yield opened
+
+
+def image_of(store: Store, task: str) -> str:
+    """Return a picture of a task that no other task holds."""
+    tasks: dict[str, set[str]] = {}
+    for pair in store.pairs():
+        tasks.setdefault(pair.items["image"][0], set()).add(pair.task)
+    train = [p for p in store.pairs() if p.split == "train" and tasks[p.items["image"][0]] == {task}]
+    return train[0].items["image"][0]
+
+
+def test_the_task_at_hand_is_no_past(workspace: Workspace, store: Store) -> None:
+    assert [lesson.task for lesson, _ in learned(workspace, store.pairs(), "life")] == ["sky", "places"]
+
+
+def test_the_past_holds_train_pairs_only(workspace: Workspace, store: Store) -> None:
+    assert {pair.split for _, pairs in learned(workspace, store.pairs(), "life") for pair in pairs} == {
+        "train"
+    }
+
+
+def test_an_item_is_recalled_by_its_number(workspace: Workspace, store: Store) -> None:
+    id = image_of(store, "sky")
+    found = remembered(workspace, store, "life").recall("image", [number_of(id)])
+    stored = store.features([id], workspace.manifest.backbones["image"].id)
+    assert torch.equal(found[number_of(id)], torch.from_numpy(stored[0].copy()))
+
+
+def test_an_item_that_is_no_longer_stored_is_not_recalled(workspace: Workspace, store: Store) -> None:
+    assert remembered(workspace, store, "life").recall("image", [12345]) == {}
+
+
+def test_past_pairs_are_those_of_the_other_tasks(workspace: Workspace, store: Store) -> None:
+    assert len(remembered(workspace, store, "life").pairs()) == 42
+
+
+def test_indexed_embeddings_are_those_of_each_tasks_own_head(workspace: Workspace, store: Store) -> None:
+    numbers, rows = remembered(workspace, store, "places").indexed("image")
+    id = image_of(store, "life")
+    x = store.features([id], workspace.manifest.backbones["image"].id)
+    place = numbers.tolist().index(number_of(id))
+    assert_close(rows[place], torch.from_numpy(Embedder(workspace).embed(2, "image", x)[0]))
+
+
+def test_a_first_lesson_has_no_past(workspace: Workspace, store: Store) -> None:
+    first = replace(workspace, manifest=replace(workspace.manifest, history=History()))
+    found = remembered(first, store, "sky")
+    assert len(found.pairs()) == 0
+    assert found.indexed("image")[1].shape == (0, 8)
+
+
+def test_the_head_of_a_task_has_not_drifted_from_itself(workspace: Workspace, store: Store) -> None:
+    drift = gauge(workspace, store, store.pairs(), "sky")(Embedder(workspace).head(2, "image"))
+    assert drift["life"]["text"] == pytest.approx(0, abs=1e-6)
+
+
+def test_drift_is_the_mean_of_one_less_the_cosine(workspace: Workspace, store: Store) -> None:
+    newest = Embedder(workspace).head(3, "image")
+    drift = gauge(workspace, store, store.pairs(), "places")(newest)["sky"]["image"]
+    ids = items(learned(workspace, store.pairs(), "places")[0][1], "image")
+    x = store.features(ids, workspace.manifest.backbones["image"].id)
+    embedder = Embedder(workspace)
+    cosines = (embedder.embed(1, "image", x) * embedder.embed(3, "image", x)).sum(1)
+    assert drift == pytest.approx(float(1 - cosines.mean()), abs=1e-5)
+    assert drift > 0.01
+
+
+def test_a_task_is_not_measured_against_itself(workspace: Workspace, store: Store) -> None:
+    assert set(gauge(workspace, store, store.pairs(), "sky").samples) == {"life", "places"}

@@ -1,0 +1,305 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from engine.errors import UserError
+from engine.types import HeadForm
+from stored import Asked, Shelf, from_disk, make_head, teach
+from training.catalogue import LOSSES
+from training.data.history import NOTHING
+from training.data.pairs import PairSet
+from training.gradient import Batch, loss_gradient
+from training.strategies.replay import CrossTask, Replay, Role, Source
+from training.strategies.reservoir import pick
+
+infonce = LOSSES["infonce"]
+FORMS = pytest.mark.parametrize(
+    ("form", "shared_top"), [("linear", False), ("linear", True), ("mlp", False), ("mlp", True)]
+)
+SOURCES = pytest.mark.parametrize("source", ["features", "indexed"])
+
+
+def replayed(role: Role = "positives", rows: int = 4) -> tuple[Shelf, Asked]:
+    """Return what is asked in a second lesson of one step."""
+    shelf, asked = Shelf(), Asked()
+    link = Replay(shelf.past(), role, rows=rows)
+    teach(link, make_head(), shelf.lesson(1), Asked())
+    link.gradient(make_head(), shelf.lesson(2)[0], asked)
+    return shelf, asked
+
+
+def test_the_first_step_ever_passes_through() -> None:
+    asked, batch = Asked(), Shelf().lesson(1)[0]
+    Replay(NOTHING, "positives").gradient(make_head(), batch, asked)
+    assert asked.batches == [batch]
+
+
+def test_remembered_rows_stand_behind_the_batch() -> None:
+    _, asked = replayed()
+    assert (asked.batches[0].item["image"] // 1000).tolist() == [12] * 8 + [11] * 4
+
+
+def test_positives_are_learned_from() -> None:
+    _, asked = replayed("positives")
+    assert asked.batches[0].weight.tolist() == [1.0] * 12
+
+
+def test_negatives_have_no_weight() -> None:
+    _, asked = replayed("negatives")
+    assert asked.batches[0].weight.tolist() == [1.0] * 8 + [0.0] * 4
+
+
+def test_remembered_rows_are_of_the_group_of_the_batch() -> None:
+    _, asked = replayed()
+    assert asked.batches[0].group.tolist() == [5] * 12
+
+
+def test_remembered_rows_bring_their_own_features() -> None:
+    shelf, asked = replayed()
+    joined = asked.batches[0]
+    expected = torch.stack([shelf.held["image", int(n)] for n in joined.item["image"]])
+    assert_close(joined.features["image"], expected, rtol=0, atol=0)
+
+
+def test_features_are_recalled_once_a_lesson() -> None:
+    shelf = Shelf()
+    link = Replay(shelf.past(), "positives")
+    teach(link, make_head(), shelf.lesson(1), Asked())
+    teach(link, make_head(), shelf.lesson(2, batches=5), Asked())
+    assert shelf.asked == ["image", "text"]
+
+
+def test_a_step_draws_from_what_came_before_it() -> None:
+    shelf, asked = Shelf(), Asked()
+    link = Replay(shelf.past(), "positives", rows=64)
+    teach(link, make_head(), shelf.lesson(1, batches=2), asked)
+    assert [len(batch) for batch in asked.batches] == [8, 16]
+
+
+def test_asking_again_about_a_batch_joins_the_same_rows() -> None:
+    shelf, asked = Shelf(), Asked()
+    link = Replay(shelf.past(), "positives", rows=3)
+    teach(link, make_head(), shelf.lesson(1), Asked())
+    batch = shelf.lesson(2)[0]
+    link.gradient(make_head(), batch, asked)
+    link.gradient(make_head(), batch, asked)
+    assert torch.equal(asked.batches[0].item["image"], asked.batches[1].item["image"])
+
+
+def test_asking_again_about_a_batch_remembers_it_once() -> None:
+    link, batch = Replay(NOTHING, "positives"), Shelf().lesson(1)[0]
+    link.gradient(make_head(), batch, Asked())
+    link.gradient(make_head(), batch, Asked())
+    assert int(link.state["seen"]) == 8
+
+
+def test_rows_of_another_memory_pass_through_unremembered() -> None:
+    link, asked = Replay(NOTHING, "positives"), Asked()
+    batch = replace(Shelf().lesson(1)[0], epoch=-1)
+    link.gradient(make_head(), batch, asked)
+    assert (asked.batches, link.state) == ([batch], {})
+
+
+def test_rows_that_are_negatives_only_are_not_remembered() -> None:
+    link, batch = Replay(NOTHING, "positives"), Shelf().lesson(1)[0]
+    link.gradient(make_head(), replace(batch, weight=torch.tensor([1.0] * 3 + [0.0] * 5)), Asked())
+    assert int(link.state["seen"]) == 3
+
+
+def test_remembered_negatives_get_no_gradient_as_anchors() -> None:
+    shelf, head = Shelf(), make_head(modalities=("audio", "image", "text"))
+    link = Replay(shelf.past(), "negatives")
+    teach(link, head, shelf.lesson(1, modalities=("audio", "text")), Asked())
+    found = link.gradient(head, shelf.lesson(2)[0], loss_gradient(head, infonce))
+    assert not found.by_name["layers.audio.weight"].any()
+
+
+def test_remembered_positives_train_a_modality_that_the_batch_lacks() -> None:
+    shelf, head = Shelf(), make_head(modalities=("audio", "image", "text"))
+    link = Replay(shelf.past(), "positives")
+    teach(link, head, shelf.lesson(1, modalities=("audio", "text")), Asked())
+    found = link.gradient(head, shelf.lesson(2)[0], loss_gradient(head, infonce))
+    assert found.by_name["layers.audio.weight"].any()
+
+
+def test_a_remembered_row_is_no_negative_of_itself() -> None:
+    shelf, head = Shelf(), make_head()
+    batch = shelf.lesson(1, batches=1)[0]
+    link = Replay(shelf.past(), "negatives")
+    teach(link, head, [batch], Asked())
+    inner = loss_gradient(head, infonce)
+    found = link.gradient(head, replace(first(batch, 1), seed=77), inner)
+    assert_close(found.loss, inner(replace(batch, weight=torch.eye(8)[0])).loss)
+
+
+def first(batch: Batch, rows: int) -> Batch:
+    """Return the first rows of a batch."""
+    return pick(batch, torch.arange(rows))
+
+
+@FORMS
+def test_replay_goes_on_from_disk_bit_for_bit(form: HeadForm, shared_top: bool) -> None:
+    shelf, head = Shelf(), make_head(form, shared_top=shared_top)
+    inner = loss_gradient(head, infonce)
+    link, again = (Replay(shelf.past(), "positives", size=10, rows=6) for _ in range(2))
+    teach(link, head, shelf.lesson(1), inner)
+    again.state = from_disk(link.state)
+    second = shelf.lesson(2, batches=3)
+    assert_close(
+        teach(again, head, second, inner)[-1].by_name,
+        teach(link, head, second, inner)[-1].by_name,
+        rtol=0,
+        atol=0,
+    )
+    assert_close(again.state, link.state, rtol=0, atol=0)
+
+
+def test_an_empty_memory_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"^replay.size must be at least 1, not 0: replay trains on remembered rows$"
+    ):
+        Replay(NOTHING, "positives", size=0)
+
+
+def test_a_replay_of_no_rows_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^replay.rows must be at least 1, not 0$"):
+        Replay(NOTHING, "positives", rows=0)
+
+
+# cross-task negatives
+
+
+def crossed(source: Source = "features", rows: int = 128, modality: str = "") -> tuple[Batch, Batch]:
+    """Return a batch of the second lesson and what is asked about it."""
+    shelf, asked = Shelf(), Asked()
+    shelf.lesson(1)
+    link = CrossTask(shelf.past(), rows=rows, source=source, modality=modality)
+    batch = Shelf().lesson(2)[0]
+    link.gradient(make_head(), batch, asked)
+    return batch, asked.batches[0]
+
+
+@SOURCES
+def test_a_first_lesson_has_no_cross_task_negatives(source: Source) -> None:
+    asked, batch = Asked(), Shelf().lesson(1)[0]
+    CrossTask(NOTHING, source=source).gradient(make_head(), batch, asked)
+    assert asked.batches == [batch]
+
+
+@SOURCES
+def test_cross_task_rows_have_no_weight(source: Source) -> None:
+    assert crossed(source)[1].weight.tolist() == [1.0] * 8 + [0.0] * 16
+
+
+@SOURCES
+def test_cross_task_rows_are_of_the_group_of_the_batch(source: Source) -> None:
+    assert crossed(source)[1].group.tolist() == [5] * 24
+
+
+@SOURCES
+def test_cross_task_rows_are_so_many_as_were_asked_for(source: Source) -> None:
+    assert len(crossed(source, rows=5)[1]) == 13
+
+
+@SOURCES
+def test_cross_task_rows_are_the_same_for_the_same_batch(source: Source) -> None:
+    assert torch.equal(crossed(source, rows=5)[1].item["image"], crossed(source, rows=5)[1].item["image"])
+
+
+def test_pairs_of_old_tasks_are_negatives_for_both_modalities() -> None:
+    joined = crossed("features")[1]
+    assert joined.present["image"].all()
+    assert joined.present["text"].all()
+
+
+def test_indexed_negatives_stand_for_the_first_modality_that_is_not_text() -> None:
+    joined = crossed("indexed")[1]
+    assert joined.present["image"].tolist() == [True] * 24
+    assert joined.present["text"].tolist() == [True] * 8 + [False] * 16
+
+
+def test_indexed_negatives_can_be_texts() -> None:
+    assert crossed("indexed", modality="text")[1].present["image"].tolist() == [True] * 8 + [False] * 16
+
+
+def test_indexed_negatives_of_a_modality_that_is_not_there_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"^no modality 'smell' for crosstask.modality; pairs hold: image, text$"
+    ):
+        crossed("indexed", modality="smell")
+
+
+@FORMS
+def test_indexed_negatives_move_the_queries_only(form: HeadForm, shared_top: bool) -> None:
+    del shared_top
+    shelf, head = Shelf(), make_head(form)
+    shelf.lesson(1)
+    batch = Shelf().lesson(2)[0]
+    inner = loss_gradient(head, infonce)
+    # the batch's own images are left as constants, so that all that could move the branch are the negatives
+    still = replace(batch, fixed={"image": head({"image": batch.features["image"]})["image"].detach()})
+    found = CrossTask(shelf.past(), source="indexed").gradient(head, still, inner)
+    moved = {name for name, g in found.by_name.items() if g.any()}
+    assert {name.split(".")[1] for name in moved} == {"text"}
+
+
+def test_indexed_negatives_raise_the_loss_of_queries() -> None:
+    shelf, head = Shelf(), make_head()
+    shelf.lesson(1)
+    batch, inner = Shelf().lesson(2)[0], loss_gradient(head, infonce)
+    found = CrossTask(shelf.past(), source="indexed").gradient(head, batch, inner)
+    assert float(found.loss) > float(inner(batch).loss)
+
+
+@SOURCES
+def test_the_same_item_in_an_old_task_is_no_negative(source: Source) -> None:
+    shelf, head = Shelf(), make_head()
+    batch, inner = shelf.lesson(1, batches=1)[0], loss_gradient(head, infonce)
+    shelf.held = {(m, int(n[0])): batch.features[m][0] for m, n in batch.item.items()}
+    found = CrossTask(shelf.past(), source=source).gradient(head, first(batch, 1), inner)
+    assert float(found.loss) == 0
+
+
+def test_old_pairs_do_not_touch_a_branch_that_the_batch_lacks() -> None:
+    shelf, head = Shelf(), make_head(modalities=("audio", "image", "text"))
+    shelf.lesson(1, modalities=("audio", "text"))
+    found = CrossTask(shelf.past()).gradient(head, Shelf().lesson(2)[0], loss_gradient(head, infonce))
+    assert set(found.by_name) == {"layers.image.weight", "layers.text.weight"}
+
+
+def test_old_pairs_that_share_no_modality_leave_the_batch_as_it_is() -> None:
+    shelf, asked, batch = Shelf(), Asked(), Shelf().lesson(2)[0]
+    shelf.lesson(1, modalities=("audio", "depth"))
+    CrossTask(shelf.past()).gradient(make_head(), batch, asked)
+    assert asked.batches == [batch]
+
+
+def test_cross_task_negatives_are_read_once_a_lesson() -> None:
+    calls: list[int] = []
+
+    def pairs() -> PairSet:
+        calls.append(1)
+        return NOTHING.pairs()
+
+    teach(CrossTask(replace(NOTHING, pairs=pairs)), make_head(), Shelf().lesson(1, batches=3), Asked())
+    assert len(calls) == 1
+
+
+def test_cross_task_negatives_remember_nothing() -> None:
+    link = CrossTask(NOTHING)
+    teach(link, make_head(), Shelf().lesson(1), Asked())
+    assert link.state == {}
+
+
+def test_rows_of_a_memory_get_no_cross_task_negatives() -> None:
+    shelf, asked = Shelf(), Asked()
+    batch = replace(shelf.lesson(1)[0], epoch=-1)
+    CrossTask(shelf.past()).gradient(make_head(), batch, asked)
+    assert asked.batches == [batch]
+
+
+def test_no_cross_task_rows_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^crosstask.rows must be at least 1, not 0$"):
+        CrossTask(NOTHING, rows=0)

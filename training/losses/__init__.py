@@ -1,0 +1,1 @@
+"""Losses: pure functions of embeddings and a batch, one value per row."""

@@ -1,0 +1,246 @@
+"""Projections of gradients or steps that keep what earlier pairs were aligned to."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import UserError
+from engine.heads.head import Head
+from engine.types import Modality
+from training.gradient import Batch, Gradient, GradientFn, Loss
+
+Mode = Literal["auto", "dual", "dual_norm", "right"]
+Outputs = Literal["current", "stored", "both"]
+Rule = Literal["energy", "relative", "absolute"]
+Directed: TypeAlias = tuple[Modality, Modality]
+"""A modality, and the one it stood in pairs with."""
+
+NOISE = 1e-12
+"""Eigenvalues below this share of the largest are rounding, whatever the rule says."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What a layer may not change: how the span of inputs (D, r) maps into the span of outputs (E, s).
+
+    Attributes:
+        free: the directions of inputs beside the span (D, D - r).
+        outputs: None: the whole space.
+    """
+
+    inputs: Tensor
+    free: Tensor
+    outputs: Tensor | None
+
+    def project(self, g: Tensor) -> Tensor:
+        """Return g (E, D) less its part from the one span into the other: the nearest allowed matrix."""
+        if self.outputs is None and self.free.shape[1] < self.inputs.shape[1]:
+            return g @ self.free @ self.free.T  # the same, and quicker near full rank
+        held = g @ self.inputs  # (E, r)
+        if self.outputs is not None:
+            held = self.outputs @ (self.outputs.T @ held)
+        return torch.addmm(g, held, self.inputs.T, alpha=-1)
+
+
+@dataclass
+class Dns:
+    """Dual-sided null space (Liu et al. 2025, theorem 4): G - P_out G P_in for each branch of old pairs.
+
+    P_in spans the branch's own old inputs, P_out its partners' old outputs. Algorithm 1 line 13, read with
+    its own line 7, swaps own and partner; that leaks to first order, theorem 4 does not. It projects whatever
+    `inner` returns: inside Adam the gradient (the paper's order, which Adam's rescaling undoes in part),
+    outside Adam and decay the step itself. The sums of a pair's rows are kept, never the rows (theorem 8),
+    counted by pair.
+
+    Args:
+        mode: dual keeps inner products (the paper); dual_norm adds a branch's own outputs, and so keeps
+            cosines; right keeps the embeddings themselves, layer by layer (Wang et al. 2021, Adam-NSCL).
+            auto: dual_norm for a linear head without a shared top, else right.
+        outputs: of the partners as the head makes them when the lesson begins, as they were stored at the
+            end of their own lesson (the paper), or the span of both.
+        rule: keep the largest eigenvalues of the inputs that hold a share `energy` of their sum, those above
+            `lambda_min` times the largest, or those above `lambda_min` (the paper).
+        output_threshold: the same for outputs, as a share of the largest.
+    """
+
+    _: KW_ONLY
+    mode: Mode = "auto"
+    outputs: Outputs = "both"
+    rule: Rule = "energy"
+    energy: float = 0.99
+    lambda_min: float = 0.01
+    output_threshold: float = 1e-6
+    state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _sides: dict[str, Sides] | None = field(default=None, init=False, repr=False)
+    _ranks: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.energy <= 1:
+            raise UserError(f"dns.energy must be above 0 and at most 1, not {self.energy}")
+        if not self.lambda_min >= 0:
+            raise UserError(f"dns.lambda_min must be at least 0, not {self.lambda_min}")
+        if not 0 <= self.output_threshold < 1:
+            raise UserError(f"dns.output_threshold must be from 0 to below 1, not {self.output_threshold}")
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        """Project what `inner` returns, layer by layer; what no earlier lesson used is free."""
+        if self._sides is None:
+            self._sides = self._spans(head)
+        found = inner(batch)
+        by_name = dict(found.by_name)
+        for layer, sides in self._sides.items():
+            weight, bias = f"{layer}.weight", f"{layer}.bias"
+            if weight not in by_name:
+                continue
+            if bias in by_name:
+                moved = sides.project(torch.cat([by_name[weight], by_name[bias][:, None]], 1))
+                by_name[weight], by_name[bias] = moved[:, :-1].contiguous(), moved[:, -1].contiguous()
+            else:
+                by_name[weight] = sides.project(by_name[weight])
+        return Gradient(found.loss, by_name)
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
+        """Add the lesson's sums: of inputs, and of outputs as the head now makes them."""
+        self._sides = None
+        linear, params = is_linear(head), dict(head.named_parameters())
+        counts, moments = _sums(head, batches)
+        for (m, p), count in counts.items():
+            self._add(f"count.{m}.{p}", torch.tensor(count))
+        for (m, p), layers in moments.items():
+            for layer, moment in layers.items():
+                self._add(f"in.{m}.{p}.{layer}", moment)
+                if linear:
+                    self._add(f"out.{m}.{p}", _mapped(params[f"{layer}.weight"].detach(), moment))
+
+    def ranks(self) -> dict[str, int]:
+        """Return how many directions are held {layer.in or layer.out: rank} in the newest lesson."""
+        return dict(self._ranks)
+
+    def _add(self, key: str, value: Tensor) -> None:
+        value = value.cpu()
+        self.state[key] = self.state[key].cpu() + value if key in self.state else value
+
+    def _spans(self, head: Head) -> dict[str, Sides]:
+        """Return the sides of every layer that an earlier lesson used."""
+        self._ranks.clear()
+        mode, params = self._mode(head), dict(head.named_parameters())
+        layers: dict[str, list[Directed]] = {}
+        for key in sorted(self.state):  # a file gives them back in another order, which sums would tell
+            if key.startswith("in."):
+                _, m, p, layer = key.split(".", 3)
+                if f"{layer}.weight" in params:
+                    layers.setdefault(layer, []).append((m, p))
+        weights = {
+            pairs[0][0]: (layer, params[f"{layer}.weight"].detach()) for layer, pairs in layers.items()
+        }
+        sides = {}
+        for layer, pairs in layers.items():
+            like = params[f"{layer}.weight"]
+            inputs, free = (part.to(like.dtype) for part in self._inputs(layer, pairs, like.device))
+            outputs = torch.eye(len(like)).to(like)
+            if mode != "right":
+                wanted = [(p, m) for m, p in pairs] + (pairs if mode == "dual_norm" else [])
+                outputs = self._outputs(self._given(wanted, weights), outputs.double()).to(like.dtype)
+            self._ranks[f"{layer}.in"] = inputs.shape[1]
+            self._ranks[f"{layer}.out"] = outputs.shape[1]
+            sides[layer] = Sides(inputs, free, outputs if outputs.shape[1] < len(like) else None)
+        return sides
+
+    def _mode(self, head: Head) -> Mode:
+        linear = is_linear(head)
+        if self.mode in ("dual", "dual_norm") and not linear:
+            raise UserError(
+                f"dns.mode={self.mode} needs a linear head without a shared top; take dns.mode=right"
+            )
+        if self.mode == "auto":
+            return "dual_norm" if linear else "right"
+        return self.mode
+
+    def _inputs(self, layer: str, pairs: Iterable[Directed], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the span (D, r) of a layer's inputs in these pairs, and what is beside it (D, D - r)."""
+        sums = [self.state[f"in.{m}.{p}.{layer}"].to(device) for m, p in pairs]
+        count = sum(int(self.state[f"count.{m}.{p}"]) for m, p in pairs)
+        values, vectors = _eigen(torch.stack(sums).sum(0) / count)
+        if self.rule == "energy":
+            wanted = int((values.cumsum(0) < self.energy * values.sum()).sum()) + 1
+        else:
+            scale = float(values[0]) if self.rule == "relative" else 1.0
+            wanted = int((values > self.lambda_min * scale).sum())
+        rank = min(wanted, _clear(values))
+        return vectors[:, :rank].contiguous(), vectors[:, rank:].contiguous()
+
+    def _given(
+        self, pairs: Iterable[Directed], weights: Mapping[Modality, tuple[str, Tensor]]
+    ) -> Iterator[Tensor]:
+        """Yield the sums (E, E) of what modalities gave in their pairs with others."""
+        for m, p in pairs:
+            if self.outputs != "current" and f"out.{m}.{p}" in self.state:
+                yield self.state[f"out.{m}.{p}"]
+            if self.outputs != "stored" and m in weights:
+                layer, weight = weights[m]
+                yield _mapped(weight, self.state[f"in.{m}.{p}.{layer}"])
+
+    def _outputs(self, moments: Iterable[Tensor], whole: Tensor) -> Tensor:
+        """Return the span (E, s) of sums of outputs."""
+        total = torch.zeros_like(whole)
+        for moment in moments:  # each of trace 1, or short rows would fall below the threshold
+            total = total + (moment / moment.trace().clamp_min(1e-300)).to(total.device)
+        values, vectors = _eigen(total)
+        above = int((values > self.output_threshold * values[0]).sum())
+        return vectors[:, : min(above, _clear(values))]
+
+
+def is_linear(head: Head) -> bool:
+    """Tell whether each branch is one matrix, and nothing is shared."""
+    owners = Counter(head.branch_of(n) for n, _ in head.named_parameters() if not n.startswith("losses."))
+    return None not in owners and max(owners.values(), default=0) == 1
+
+
+@torch.no_grad()
+def _sums(
+    head: Head, batches: Iterable[Batch]
+) -> tuple[Counter[Directed], dict[Directed, dict[str, Tensor]]]:
+    """Return the rows and the sums of outer products (D, D) of layer inputs of each modality and partner.
+
+    A layer with a bias has a constant 1 for its last input.
+    """
+    names = {name for name, _ in head.named_parameters()}
+    counts: Counter[Directed] = Counter()
+    moments: dict[Directed, dict[str, Tensor]] = {}
+    for batch in batches:
+        for m, layers in head.inputs(batch.features).items():
+            rows = {layer: _augmented(x.double(), f"{layer}.bias" in names) for layer, x in layers.items()}
+            for p in batch.features:
+                both = batch.present[m] & batch.present[p]
+                if m == p or not both.any():
+                    continue
+                counts[m, p] += int(both.sum())
+                sums = moments.setdefault((m, p), {})
+                for layer, x in rows.items():
+                    product = x[both].T @ x[both]
+                    sums[layer] = sums[layer] + product if layer in sums else product
+    return counts, moments
+
+
+def _augmented(x: Tensor, bias: bool) -> Tensor:
+    return nn.functional.pad(x, (0, 1), value=1.0) if bias else x
+
+
+def _mapped(weight: Tensor, moment: Tensor) -> Tensor:
+    """Return the sum (E, E) of outer products of outputs from that of inputs (D, D)."""
+    w = weight.double()
+    return w @ moment.to(w.device) @ w.T
+
+
+def _eigen(moment: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues (D,), the largest first, and eigenvectors (D, D) in columns."""
+    values, vectors = torch.linalg.eigh((moment + moment.T) / 2)
+    return values.flip(0).clamp_min(0), vectors.flip(1)
+
+
+def _clear(values: Tensor) -> int:
+    return int((values > NOISE * values[0]).sum())
