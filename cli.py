@@ -25,16 +25,16 @@ from engine.types import (
     MethodName,
     PolicyName,
     Relevance,
-    Settings,
     Skipped,
     Split,
+    TrainSettings,
 )
 
 if TYPE_CHECKING:
     from training.lesson import Outcome
 
 if TYPE_CHECKING:
-    from engine.ingest.setup import Wish
+    from engine.ingest.setup import WorkspaceOptions
 
 app = typer.Typer(
     name="mneme",
@@ -137,25 +137,25 @@ def train(
     shared_top: Annotated[
         bool | None, typer.Option("--shared-top", help="One last layer for all modalities.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the pairs.")] = Settings.epochs,
-    lr: Annotated[float, typer.Option(help="Step size.")] = Settings.lr,
-    batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = Settings.batch_size,
+    epochs: Annotated[int, typer.Option(help="Passes over the pairs.")] = TrainSettings.epochs,
+    lr: Annotated[float, typer.Option(help="Step size.")] = TrainSettings.lr,
+    batch_size: Annotated[int, typer.Option(help="Pairs a step.")] = TrainSettings.batch_size,
     temperature: Annotated[
         float, typer.Option(help="What the loss divides cosines by.")
-    ] = Settings.temperature,
-    weight_decay: Annotated[float, typer.Option(help="Decoupled decay.")] = Settings.weight_decay,
+    ] = TrainSettings.temperature,
+    weight_decay: Annotated[float, typer.Option(help="Decoupled decay.")] = TrainSettings.weight_decay,
     warmup: Annotated[
         float, typer.Option(help="The share of all steps over which the step size grows.")
-    ] = Settings.warmup,
+    ] = TrainSettings.warmup,
     patience: Annotated[
         int, typer.Option(help="Epochs without progress before stopping; 0: never.")
-    ] = Settings.patience,
+    ] = TrainSettings.patience,
     protect: Annotated[
         str, typer.Option(help="The one modality whose branch ewc and mas guard.", show_default=False)
-    ] = Settings.protect,
+    ] = TrainSettings.protect,
     keep: Annotated[
         Keep, typer.Option(help="End with the epoch of best validation loss, or the last.")
-    ] = Settings.keep,
+    ] = TrainSettings.keep,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, e.g. triplet.margin=0.1.")
     ] = None,
@@ -165,7 +165,7 @@ def train(
     backbone: Backbones = None,
     dim: Dim = None,
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Of initialisation, order and dropout.")] = Settings.seed,
+    seed: Annotated[int, typer.Option(help="Of initialisation, order and dropout.")] = TrainSettings.seed,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
@@ -178,7 +178,7 @@ def train(
 
     root, wish = workspaces.place(workspace), wish_for(backbone, dim)
     say_where(root, device, verbose)
-    settings = Settings(
+    settings = TrainSettings(
         task=task,
         method=method,
         loss=loss,
@@ -309,13 +309,13 @@ def evaluate(
     from engine.storage import workspace as workspaces
     from indexer.evaluation import evaluate as evaluation
     from indexer.evaluation import trec
-    from indexer.evaluation.protocol import Setting
+    from indexer.evaluation.protocol import EvalSettings
     from indexer.policies import policies
     from indexer.report import text as tables
     from indexer.serving import reindex
 
-    setting = Setting(
-        policies.parse_policies(policy) if policy else Setting().policies,
+    setting = EvalSettings(
+        policies.parse_policies(policy) if policy else EvalSettings().policies,
         get_args(MergeName) if merge == "both" else [merge],
         metrics.parse_ks(k),
         split,
@@ -516,8 +516,8 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Pat
 def taught(
     root: Path,
     sources: list[Path],
-    wish: "Wish",
-    settings: Settings,
+    wish: "WorkspaceOptions",
+    settings: TrainSettings,
     device: str,
     allow_mass_delete: bool,
     *,
@@ -585,13 +585,13 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int
         yield bar
 
 
-def wish_for(backbone: list[str] | None, dim: int | None) -> "Wish":
+def wish_for(backbone: list[str] | None, dim: int | None) -> "WorkspaceOptions":
     """Return what is asked of a workspace, refused before anything heavy is imported where it cannot be had."""
     from engine import backbones
-    from engine.ingest.setup import Wish
+    from engine.ingest.setup import WorkspaceOptions
 
     backbones.check(backbone or [])
-    return Wish(backbone or (), dim, note)
+    return WorkspaceOptions(backbone or (), dim, note)
 
 
 def say_where(root: Path, device: DeviceName, verbose: bool) -> None:

@@ -16,21 +16,21 @@ from pathlib import Path
 
 from engine.device import resolve
 from engine.errors import UserError
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.media import clean_text, modality_of
 from engine.ranking.query import Input, file_input
 from engine.storage.workspace import locate, place
-from engine.types import DeviceName, Hit, MergeName, Modality, PolicyName, Settings
+from engine.types import DeviceName, Hit, MergeName, Modality, PolicyName, TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
 from indexer.serving import index as indexing
-from indexer.serving.index import Summary
+from indexer.serving.index import IndexSummary
 from indexer.serving.search import open_index
 from training import lesson as lessons
 from training.lesson import Outcome
 
-__all__ = ["Hit", "Mneme", "Result", "Setting", "Settings", "UserError", "open"]
+__all__ = ["EvalSettings", "Hit", "Mneme", "Result", "TrainSettings", "UserError", "open"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Mneme:
         task: str | None = None,
         backbone: str | Sequence[str] = (),
         policy: PolicyName | None = None,
-    ) -> Summary:
+    ) -> IndexSummary:
         """Bring sources into the index: add what is new, re-read what changed, drop what is gone."""
         return indexing.index(
             place(self.folder),
@@ -63,14 +63,14 @@ class Mneme:
         *,
         source: str | Path | None = None,
         backbone: str | Sequence[str] = (),
-        settings: Settings | None = None,
+        settings: TrainSettings | None = None,
     ) -> Outcome:
         """Teach the newest head a task; what is served changes with the next `index`."""
         outcome, _ = lessons.learn(
             place(self.folder),
             [] if source is None else [Path(source)],
             _wish(backbone),
-            replace(settings, task=task) if settings else Settings(task=task),
+            replace(settings, task=task) if settings else TrainSettings(task=task),
             device=resolve(self.device),
         )
         return outcome
@@ -90,10 +90,10 @@ class Mneme:
         with open_index(locate(self.folder), device=resolve(self.device), policy=policy) as answers:
             return answers.ask(asked, to, k, task=task, merge=merge).hits
 
-    def evaluate(self, setting: Setting | None = None) -> list[Result]:
+    def evaluate(self, setting: EvalSettings | None = None) -> list[Result]:
         """Return the matrices of recall after every lesson, by policy and direction."""
         with open_evaluation(
-            locate(self.folder), setting or Setting(), device=resolve(self.device)
+            locate(self.folder), setting or EvalSettings(), device=resolve(self.device)
         ) as evaluation:
             return list(evaluation.results())
 
@@ -103,8 +103,8 @@ def open(folder: str | Path = ".", *, device: DeviceName = "auto") -> Mneme:
     return Mneme(Path(folder), device)
 
 
-def _wish(backbone: str | Sequence[str]) -> Wish:
-    return Wish([backbone] if isinstance(backbone, str) else backbone)
+def _wish(backbone: str | Sequence[str]) -> WorkspaceOptions:
+    return WorkspaceOptions([backbone] if isinstance(backbone, str) else backbone)
 
 
 def _file(path: Path) -> Input:

@@ -17,7 +17,7 @@ from engine.errors import UserError
 from engine.evaluation import metrics
 from engine.types import MergeName, Relevance
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.policies.policies import Placement, Plan
 from studies.sweeps import runner, spec
 
@@ -126,7 +126,7 @@ def untrained(root: Path, given: argparse.Namespace) -> Iterator[Row]:
         root: a run, which has learned every task.
     """
     relevance: Relevance = given.relevance
-    with open_evaluation(root, Setting(ks=[given.k], relevance=relevance, details=False)) as opened:
+    with open_evaluation(root, EvalSettings(ks=[given.k], relevance=relevance, details=False)) as opened:
         for direction in opened.directions():
             plan: Plan = {task: (Placement(0, 0, 0),) for task in direction.exam.queries}
             last = len(direction.after) - 1

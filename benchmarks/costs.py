@@ -41,7 +41,7 @@ from engine.storage.store import Store
 from engine.storage.workspace import open_at
 from engine.types import PolicyName
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.serving.build import Wanted
 from indexer.serving.reindex import reindex, rollback
 from indexer.serving.search import Index, open_index
@@ -180,7 +180,7 @@ def evaluate(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]
         needed[version, modality, features[0].tobytes(), len(features)] = made
         return embed(self, version, modality, features)
 
-    setting = Setting(POLICIES, ("raw", "routed"), (1, 5, 10), gallery="all", details=False)
+    setting = EvalSettings(POLICIES, ("raw", "routed"), (1, 5, 10), gallery="all", details=False)
     with patch.object(Shard, "search", searched), patch.object(Embedder, "embed", embedded):
         began = time.perf_counter()
         with open_evaluation(root, setting) as evaluation:

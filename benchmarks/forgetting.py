@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.report import machine, markdown
-from engine.ingest.setup import Wish
-from engine.types import MethodName, PolicyName, Settings
+from engine.ingest.setup import WorkspaceOptions
+from engine.types import MethodName, PolicyName, TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
 from indexer.serving import index as indexing
 from training import lesson as lessons
@@ -49,12 +49,12 @@ def main() -> None:
     name = given.data.name + ("" if given.keep == "best" else "-last")
     out = given.out or Path(f"benchmarks/results/forgetting-{name}.json")
     order = json.loads((given.data / "tasks.json").read_text())["order"]
-    setting = Setting(ks=(given.k,), relevance=given.relevance, details=False)
+    setting = EvalSettings(ks=(given.k,), relevance=given.relevance, details=False)
     began = time.perf_counter()
     found: dict[Cell, list[Result]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         stored = Path(scratch) / "stored"
-        indexing.index(stored, [given.data], Wish(["builtin"]))
+        indexing.index(stored, [given.data], WorkspaceOptions(["builtin"]))
         for seed in range(given.seeds):
             for method, policies in PLAN:
                 root = Path(scratch) / f"{method}-{seed}"
@@ -62,7 +62,7 @@ def main() -> None:
                     stored,
                     root,
                     order,
-                    Settings(task="", method=method, form=given.head, keep=given.keep, seed=seed),
+                    TrainSettings(task="", method=method, form=given.head, keep=given.keep, seed=seed),
                 )
                 _measure(root, method, policies, setting, found)
     rows = [_row(cell, results) for cell, results in found.items()]
@@ -78,7 +78,7 @@ def main() -> None:
     print(markdown(rows))
 
 
-def _learn(stored: Path, root: Path, order: list[str], settings: Settings) -> None:
+def _learn(stored: Path, root: Path, order: list[str], settings: TrainSettings) -> None:
     """Learn the tasks in order from stored features; joint needs its last lesson only."""
     (root / "store").mkdir(parents=True)
     for name in ("workspace.json", "store/data.mdb"):
@@ -89,14 +89,14 @@ def _learn(stored: Path, root: Path, order: list[str], settings: Settings) -> No
     for task in order:
         short = settings.method == "joint" and task != order[-1]
         lesson = replace(settings, task=task, epochs=1) if short else replace(settings, task=task)
-        lessons.learn(root, [], Wish(), lesson)
+        lessons.learn(root, [], WorkspaceOptions(), lesson)
 
 
 def _measure(
     root: Path,
     method: str,
     policies: tuple[PolicyName, ...],
-    setting: Setting,
+    setting: EvalSettings,
     found: dict[Cell, list[Result]],
 ) -> None:
     with open_evaluation(root, replace(setting, policies=policies)) as evaluation:

@@ -10,10 +10,10 @@ from engine.heads import head as heads
 from engine.heads.head import Head, Record
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
-from engine.ingest.setup import Wish, enter
+from engine.ingest.setup import WorkspaceOptions, enter
 from engine.storage.store import Store
 from engine.storage.workspace import open_at, writing
-from engine.types import HeadForm, History, Lesson, Settings
+from engine.types import HeadForm, History, Lesson, TrainSettings
 from indexer.serving.index import index
 
 MODALITIES = ("image", "depth")
@@ -42,7 +42,7 @@ def made(root: Path, tasks: Sequence[str], shape: Shape) -> Path:
     root.mkdir(parents=True)
     source, width, form = _source(root / "rows.npz", tasks, shape), shape.width, shape.form
     with writing(root):
-        workspace, encoders = enter(root, [source], Wish(width=width), "cpu")
+        workspace, encoders = enter(root, [source], WorkspaceOptions(width=width), "cpu")
         with Store(workspace.store, readonly=False) as store:
             ingest(Loader(store, encoders.backbone), source)
         manifest = workspace.manifest
@@ -52,12 +52,12 @@ def made(root: Path, tasks: Sequence[str], shape: Shape) -> Path:
                 head.add_branch(modality, width)
             widths = dict.fromkeys(MODALITIES, width)
             ids = {modality: manifest.backbones[modality].id for modality in MODALITIES}
-            settings = Settings(tasks[number - 1], form=form, modalities=MODALITIES)
+            settings = TrainSettings(tasks[number - 1], form=form, modalities=MODALITIES)
             record = Record(number, number - 1, widths, width, form, False, settings, ids)
             heads.write(workspace.head(number), head, record, {}, b"")
         lessons = tuple(Lesson(number, task, number) for number, task in enumerate(tasks, 1))
         open_at(root).with_manifest(replace(manifest, history=History(lessons)))
-    index(root, [source], Wish())
+    index(root, [source], WorkspaceOptions())
     return root
 
 

@@ -20,7 +20,7 @@ from engine import media
 from engine.backbones import Backbone, Prepared
 from engine.ingest.encoding import CHUNK, DECODERS, Loader
 from engine.ingest.ingest import ingest
-from engine.ingest.setup import Wish, enter
+from engine.ingest.setup import WorkspaceOptions, enter
 from engine.sources import open_source
 from engine.sources.base import Row
 from engine.storage.store import Store
@@ -85,7 +85,7 @@ def _random_weights(arch: str, scratch: Path) -> Path:
 def _measure(spec: str, source: Path, workspace: Path) -> dict[str, object]:
     began = time.perf_counter()
     with writing(workspace / ".mneme"):
-        opened, encoders = enter(workspace / ".mneme", [source], Wish([spec]), "cpu")
+        opened, encoders = enter(workspace / ".mneme", [source], WorkspaceOptions([spec]), "cpu")
     backbone = encoders.backbone("image")
     loading = time.perf_counter() - began
     rows = [row for row in open_source(source).rows() if isinstance(row, Row)]

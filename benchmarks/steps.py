@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.report import machine, markdown
 from engine.heads.head import Head
-from engine.types import HeadForm, MethodName, Modality, Settings
+from engine.types import HeadForm, MethodName, Modality, TrainSettings
 from training import methods
 from training.data.history import Past
 from training.data.pairs import Column, PairSet
@@ -102,7 +102,7 @@ def interleaved(functions: Sequence[GradientFn], pairs: PairSet, size: int, step
 
 def ready(case: Case) -> GradientFn:
     """Return the step of a method that has learned its past tasks."""
-    settings = Settings("t", method=case.method)
+    settings = TrainSettings("t", method=case.method)
     tasks = [task(n, case.rank) for n in range(PAST_TASKS)]
     links = methods.strategies(settings, past_of(tasks))
     head = Head(case.form, D)

@@ -150,7 +150,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """How a lesson is to be trained, as recorded beside its head.
 
     Attributes:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from engine.errors import UserError
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.media import item_id
 from engine.storage.store import Store
 from engine.storage.workspace import open_at
-from indexer.serving.index import Summary, index
+from indexer.serving.index import IndexSummary, index
 
 PACK = Path(__file__).parents[1].parent / "shared" / "data" / "hostile"
-BUILTIN = Wish(specs=["builtin"])
+BUILTIN = WorkspaceOptions(specs=["builtin"])
 MANIFESTS = {
     # rows read, and the lines that are skipped
     "manifest_bad_json.jsonl": (2, [2, 4]),
@@ -56,7 +56,7 @@ class Read:
 
     tree: Path
     cases: list[dict[str, Any]]
-    summary: Summary
+    summary: IndexSummary
     paths: set[str]
     texts: set[str]
 

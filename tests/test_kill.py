@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Input
 from engine.storage.workspace import open_at
-from engine.types import Hit, Settings
+from engine.types import Hit, TrainSettings
 from indexer.serving.build import Wanted
 from indexer.serving.index import index
 from indexer.serving.reindex import reindex
@@ -28,7 +28,7 @@ from training.lesson import learn
 KILLS = int(os.environ.get("MNEME_KILLS", "2"))
 EPOCHS = 10
 QUERIES = [b"a red tram in the rain", b"five yellow tulips"]
-BUILTIN = Wish(["builtin"])
+BUILTIN = WorkspaceOptions(["builtin"])
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def test_a_killed_train_changes_no_answer_and_is_completed_by_the_next_run(
     assert answers(workspace) == answers(calm.indexed)
 
     if not open_at(workspace / ".mneme").manifest.history.lessons:
-        learn(workspace / ".mneme", [], Wish(), Settings(task="streets", epochs=EPOCHS))
+        learn(workspace / ".mneme", [], WorkspaceOptions(), TrainSettings(task="streets", epochs=EPOCHS))
     index(workspace / ".mneme", [calm.source], BUILTIN)
 
     assert answers(workspace) == answers(calm.learned)

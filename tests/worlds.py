@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
-from engine.types import HeadForm, LossName, MethodName, PolicyName, Settings, Split
+from engine.types import HeadForm, LossName, MethodName, PolicyName, Split, TrainSettings
 from indexer.serving import index as indexing
-from indexer.serving.index import Summary
+from indexer.serving.index import IndexSummary
 from training import lesson
 from training.lesson import Outcome
 
@@ -69,9 +69,11 @@ def save(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
-def index(root: Path, *sources: Path, task: str | None = None, policy: PolicyName | None = None) -> Summary:
+def index(
+    root: Path, *sources: Path, task: str | None = None, policy: PolicyName | None = None
+) -> IndexSummary:
     """Index sources in the workspace of a folder."""
-    return indexing.index(root / ".mneme", sources, Wish(), task=task, policy=policy)
+    return indexing.index(root / ".mneme", sources, WorkspaceOptions(), task=task, policy=policy)
 
 
 def learn(
@@ -86,7 +88,7 @@ def learn(
 ) -> Outcome:
     """Train a task in the workspace of a folder; a first head is linear."""
     first = not (root / ".mneme/heads").is_dir() or method != "finetune"
-    settings = Settings(
+    settings = TrainSettings(
         task,
         method=method,
         loss=loss,
@@ -96,7 +98,7 @@ def learn(
         batch_size=16,
         seed=seed,
     )
-    return lesson.learn(root / ".mneme", sources, Wish(), settings)[0]
+    return lesson.learn(root / ".mneme", sources, WorkspaceOptions(), settings)[0]
 
 
 def trained(base: Path) -> Path:

@@ -12,11 +12,11 @@ from engine.errors import UserError
 from engine.heads import head as heads
 from engine.heads.head import Head, Record
 from engine.ingest.encoding import Loader
-from engine.ingest.ingest import Progress, Report, ingest, silent
-from engine.ingest.setup import Wish, enter
+from engine.ingest.ingest import IngestReport, Progress, ingest, silent
+from engine.ingest.setup import WorkspaceOptions, enter
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, writing
-from engine.types import HeadForm, Lesson, Reference, Settings
+from engine.types import HeadForm, Lesson, Reference, TrainSettings
 from training import methods, selection
 from training.data.history import remembered
 from training.loop import Course, Epoch, Objective, train_task
@@ -35,7 +35,7 @@ class Outcome:
 
     lesson: Lesson
     parent: int
-    settings: Settings
+    settings: TrainSettings
     epochs: Sequence[Epoch]
     unaware: Sequence[str]
     lost: Sequence[str]
@@ -50,7 +50,7 @@ class Outcome:
 def train(
     workspace: Workspace,
     store: Store,
-    settings: Settings,
+    settings: TrainSettings,
     *,
     reference: bool = False,
     device: str = "cpu",
@@ -91,15 +91,15 @@ def train(
 def learn(
     root: Path,
     sources: Sequence[Path],
-    wish: Wish,
-    settings: Settings,
+    wish: WorkspaceOptions,
+    settings: TrainSettings,
     *,
     reference: bool = False,
     device: str = "cpu",
     allow_mass_delete: bool = False,
     progress: Progress = silent,
     on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None,
-) -> tuple[Outcome, list[Report]]:
+) -> tuple[Outcome, list[IngestReport]]:
     """Store what the sources hold of the task, then train it."""
     settings = methods.settled(settings)
     check(settings)
@@ -121,7 +121,7 @@ def learn(
     return outcome, reports
 
 
-def check(settings: Settings) -> None:
+def check(settings: TrainSettings) -> None:
     """Raise where settings cannot train, whatever the task holds; nothing is read."""
     if settings.epochs < 1:
         raise UserError(f"--epochs must be at least 1, not {settings.epochs}")
@@ -140,7 +140,9 @@ def check(settings: Settings) -> None:
     methods.check(settings)
 
 
-def _start(workspace: Workspace, settings: Settings, recipe: Recipe) -> tuple[int, Head, dict[str, Tensor]]:
+def _start(
+    workspace: Workspace, settings: TrainSettings, recipe: Recipe
+) -> tuple[int, Head, dict[str, Tensor]]:
     """Return the version to start from, its head and what its strategies remember; 0 from the initialisation."""
     lessons = workspace.manifest.history.lessons
     usual: HeadForm = "linear" if workspace.manifest.aligned else "mlp"
@@ -164,7 +166,7 @@ def _of_link(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
 
 
-def _course(settings: Settings) -> Course:
+def _course(settings: TrainSettings) -> Course:
     return Course(
         epochs=settings.epochs,
         lr=settings.lr,
@@ -194,7 +196,7 @@ def _appended(workspace: Workspace, lesson: Lesson, recipe: Recipe, method: str,
     return workspace.with_manifest(replace(manifest, references=(*manifest.references, one)))
 
 
-def _record(workspace: Workspace, lesson: Lesson, parent: int, head: Head, settings: Settings) -> Record:
+def _record(workspace: Workspace, lesson: Lesson, parent: int, head: Head, settings: TrainSettings) -> Record:
     backbones = workspace.manifest.backbones
     return Record(
         version=lesson.head,

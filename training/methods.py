@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from engine.errors import UserError
 from engine.heads.head import Head
-from engine.types import Settings
+from engine.types import TrainSettings
 from training.catalogue import LOSSES
 from training.data.history import NOTHING, Past
 from training.gradient import Loss, Strategy
@@ -39,7 +39,7 @@ def recipe(method: str) -> Recipe:
     return replace(parts[anew[0] if anew else names[0]], links=links)
 
 
-def strategies(settings: Settings, past: Past = NOTHING) -> dict[str, Strategy]:
+def strategies(settings: TrainSettings, past: Past = NOTHING) -> dict[str, Strategy]:
     """Return the links of a method by name, outermost first; links of one place stand as the chain names them.
 
     Decay stands outside Adam (decoupled), Adam outside whatever may ask `inner` more than once, so that its
@@ -56,7 +56,7 @@ def strategies(settings: Settings, past: Past = NOTHING) -> dict[str, Strategy]:
     }
 
 
-def loss(settings: Settings, head: Head) -> Loss:
+def loss(settings: TrainSettings, head: Head) -> Loss:
     """Return the loss with its hyper-parameters bound, and what of the head it needs beside embeddings."""
     function, chosen = LOSSES[settings.loss], _chosen(settings, settings.loss, LOSSES[settings.loss])
     if "temperature" in options(function):
@@ -68,7 +68,7 @@ def loss(settings: Settings, head: Head) -> Loss:
     return partial(function, **chosen)
 
 
-def check(settings: Settings) -> None:
+def check(settings: TrainSettings) -> None:
     """Raise where the method, its chain or a hyper-parameter is not to be had; nothing is read."""
     known: dict[str, Callable[..., object]] = {settings.loss: LOSSES[settings.loss]}
     known |= {name: link.make for name, link in recipe(settings.method).links.items()}
@@ -80,7 +80,7 @@ def check(settings: Settings) -> None:
     strategies(settings)
 
 
-def settled(settings: Settings) -> Settings:
+def settled(settings: TrainSettings) -> TrainSettings:
     """Return settings that name the temperature once, where `--set infonce.temperature=X` named it again."""
     name = f"{settings.loss}.temperature"
     if name not in settings.options:
@@ -93,7 +93,7 @@ def settled(settings: Settings) -> Settings:
     return replace(settings, temperature=value, options=rest)
 
 
-def _chosen(settings: Settings, name: str, make: Callable[..., object]) -> dict[str, int | float | str]:
+def _chosen(settings: TrainSettings, name: str, make: Callable[..., object]) -> dict[str, int | float | str]:
     """Return what was set of one loss or link, each value of its parameter's type."""
     defaults = options(make)
     return {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.types import MethodName, Settings
+from engine.types import MethodName, TrainSettings
 from training.data.history import Past
 from training.gradient import Strategy
 from training.strategies.co2l import Cila, Distil
@@ -33,7 +33,7 @@ class Link:
 
     place: Place
     make: Callable[..., Strategy]
-    bind: Callable[[Settings, Past], tuple[object, ...]] = lambda settings, past: ()
+    bind: Callable[[TrainSettings, Past], tuple[object, ...]] = lambda settings, past: ()
     remembers: bool = True
 
 
@@ -58,15 +58,15 @@ class Recipe:
     links: Mapping[str, Link] = field(default_factory=dict)
 
 
-def _protecting(settings: Settings, past: Past) -> tuple[str]:
+def _protecting(settings: TrainSettings, past: Past) -> tuple[str]:
     return (settings.protect,)
 
 
-def _remembering(settings: Settings, past: Past) -> tuple[Past]:
+def _remembering(settings: TrainSettings, past: Past) -> tuple[Past]:
     return (past,)
 
 
-def _scoring(settings: Settings, past: Past) -> tuple[Past, float]:
+def _scoring(settings: TrainSettings, past: Past) -> tuple[Past, float]:
     return (past, settings.temperature)
 
 

@@ -10,7 +10,7 @@ from engine.errors import UserError
 from engine.storage import removed
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import ItemId, Modality, Pair, Settings
+from engine.types import ItemId, Modality, Pair, TrainSettings
 from training.data.pairs import PairSet, collect
 from training.drift import gauge
 from training.loop import Material
@@ -35,7 +35,7 @@ class Asked:
     lost: Sequence[str]
 
 
-def asked(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe) -> Asked:
+def asked(workspace: Workspace, store: Store, settings: TrainSettings, recipe: Recipe) -> Asked:
     """Return the pairs that a method trains and validates on, or raise where there are too few."""
     gone = removed.tasks(workspace.manifest, store)
     if settings.task in gone:
@@ -54,7 +54,9 @@ def asked(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe
     return Asked(every, train, _validation(joined, train, modalities), modalities, lost)
 
 
-def read(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe, asked: Asked) -> Material:
+def read(
+    workspace: Workspace, store: Store, settings: TrainSettings, recipe: Recipe, asked: Asked
+) -> Material:
     """Read the features of these pairs."""
 
     def features(modality: Modality, ids: Sequence[ItemId]) -> NDArray[np.float32]:
@@ -73,7 +75,9 @@ def read(workspace: Workspace, store: Store, settings: Settings, recipe: Recipe,
     return Material(pair_set(asked.train), pair_set(asked.validation), old)
 
 
-def _pairs(workspace: Workspace, every: Sequence[Pair], settings: Settings, recipe: Recipe) -> list[Pair]:
+def _pairs(
+    workspace: Workspace, every: Sequence[Pair], settings: TrainSettings, recipe: Recipe
+) -> list[Pair]:
     """Return the pairs a method trains and validates on, in the order of their names."""
     known = list(dict.fromkeys(pair.task for pair in every))
     if settings.task not in known:
@@ -87,7 +91,7 @@ def _pairs(workspace: Workspace, every: Sequence[Pair], settings: Settings, reci
     return [pair for pair in every if pair.task in wanted]
 
 
-def _modalities(pairs: Sequence[Pair], settings: Settings) -> list[Modality]:
+def _modalities(pairs: Sequence[Pair], settings: TrainSettings) -> list[Modality]:
     held = sorted({modality for pair in pairs for modality in pair.items})
     missing = [m for m in settings.modalities if m not in held]
     if missing:
@@ -99,7 +103,7 @@ def _modalities(pairs: Sequence[Pair], settings: Settings) -> list[Modality]:
     return chosen
 
 
-def _too_few(settings: Settings, modalities: Sequence[Modality], found: Sequence[Pair]) -> str:
+def _too_few(settings: TrainSettings, modalities: Sequence[Modality], found: Sequence[Pair]) -> str:
     count = sum(pair.task == settings.task for pair in found)
     return (
         f"task {settings.task!r} has {count} train pairs that join {' and '.join(modalities)}: "

@@ -22,7 +22,7 @@ from benchmarks.papers import centrobind_mixture as mixture
 from benchmarks.papers import centrobind_spoken as spoken
 from benchmarks.papers.script import asked, conclude
 from benchmarks.papers.tables import Row, differences, summary
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from indexer.serving import index as indexing
 from studies.sweeps.workers import each
 
@@ -136,7 +136,7 @@ def numbered(root: Path, todo: Sequence[Job], number: int) -> list[Row]:
 def main() -> int:
     given, made = asked("centrobind", __doc__, Path("../shared/data/spoken")), dict[int, list[Row]]()
     with tempfile.TemporaryDirectory() as scratch:
-        indexing.index(Path(scratch), [given.data], Wish(["builtin"]))
+        indexing.index(Path(scratch), [given.data], WorkspaceOptions(["builtin"]))
         todo = jobs(len(given.seeds), given.quick)
         for number, found in each(partial(numbered, Path(scratch), todo), range(len(todo)), given.jobs):
             made[number] = found

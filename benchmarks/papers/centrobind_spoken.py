@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from engine.heads.head import Head
 from engine.storage.store import Store
 from engine.storage.workspace import open_at
-from engine.types import LossName, Modality, Settings, Split
+from engine.types import LossName, Modality, Split, TrainSettings
 from training import methods
 from training.data.pairs import PairSet, collect
 from training.gradient import Embeddings
@@ -64,7 +64,7 @@ def together(pairs: PairSet) -> PairSet:
 def trained(splits: Splits, name: str, seed: int) -> Head:
     """Return an mlp head bound in one way on all train pairs, with the defaults of a lesson."""
     loss, options = SETTINGS[name]
-    settings = Settings(task="", loss=loss, options=options, seed=seed)
+    settings = TrainSettings(task="", loss=loss, options=options, seed=seed)
     head = Head("mlp", 512, seed=seed)
     for m, column in splits.train.columns.items():
         head.add_branch(m, column.features.shape[1])

@@ -11,9 +11,9 @@ from benchmarks.papers.dns_stream import MODALITIES, STEPS, WIDTH, Step
 from benchmarks.papers.tables import Row
 from engine.heads import head as heads
 from engine.heads.head import Head
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.storage.workspace import open_at
-from engine.types import Settings
+from engine.types import TrainSettings
 from training import lesson as lessons
 
 MAIN, CUT, DECAY, SLOW = "Table 2", "lambda_min", "weight decay", "lr 1e-4"
@@ -72,7 +72,7 @@ def run(root: Path, trial: Trial, seed: int, steps: Sequence[Step] = STEPS) -> l
     with tempfile.TemporaryDirectory(dir=root) as folder:
         at = _fresh(root, Path(folder))
         for number, step in enumerate(steps, 1):
-            lessons.learn(at, [], Wish(), _settings(trial, step.name, seed))
+            lessons.learn(at, [], WorkspaceOptions(), _settings(trial, step.name, seed))
             head, _ = heads.read(open_at(at).head(number))
             for score in SCORES:
                 new[score].append(grade(head, asked[number - 1], score))
@@ -99,8 +99,8 @@ def baselines(root: Path, seed: int, steps: Sequence[Step] = STEPS) -> list[Row]
     return rows
 
 
-def _settings(trial: Trial, task: str, seed: int) -> Settings:
-    return Settings(
+def _settings(trial: Trial, task: str, seed: int) -> TrainSettings:
+    return TrainSettings(
         task=task,
         method=trial.method,
         form="linear",

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from engine.heads import head as heads
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
-from engine.ingest.setup import Wish, enter
+from engine.ingest.setup import WorkspaceOptions, enter
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at, writing
-from engine.types import ItemId, Modality, Settings
+from engine.types import ItemId, Modality, TrainSettings
 from indexer.serving import index as indexing
 from training import lesson as lessons
 
@@ -78,7 +78,7 @@ class Packs:
 
 def prepare(data: Path, root: Path) -> None:
     """Embed the packs, and keep in `prior.npz` what the priors learn."""
-    indexing.index(root / "packs", [data / pack for pack in PACKS], Wish(["builtin"]))
+    indexing.index(root / "packs", [data / pack for pack in PACKS], WorkspaceOptions(["builtin"]))
     packs = read(root / "packs")
     aside = [row for pack, tasks in ASIDE.items() for row in packs.of(pack, tasks, ("train", "val"))]
     save(root / "prior.npz", packs, [line for row in aside for line in _captioned(row)])
@@ -91,8 +91,8 @@ def stream(root: Path, seed: int) -> Path:
     """
     torch.set_num_threads(1)  # as in a process of several, so that one seed alone has the same prior
     here = root / str(seed)
-    settings = Settings(task="prior", form="mlp", epochs=12, seed=seed)
-    outcome, _ = lessons.learn(here / "prior", [root / "prior.npz"], Wish(width=WIDTH), settings)
+    settings = TrainSettings(task="prior", form="mlp", epochs=12, seed=seed)
+    outcome, _ = lessons.learn(here / "prior", [root / "prior.npz"], WorkspaceOptions(width=WIDTH), settings)
     packs = read(root / "packs")
     embedded = through(packs, open_at(here / "prior"), outcome.lesson.head)
     for split in ("train", "test"):
@@ -103,7 +103,9 @@ def stream(root: Path, seed: int) -> Path:
 def stored(root: Path) -> Path:
     """Store `train.npz` in a workspace beside it that has learned nothing; return their folder."""
     with writing(root / "stored"):
-        workspace, encoders = enter(root / "stored", [root / "train.npz"], Wish(width=WIDTH), "cpu")
+        workspace, encoders = enter(
+            root / "stored", [root / "train.npz"], WorkspaceOptions(width=WIDTH), "cpu"
+        )
         with Store(workspace.store, readonly=False) as store:
             ingest(Loader(store, encoders.backbone), root / "train.npz")
     return root

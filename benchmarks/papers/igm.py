@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.papers.igm_classifier import APART, JOINT, METHODS, Plan, read, run
 from benchmarks.papers.script import asked, conclude
 from benchmarks.papers.tables import Row, differences, summary
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from indexer.serving import index as indexing
 from studies.sweeps.workers import each
 
@@ -94,7 +94,7 @@ def main() -> int:
     given, plan = asked("igm", __doc__, Path("../shared/data/digits")), Plan()
     methods = QUICK if given.quick else METHODS
     with tempfile.TemporaryDirectory() as scratch:
-        indexing.index(Path(scratch), [given.data], Wish(["builtin"]))
+        indexing.index(Path(scratch), [given.data], WorkspaceOptions(["builtin"]))
         jobs = [
             Job(Path(scratch), method, seed, plan) for seed in given.seeds for method in reversed(methods)
         ]

@@ -21,7 +21,7 @@ from benchmarks.papers.pmrl_runs import PLAN, Found, Job, Noise, Start, run
 from benchmarks.papers.pmrl_vectors import FREE, trends
 from benchmarks.papers.script import asked, conclude
 from benchmarks.papers.tables import Row, differences, summary
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from indexer.serving import index as indexing
 from studies.sweeps.workers import each
 
@@ -77,7 +77,7 @@ def _jobs(data: Path, scratch: Path, seeds: Sequence[int], quick: bool) -> Itera
     """Store the packs' features and yield what is to be run on them."""
     for pack, by_class in PACKS.items():
         root = scratch / pack
-        indexing.index(root, [data / pack], Wish(["builtin"]))
+        indexing.index(root, [data / pack], WorkspaceOptions(["builtin"]))
         make = partial(Job, root, pack, by_class)
         yield from (make(seed, plan=QUICK if quick else PLAN) for seed in seeds)
         conditions: Sequence[Noise] = ("input", "labels") if by_class else ()

@@ -16,7 +16,7 @@ from benchmarks.papers.pmrl_vectors import bare_volume
 from engine.heads.head import Head
 from engine.storage.store import Store
 from engine.storage.workspace import open_at
-from engine.types import ItemId, LossName, Modality, Pair, Settings, Split
+from engine.types import ItemId, LossName, Modality, Pair, Split, TrainSettings
 from training import methods
 from training.data.pairs import PairSet, collect
 from training.loop import Course, Material, Objective, train_task
@@ -105,7 +105,7 @@ def _course(job: Job, lr: float) -> Course:
 def _trained(head: Head, variant: str, material: Material, course: Course) -> Head:
     """Train a head in place and return it."""
     name, options = VARIANTS[variant]
-    settings = Settings("all", loss=name, options=options)
+    settings = TrainSettings("all", loss=name, options=options)
     loss = bare_volume if variant == "gram w/o reg" else methods.loss(settings, head)
     train_task(head, material, Objective(loss, list(methods.strategies(settings).values())), course)
     return head

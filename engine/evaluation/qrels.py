@@ -14,7 +14,7 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Judge:
+class Qrels:
     """The tags of every item, a tag being a pair or a label: what shares a tag is right.
 
     Attributes:
@@ -57,7 +57,7 @@ class Judge:
         return ids.astype(np.int64) if ids.dtype.kind == "i" else np.searchsorted(self.ids, ids)
 
 
-def judge(pairs: Sequence[Pair], relevance: Relevance, modalities: Sequence[Modality]) -> Judge:
+def judge(pairs: Sequence[Pair], relevance: Relevance, modalities: Sequence[Modality]) -> Qrels:
     """Learn from all pairs, of whatever task and split, what is right for what.
 
     Args:
@@ -76,4 +76,4 @@ def judge(pairs: Sequence[Pair], relevance: Relevance, modalities: Sequence[Moda
     rows = np.searchsorted(ids, np.array([id for id, _ in stood], np.bytes_))
     columns = np.array([number for _, number in stood], np.intp)
     tags_of = sparse.csr_array((np.ones(len(stood), np.int32), (rows, columns)), (len(ids), len(named)))
-    return Judge(ids, tags_of)
+    return Qrels(ids, tags_of)

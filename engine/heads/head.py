@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.errors import UserError
 from engine.storage import files
-from engine.types import HeadForm, Modality, Settings
+from engine.types import HeadForm, Modality, TrainSettings
 
 FORMAT = 1
 HIDDEN = 1024
@@ -158,7 +158,7 @@ class Record:
     width: int
     form: HeadForm
     shared_top: bool
-    settings: Settings
+    settings: TrainSettings
     backbones: Mapping[Modality, str]
 
 
@@ -208,7 +208,7 @@ def _record(folder: Path) -> tuple[Record, Mapping[str, str]]:
     sums = facts.pop("checksums")
     settings = facts.pop("settings")
     settings["modalities"] = tuple(settings["modalities"])
-    return Record(**facts, settings=Settings(**settings)), sums
+    return Record(**facts, settings=TrainSettings(**settings)), sums
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ SPARED = 10
 
 
 @dataclass
-class Report:
+class IngestReport:
     """What a run did to the store, counted in rows."""
 
     added: int = 0
@@ -50,7 +50,7 @@ def ingest(
     task: str | None = None,
     allow_mass_delete: bool = False,
     progress: Progress = silent,
-) -> Report:
+) -> IngestReport:
     """Store what is new or changed in a source and drop what is gone.
 
     Args:
@@ -85,7 +85,7 @@ def _lost(store: Store, gone: Sequence[bytes]) -> int:
     return sum(any(names.issuperset(store.users(id)) for id in held) for held in ids)
 
 
-def preview(store: Store, source: Path, *, task: str | None = None) -> Report:
+def preview(store: Store, source: Path, *, task: str | None = None) -> IngestReport:
     """Count what `ingest` would do, judged by names, sizes and times; nothing is decoded or stored."""
     run = _begin(store, source, task)
     for row in run.changed(silent):
@@ -108,7 +108,7 @@ class _Run:
     task: str | None
     known: Sequence[bytes]
     seen: set[bytes] = field(default_factory=set)
-    report: Report = field(default_factory=Report)
+    report: IngestReport = field(default_factory=IngestReport)
 
     def changed(self, progress: Progress) -> Iterator[Row]:
         """Yield the rows that must be read; count the others."""

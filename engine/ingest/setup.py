@@ -11,7 +11,7 @@ from engine.backbones.precomputed import FeatureFile
 from engine.errors import Unreadable, UserError
 from engine.sources import open_source
 from engine.sources.base import Collection
-from engine.storage.manifest import Encoder, Manifest
+from engine.storage.manifest import Encoder
 from engine.storage.workspace import Workspace, open_at
 from engine.types import Modality
 
@@ -47,7 +47,7 @@ class Encoders:
 
 
 @dataclass(frozen=True)
-class Wish:
+class WorkspaceOptions:
     """What a person asks of a workspace: backbones (`SPEC` or `MODALITY=SPEC`) and the shared width E.
 
     Attributes:
@@ -59,7 +59,9 @@ class Wish:
     note: Callable[[str], None] = lambda line: None
 
 
-def enter(root: Path, sources: Sequence[Path], wish: Wish, device: str) -> tuple[Workspace, Encoders]:
+def enter(
+    root: Path, sources: Sequence[Path], wish: WorkspaceOptions, device: str
+) -> tuple[Workspace, Encoders]:
     """Open the workspace, or make it; either way it has a backbone for what the sources bring."""
     collections = [open_source(source) for source in sources]
     exists = (root / "workspace.json").is_file()
@@ -71,7 +73,7 @@ def enter(root: Path, sources: Sequence[Path], wish: Wish, device: str) -> tuple
     return workspace, Encoders(records, device, loaded)
 
 
-def _extended(root: Path, wish: Wish, records: Mapping[Modality, Encoder]) -> Workspace:
+def _extended(root: Path, wish: WorkspaceOptions, records: Mapping[Modality, Encoder]) -> Workspace:
     workspace = open_at(root)
     manifest = workspace.manifest
     if wish.width not in (None, manifest.width):
@@ -85,17 +87,25 @@ def _extended(root: Path, wish: Wish, records: Mapping[Modality, Encoder]) -> Wo
     )
 
 
-def _made(root: Path, wish: Wish, chosen: Chosen, records: Mapping[Modality, Encoder]) -> Workspace:
+def _made(
+    root: Path, wish: WorkspaceOptions, chosen: Chosen, records: Mapping[Modality, Encoder]
+) -> Workspace:
     if wish.width is not None and wish.width < 1:
         raise UserError(f"--dim must be at least 1, not {wish.width}")
     if not records:
         raise UserError("the sources bring no features of their own: name a backbone with --backbone SPEC")
     width = wish.width or min(record.width for record in records.values())
-    manifest = Manifest(width, _aligned(chosen), records)
+
+
+def _chosen(
+    wish: WorkspaceOptions, collections: Sequence[Collection], encoders: Encoders
+) -> dict[Modality, Backbone]:
     return Workspace(root, manifest).with_manifest(manifest)
 
 
-def _chosen(wish: Wish, collections: Sequence[Collection], encoders: Encoders) -> dict[Modality, Backbone]:
+def _chosen(
+    wish: WorkspaceOptions, collections: Sequence[Collection], encoders: Encoders
+) -> dict[Modality, Backbone]:
     """Return the backbones of the modalities that the workspace does not know yet."""
     known = encoders.records
     brought = {m: width for collection in collections for m, width in collection.widths.items()}
@@ -120,7 +130,7 @@ def _chosen(wish: Wish, collections: Sequence[Collection], encoders: Encoders) -
     return chosen
 
 
-def _default(wish: Wish, collections: Sequence[Collection]) -> list[str]:
+def _default(wish: WorkspaceOptions, collections: Sequence[Collection]) -> list[str]:
     """Return the specs of a new workspace that was asked for none; features need none, their texts one."""
     if collections and all(collection.encoded is not None for collection in collections):
         needed = {modality for collection in collections for modality in collection.encoded or ()}

@@ -52,7 +52,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Guess:
+class TaskPosterior:
     """What the features of Q queries say of their task: log p(task | q) (Q, T) for T tasks."""
 
     tasks: Sequence[str]
@@ -125,7 +125,7 @@ def together(embedded: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
     return unit
 
 
-def rank(asked: Sequence[Asked], k: int, guess: Guess | None = None) -> Ranking:
+def rank(asked: Sequence[Asked], k: int, guess: TaskPosterior | None = None) -> Ranking:
     """Return the K best items of all shards for each query; search and evaluation both come through here.
 
     Args:
@@ -136,7 +136,7 @@ def rank(asked: Sequence[Asked], k: int, guess: Guess | None = None) -> Ranking:
     return merge(found, k, None if guess is None else odds(asked, found, guess))
 
 
-def odds(asked: Sequence[Asked], found: Sequence[Candidates], guess: Guess) -> list[Odds]:
+def odds(asked: Sequence[Asked], found: Sequence[Candidates], guess: TaskPosterior) -> list[Odds]:
     """Return what makes the cosines of each shard comparable: log p(task | q) - log Z(q) of its task."""
     parts: dict[str, list[Scores]] = {}  # of each task
     for one, candidates in zip(asked, found, strict=True):

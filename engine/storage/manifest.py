@@ -42,7 +42,7 @@ class Lookup:
 
 
 @dataclass(frozen=True)
-class Direction:
+class ServedDirection:
     """How queries of one modality find items of another."""
 
     query: Modality
@@ -64,7 +64,7 @@ class Served:
     policy: PolicyName = "no-reindex"
     lessons: int = 0
     shards: tuple[ServedShard, ...] = ()
-    directions: tuple[Direction, ...] = ()
+    directions: tuple[ServedDirection, ...] = ()
     policies: Mapping[str, PolicyName] = field(default_factory=dict)
     routers: Mapping[Modality, str] = field(default_factory=dict)
 
@@ -152,7 +152,9 @@ def _served(content: Mapping[str, Any], format: int) -> Served:
         content["lessons"],
         _shards(content["shards"]),
         tuple(
-            Direction(d["query"], d["target"], d["policy"], tuple(Lookup(**one) for one in d["lookups"]))
+            ServedDirection(
+                d["query"], d["target"], d["policy"], tuple(Lookup(**one) for one in d["lookups"])
+            )
             for d in content["directions"]
         ),
         content["policies"],

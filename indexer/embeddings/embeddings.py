@@ -13,7 +13,7 @@ from engine.heads.embedder import BLOCK, Embedder
 from engine.storage.store import Store
 from engine.types import ItemId, Modality, Pair
 from indexer.embeddings import alignment
-from indexer.embeddings.lru import Kept
+from indexer.embeddings.lru import LruCache
 from indexer.shards import files as shards
 from indexer.shards.files import Shard
 
@@ -24,12 +24,12 @@ Vectors = NDArray[np.float32]
 MOST_BYTES = 768 << 20
 
 
-def _kept() -> Kept:
-    return Kept(MOST_BYTES, lambda rows: rows.nbytes)
+def _kept() -> LruCache:
+    return LruCache(MOST_BYTES, lambda rows: rows.nbytes)
 
 
 @dataclass
-class Reader:
+class EmbeddingCache:
     """Embeddings of stored items, by any version; where features were removed, by that of their task.
 
     Attributes:
@@ -39,7 +39,7 @@ class Reader:
     embedder: Embedder
     store: Store
     sample: Callable[[Modality, int], Sequence[ItemId]]
-    _kept: Kept = field(default_factory=_kept)
+    _kept: LruCache = field(default_factory=_kept)
     _maps: dict[tuple[Modality, int, int], alignment.Map] = field(default_factory=dict)
     _left: dict[tuple[Modality, int], list[Shard]] = field(default_factory=dict)
 
@@ -144,7 +144,7 @@ def _digest(ids: Sequence[ItemId]) -> bytes:
     return blake2b("".join(ids).encode(), digest_size=16).digest()
 
 
-def reader(embedder: Embedder, store: Store, pairs: Sequence[Pair]) -> Reader:
+def reader(embedder: Embedder, store: Store, pairs: Sequence[Pair]) -> EmbeddingCache:
     """Return a reader whose maps are fitted on the training items that their newer version knew."""
 
     def sample(modality: Modality, version: int) -> list[ItemId]:
@@ -157,4 +157,4 @@ def reader(embedder: Embedder, store: Store, pairs: Sequence[Pair]) -> Reader:
                 return sorted(ids)
         return []
 
-    return Reader(embedder, store, sample)
+    return EmbeddingCache(embedder, store, sample)

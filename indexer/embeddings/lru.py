@@ -9,7 +9,7 @@ Made = TypeVar("Made")
 
 
 @dataclass
-class Kept:
+class LruCache:
     """Things by name; beyond `most` bytes the one not asked for longest goes, the newest never.
 
     Attributes:

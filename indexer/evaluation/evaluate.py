@@ -14,10 +14,10 @@ from engine.storage.removed import tasks as sealed_tasks
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import History, Modality, Pair, Reference
-from indexer.embeddings.embeddings import Reader, reader
+from indexer.embeddings.embeddings import EmbeddingCache, reader
 from indexer.evaluation.composed_queries import parts, ways, with_queries
 from indexer.evaluation.diagnosis import Cause, causes
-from indexer.evaluation.protocol import Setting, exam
+from indexer.evaluation.protocol import EvalSettings, exam
 from indexer.evaluation.results import Comparison, Result, compared, judged
 from indexer.evaluation.runs import Computed, Direction
 from indexer.policies.policies import settled, up_to
@@ -36,11 +36,11 @@ class Evaluation:
 
     workspace: Workspace
     store: Store
-    setting: Setting
+    setting: EvalSettings
     device: str = "cpu"
     pairs: list[Pair] = field(init=False)
     sealed: list[str] = field(init=False)
-    reader: Reader = field(init=False)
+    reader: EmbeddingCache = field(init=False)
     _groups: Groups = field(init=False)
     _routers: dict[Modality, list[Router]] = field(default_factory=dict)
     _directions: list[Direction] = field(default_factory=list)
@@ -165,7 +165,7 @@ def to_json(evaluation: Evaluation, results: Sequence[Result]) -> Mapping[str, o
 
 
 @contextmanager
-def open_evaluation(root: Path, setting: Setting, *, device: str = "cpu") -> Iterator[Evaluation]:
+def open_evaluation(root: Path, setting: EvalSettings, *, device: str = "cpu") -> Iterator[Evaluation]:
     """Open a workspace for evaluation."""
     workspace = open_at(root)
     with Store(workspace.store) as store:

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.evaluation import metrics
-from engine.evaluation.qrels import Judge, judge
+from engine.evaluation.qrels import Qrels, judge
 from engine.evaluation.splits import Groups, distinct, grouped, items_of, of_task
 from engine.ranking.fusion import Ids
 from engine.types import Gallery, MergeName, Modality, Pair, PolicyName, Relevance, Split
 
 
 @dataclass(frozen=True)
-class Setting:
+class EvalSettings:
     """What is asked of an evaluation.
 
     Attributes:
@@ -48,7 +48,7 @@ class Exam:
     queries: dict[str, Ids]
     targets: dict[str, Ids]
     seen: dict[str, int]
-    judge: Judge
+    judge: Qrels
     _relevant: dict[tuple[str, ...], NDArray[np.int64]] = field(default_factory=dict, init=False)
     _galleries: dict[tuple[str, ...], Ids] = field(default_factory=dict, init=False)
 
@@ -73,7 +73,7 @@ class Exam:
 
 
 def exam(
-    pairs: Sequence[Pair], tasks: Sequence[str], way: tuple[Modality, Modality], setting: Setting
+    pairs: Sequence[Pair], tasks: Sequence[str], way: tuple[Modality, Modality], setting: EvalSettings
 ) -> Exam:
     """Return what a direction is tested on: the queries that have a right item in their task's gallery."""
     query, target = way

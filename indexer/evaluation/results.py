@@ -6,7 +6,7 @@ from itertools import combinations
 
 from engine.evaluation import metrics
 from engine.types import MergeName, Modality
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.runs import Direction, Right
 from indexer.policies.policies import Placement
 
@@ -66,7 +66,7 @@ def judged(
     direction: Direction,
     policy: str,
     merge: MergeName | None,
-    setting: Setting,
+    setting: EvalSettings,
     trained: bool,
 ) -> Iterator[Result]:
     """Yield one result for each K; without a merge the task is known."""
@@ -125,7 +125,7 @@ class Comparison:
     high: float
 
 
-def compared(direction: Direction, merge: MergeName | None, setting: Setting) -> Iterator[Comparison]:
+def compared(direction: Direction, merge: MergeName | None, setting: EvalSettings) -> Iterator[Comparison]:
     """Yield every two policies beside each other, at every K."""
     tasks = list(direction.exam.queries)
     for first, second in combinations([*setting.policies, *direction.references], 2):

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.ranking.fusion import BEST, Ranking, Scores
-from engine.ranking.query import Asked, Guess, rank, together
+from engine.ranking.query import Asked, TaskPosterior, rank, together
 from engine.types import Arrival, History, ItemId, MergeName, Modality, Reference, ShardKey
-from indexer.embeddings.embeddings import Reader
-from indexer.embeddings.lru import Kept
+from indexer.embeddings.embeddings import EmbeddingCache
+from indexer.embeddings.lru import LruCache
 from indexer.evaluation.answered import Answered, joined
 from indexer.evaluation.composed_queries import part_ids, parts
 from indexer.evaluation.protocol import Exam
@@ -49,9 +49,9 @@ class Judged:
 class Computed:
     """What directions have computed and may need again: as much as memory is granted to."""
 
-    galleries: Kept = field(default_factory=lambda: Kept(1 << 30, lambda held: held.vectors.nbytes))
-    answers: Kept = field(default_factory=lambda: Kept(1 << 28, lambda held: held.nbytes))
-    guesses: Kept = field(default_factory=lambda: Kept(1 << 28, lambda held: held.nbytes))
+    galleries: LruCache = field(default_factory=lambda: LruCache(1 << 30, lambda held: held.vectors.nbytes))
+    answers: LruCache = field(default_factory=lambda: LruCache(1 << 28, lambda held: held.nbytes))
+    guesses: LruCache = field(default_factory=lambda: LruCache(1 << 28, lambda held: held.nbytes))
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Direction:
         budget: what `partial` may embed again after each lesson, a share of all items.
     """
 
-    reader: Reader
+    reader: EmbeddingCache
     history: History
     query: Modality
     target: Modality
@@ -182,7 +182,9 @@ class Direction:
         ]
         guess = None
         if merge == "routed":
-            guess = Guess(list(plan), np.concatenate([self._guess(row, task, list(plan)) for task in tasks]))
+            guess = TaskPosterior(
+                list(plan), np.concatenate([self._guess(row, task, list(plan)) for task in tasks])
+            )
         return rank(asked, most, guess), [one.shard.key.task for one in asked]
 
     def _asked(self, tasks: Sequence[str], name: str, placement: Placement, tau: float) -> Asked:

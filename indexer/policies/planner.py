@@ -8,7 +8,7 @@ from typing import TypeAlias
 from engine.evaluation.splits import Groups, grouped
 from engine.storage.manifest import Sealed, Temperature
 from engine.types import History, ItemId, Modality, Pair, PolicyName
-from indexer.embeddings.embeddings import Reader
+from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.policies.policies import POLICIES, Placement, Plan, newest_head, settled, versions
 from indexer.policies.statistics import Measured
 
@@ -20,7 +20,7 @@ Now: TypeAlias = Mapping[tuple[str, Modality], Mapping[int, Sequence[ItemId]]]
 
 
 @dataclass(frozen=True)
-class Way:
+class Route:
     """How one direction is asked: the placements of each task, and its temperature."""
 
     plan: Plan
@@ -35,7 +35,7 @@ class Planner:
         sealed: the tasks that can no longer be measured, and what was measured of them.
     """
 
-    reader: Reader
+    reader: EmbeddingCache
     pairs: Sequence[Pair]
     members: Members
     now: Now = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Planner:
 
     def way(
         self, query: Modality, target: Modality, history: History, policy: PolicyName, budget: float = 0.0
-    ) -> Way:
+    ) -> Route:
         """Return how a direction is asked under a policy; tasks without items of the target are left out."""
         facts = self.facts(query, target).standing(self._now(target), budget)
         plan = {
@@ -56,7 +56,7 @@ class Planner:
             for task, there in POLICIES[policy](history, facts).items()
             if self.members.get((task, target))
         }
-        return Way(plan, {task: self._tau(facts, task, there[0]) for task, there in plan.items()})
+        return Route(plan, {task: self._tau(facts, task, there[0]) for task, there in plan.items()})
 
     def temperatures(self, task: str, history: History) -> tuple[Temperature, ...]:
         """Return the temperatures that a task may need once it can no longer be measured, in every direction.

@@ -10,7 +10,7 @@ from engine.evaluation.qrels import judge
 from engine.evaluation.splits import Groups, distinct
 from engine.ranking.fusion import Ids
 from engine.types import ItemId, Modality
-from indexer.embeddings.embeddings import Reader, Vectors
+from indexer.embeddings.embeddings import EmbeddingCache, Vectors
 from indexer.policies.policies import Placement
 from indexer.routing import calibration
 
@@ -41,7 +41,7 @@ class Measured:
         budget: the share of all items that `partial` may embed again.
     """
 
-    reader: Reader
+    reader: EmbeddingCache
     groups: Groups
     query: Modality
     target: Modality

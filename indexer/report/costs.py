@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from engine.heads.embedder import BLOCK, Embedder
 from engine.types import ItemId, ShardKey
-from indexer.embeddings.embeddings import Reader, reader
+from indexer.embeddings.embeddings import EmbeddingCache, reader
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import exam
 from indexer.evaluation.runs import Direction
@@ -70,7 +70,7 @@ def missing(direction: Direction, policy: str) -> dict[ShardKey, list[ItemId]]:
     return {key: ids for key, ids in wanted[-1].items() if ids and key not in before}
 
 
-def _seconds(read: Reader, key: ShardKey, ids: list[ItemId]) -> float:
+def _seconds(read: EmbeddingCache, key: ShardKey, ids: list[ItemId]) -> float:
     """Return how long a shard takes at the rate of a sample; its heads have been read."""
     sample = ids[:BLOCK]
     read.embed(key.modality, sample[:1], key.head)

@@ -11,7 +11,7 @@ from engine.storage import files
 from indexer.evaluation.results import Result
 from indexer.serving import export, remove
 from indexer.serving.preview import Forecast
-from indexer.serving.reindex import Report
+from indexer.serving.reindex import ReindexSummary
 
 COLUMNS = ("policy", "query", "target", "task", "k", "recall", "chance", "forgetting", "bwt")
 
@@ -31,13 +31,13 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
         raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
 
 
-def reindexed(report: Report) -> str:
+def reindexed(report: ReindexSummary) -> str:
     """Return what `mneme reindex` and `mneme rollback` print for people."""
     own = "".join(f", {way} {policy}" for way, policy in sorted(report.policies.items()))
     return f"policy {report.policy}{own}: {report.shards} shards, {report.shards_built} built, {report.seconds:.1f} s"
 
 
-def exported(report: export.Report) -> str:
+def exported(report: export.ExportSummary) -> str:
     """Return what `mneme export` prints for people."""
     return (
         f"{len(report.files)} files, {report.rows} rows, {report.bytes / 1e6:.1f} MB, {report.seconds:.1f} s"
@@ -72,7 +72,7 @@ def forecast(expected: Forecast) -> str:
     return "\n\n".join([cost, *tables])
 
 
-def removed(done: remove.Report) -> str:
+def removed(done: remove.RemovalSummary) -> str:
     """Return what `mneme remove` prints for people."""
     kept = f", {done.kept} kept for other tasks" if done.kept else ""
     return (

@@ -16,7 +16,7 @@ from engine.ranking.fusion import Ids
 from engine.storage import files
 from engine.storage.workspace import Workspace
 from engine.types import Modality
-from indexer.embeddings.embeddings import Reader
+from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.routing.slda import Router, Sums, discriminant, fit
 from indexer.shards import files as shards
 
@@ -27,7 +27,7 @@ MOST = 512
 
 
 def learned(
-    reader: Reader, groups: Groups, modality: Modality, known: Sequence[Sequence[str]]
+    reader: EmbeddingCache, groups: Groups, modality: Modality, known: Sequence[Sequence[str]]
 ) -> Iterator[Router]:
     """Yield the router of a modality each time that more tasks are known, which are named in full."""
     workspace, sums = reader.embedder.workspace, Sums(reader.width(modality))
@@ -44,7 +44,9 @@ def learned(
         yield fit(sums, {t: reader.features(modality, decoded(ids)) for t, ids in held.items() if len(ids)})
 
 
-def bring(workspace: Workspace, reader: Reader, groups: Groups, tasks: Sequence[str]) -> dict[Modality, str]:
+def bring(
+    workspace: Workspace, reader: EmbeddingCache, groups: Groups, tasks: Sequence[str]
+) -> dict[Modality, str]:
     """Bring the router of every modality up to date; return their folders, relative to the routers' own.
 
     A modality without training items has none.
@@ -64,7 +66,7 @@ def bring(workspace: Workspace, reader: Reader, groups: Groups, tasks: Sequence[
 
 
 def _bring(
-    workspace: Workspace, reader: Reader, groups: Groups, tasks: Sequence[str], modality: Modality
+    workspace: Workspace, reader: EmbeddingCache, groups: Groups, tasks: Sequence[str], modality: Modality
 ) -> str:
     """Learn what is new since the last router; where items are gone, learn it anew.
 
@@ -98,7 +100,7 @@ def _bring(
     return name
 
 
-def keep(workspace: Workspace, reader: Reader, groups: Groups, task: str) -> dict[Modality, str]:
+def keep(workspace: Workspace, reader: EmbeddingCache, groups: Groups, task: str) -> dict[Modality, str]:
     """Write the sums over the training items of one task, whose features are about to go; return their folders.
 
     Those over items that are gone already are taken over.
@@ -180,7 +182,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return facts, safetensors.numpy.load(data)
 
 
-def add(sums: Sums, reader: Reader, task: str, modality: Modality, ids: Ids) -> None:
+def add(sums: Sums, reader: EmbeddingCache, task: str, modality: Modality, ids: Ids) -> None:
     """Take the features of items of a task into sums, a block at a time."""
     for start in range(0, len(ids), BLOCK):
         sums.add(task, reader.features(modality, decoded(ids[start : start + BLOCK])))

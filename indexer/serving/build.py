@@ -9,14 +9,14 @@ from urllib.parse import quote
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.storage import files
-from engine.storage.manifest import Direction, Lookup, Sealed, Served, ServedShard
+from engine.storage.manifest import Lookup, Sealed, Served, ServedDirection, ServedShard
 from engine.storage.removed import left
 from engine.storage.removed import tasks as tasks_of
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, tasks
 from engine.types import Arrival, History, ItemId, Modality, Pair, PolicyName, ShardKey
 from indexer.embeddings.embeddings import reader
-from indexer.policies.planner import Members, Now, Planner, Way, named
+from indexer.policies.planner import Members, Now, Planner, Route, named
 from indexer.policies.policies import REMAKING, Placement, newest_head, settled
 from indexer.routing import routers
 from indexer.shards import files as shards
@@ -60,7 +60,7 @@ def serve(
         policy=policy,
         lessons=len(history.lessons),
         directions=tuple(
-            Direction(*way, policies.get(named(*way), policy), asked) for way, asked in lookups.items()
+            ServedDirection(*way, policies.get(named(*way), policy), asked) for way, asked in lookups.items()
         ),
         shards=tuple(work.shards),
         policies=policies,
@@ -91,7 +91,7 @@ def planner_of(workspace: Workspace, store: Store, wanted: Wanted, device: str) 
 
 def ways_of(
     workspace: Workspace, planner: Planner, history: History, wanted: Wanted
-) -> dict[tuple[Modality, Modality], Way]:
+) -> dict[tuple[Modality, Modality], Route]:
     """Return how every direction is to be asked: from each modality that can be encoded to each that is held."""
     policy, policies = policies_of(workspace.manifest.served, wanted)
     return {
@@ -117,7 +117,7 @@ class Work:
     missing: list[tuple[ShardKey, list[ItemId]]] = field(default_factory=list)
     _places: dict[ShardKey, int] = field(default_factory=dict)
 
-    def lookups(self, target: Modality, way: Way) -> tuple[Lookup, ...]:
+    def lookups(self, target: Modality, way: Route) -> tuple[Lookup, ...]:
         """Return how a direction asks its shards, each built where it is missing."""
         return tuple(
             Lookup(self._place(task, target, one), one.queries, way.tau[task])

@@ -38,7 +38,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Report:
+class ExportSummary:
     """What `mneme export --json` prints; seconds are wall time."""
 
     files: Sequence[File]
@@ -47,7 +47,7 @@ class Report:
     seconds: float
 
 
-def export(root: Path, folder: Path) -> Report:
+def export(root: Path, folder: Path) -> ExportSummary:
     """Write every shard that is served, and the manifest, to a folder that does not exist or is empty.
 
     Either all of it is there afterwards, or nothing.
@@ -60,7 +60,7 @@ def export(root: Path, folder: Path) -> Report:
         manifest = files.to_json(_manifest(workspace, written))
         (draft / "manifest.json").write_bytes(manifest)
     size = sum(file.bytes for file in written) + len(manifest)
-    return Report(written, sum(file.rows for file in written), size, time.perf_counter() - began)
+    return ExportSummary(written, sum(file.rows for file in written), size, time.perf_counter() - began)
 
 
 def name(key: ShardKey) -> str:

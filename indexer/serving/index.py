@@ -8,8 +8,8 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.ingest.encoding import Loader
-from engine.ingest.ingest import Progress, Report, ingest, preview, silent
-from engine.ingest.setup import Wish, enter
+from engine.ingest.ingest import IngestReport, Progress, ingest, preview, silent
+from engine.ingest.setup import WorkspaceOptions, enter
 from engine.storage.store import Store
 from engine.storage.workspace import writing
 from engine.types import PolicyName, Skipped
@@ -19,7 +19,7 @@ from indexer.shards.flat import load_faiss
 
 
 @dataclass(frozen=True)
-class Summary:
+class IndexSummary:
     """What `mneme index --json` prints; added to removed count rows, seconds are wall time."""
 
     tasks: list[str]
@@ -36,14 +36,14 @@ class Summary:
 def index(
     root: Path,
     sources: Sequence[Path],
-    wish: Wish,
+    wish: WorkspaceOptions,
     *,
     task: str | None = None,
     policy: PolicyName | None = None,
     device: str = "cpu",
     allow_mass_delete: bool = False,
     progress: Progress = silent,
-) -> Summary:
+) -> IndexSummary:
     """Store what the sources hold and serve it under a policy; the second run finds nothing to do."""
     began = time.perf_counter()
     load_faiss()
@@ -63,7 +63,7 @@ def index(
             return _summary(reports, store, built, time.perf_counter() - began)
 
 
-def dry_run(root: Path, sources: Sequence[Path], *, task: str | None = None) -> Summary:
+def dry_run(root: Path, sources: Sequence[Path], *, task: str | None = None) -> IndexSummary:
     """Say what `index` would do to the store; nothing is written."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as nowhere:
@@ -73,8 +73,8 @@ def dry_run(root: Path, sources: Sequence[Path], *, task: str | None = None) -> 
             return _summary(reports, store, 0, time.perf_counter() - began)
 
 
-def _summary(reports: Sequence[Report], store: Store, built: int, seconds: float) -> Summary:
-    return Summary(
+def _summary(reports: Sequence[IngestReport], store: Store, built: int, seconds: float) -> IndexSummary:
+    return IndexSummary(
         tasks=sorted(set[str]().union(*(report.tasks for report in reports))),
         added=sum(report.added for report in reports),
         updated=sum(report.updated for report in reports),

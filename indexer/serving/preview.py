@@ -12,7 +12,7 @@ from engine.heads.embedder import BLOCK
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import History, Modality, PolicyName
-from indexer.evaluation.protocol import Setting, exam
+from indexer.evaluation.protocol import EvalSettings, exam
 from indexer.evaluation.runs import Computed, Direction
 from indexer.policies.planner import Planner, named
 from indexer.policies.policies import Choice, Placement, Plan, choice, settled
@@ -148,7 +148,7 @@ class Change:
     def direction(self) -> Direction:
         """The direction over all that is stored, its queries the validation pairs'."""
         query, target = self.way
-        setting = Setting(ks=(K,), split="val", gallery="all")
+        setting = EvalSettings(ks=(K,), split="val", gallery="all")
         reader, pairs, tasks = (
             self.planner.reader,
             self.planner.pairs,

@@ -19,7 +19,7 @@ DEFAULT_BUDGET = 0.1
 
 
 @dataclass(frozen=True)
-class Report:
+class ReindexSummary:
     """What `mneme reindex --json` prints; seconds are wall time.
 
     Attributes:
@@ -34,7 +34,7 @@ class Report:
     unsure: list[str] = field(default_factory=list)
 
 
-def reindex(root: Path, wanted: Wanted, *, device: str = "cpu") -> Report:
+def reindex(root: Path, wanted: Wanted, *, device: str = "cpu") -> ReindexSummary:
     """Bring the shards to a policy and switch to them in one step; what was served before can be had back."""
     began = time.perf_counter()
     with writing(root):
@@ -46,7 +46,7 @@ def reindex(root: Path, wanted: Wanted, *, device: str = "cpu") -> Report:
             unsure = _unsure(workspace, store, device)
     served = workspace.manifest.served
     seconds = time.perf_counter() - began
-    return Report(served.policy, dict(served.policies), built, len(served.shards), seconds, unsure)
+    return ReindexSummary(served.policy, dict(served.policies), built, len(served.shards), seconds, unsure)
 
 
 def _unsure(workspace: Workspace, store: Store, device: str) -> list[str]:
@@ -67,7 +67,7 @@ def _unsure(workspace: Workspace, store: Store, device: str) -> list[str]:
     )
 
 
-def rollback(root: Path) -> Report:
+def rollback(root: Path) -> ReindexSummary:
     """Serve again what was served before the last reindex."""
     began = time.perf_counter()
     with writing(root):
@@ -78,7 +78,9 @@ def rollback(root: Path) -> Report:
         with Store(workspace.store) as store:
             build.refuse(build.current(workspace, store), [before.policy, *before.policies.values()])
         workspace = workspace.with_manifest(replace(workspace.manifest, served=before, previous=None))
-    return Report(before.policy, dict(before.policies), 0, len(before.shards), time.perf_counter() - began)
+    return ReindexSummary(
+        before.policy, dict(before.policies), 0, len(before.shards), time.perf_counter() - began
+    )
 
 
 def check(workspace: Workspace, wanted: Wanted) -> None:

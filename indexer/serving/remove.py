@@ -17,7 +17,7 @@ from indexer.serving.build import Wanted
 
 
 @dataclass(frozen=True)
-class Report:
+class RemovalSummary:
     """What `mneme remove --features --json` prints; seconds are wall time.
 
     Attributes:
@@ -33,7 +33,7 @@ class Report:
     seconds: float
 
 
-def remove_features(root: Path, task: str, *, device: str = "cpu") -> Report:
+def remove_features(root: Path, task: str, *, device: str = "cpu") -> RemovalSummary:
     """Remove the features of a task's items; its vectors and what the router knows of it stay.
 
     The manifest is first to say so, and it names by then all that stands in for the features.
@@ -47,7 +47,7 @@ def remove_features(root: Path, task: str, *, device: str = "cpu") -> Report:
             build.serve(workspace, store, Wanted(sealing=task), device=device)
             with store.writing() as txn:
                 dropped = txn.drop_features(going)
-    return Report(task, len(going), kept, dropped, time.perf_counter() - began)
+    return RemovalSummary(task, len(going), kept, dropped, time.perf_counter() - began)
 
 
 def check(workspace: Workspace, task: str) -> None:

@@ -13,12 +13,12 @@ from engine.errors import UserError, Vanished
 from engine.heads.embedder import Embedder
 from engine.ingest.setup import Encoders
 from engine.ranking.parse import target_of
-from engine.ranking.query import Asked, Guess, Input, Part, compose, encode, hits, rank
+from engine.ranking.query import Asked, Input, Part, TaskPosterior, compose, encode, hits, rank
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at, tasks
 from engine.types import Hit, MergeName, Modality, PolicyName, ShardKey
 from indexer.routing.slda import agreed
-from indexer.serving.snapshot import Ask, View
+from indexer.serving.snapshot import Ask, Snapshot
 from indexer.shards import files as shards
 from indexer.shards import flat
 from indexer.shards.files import Shard
@@ -49,12 +49,12 @@ class Index:
     device: str = "cpu"
     policy: PolicyName | None = None
     at: int | None = None
-    view: View = field(init=False)
+    view: Snapshot = field(init=False)
     _open: dict[ShardKey, Shard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         embedder = Embedder(self.workspace, self.device)
-        self.view = View(self.workspace, self.store, embedder, self.policy, self.at)
+        self.view = Snapshot(self.workspace, self.store, embedder, self.policy, self.at)
 
     @property
     def tasks(self) -> list[str]:
@@ -123,11 +123,11 @@ class Index:
     def _names(asks: Sequence[Ask]) -> list[str]:
         return list(dict.fromkeys(ask.key.task for ask in asks))
 
-    def _guess(self, parts: Sequence[Part], names: Sequence[str]) -> Guess:
+    def _guess(self, parts: Sequence[Part], names: Sequence[str]) -> TaskPosterior:
         """Return what a query's parts say of its task on average; a part that is subtracted has no say."""
         told = [part for part in parts if part.weight > 0] or parts
         each = [self.view.router(one.modality).log_p(one.features[None], names) for one in told]
-        return Guess(names, agreed(each))
+        return TaskPosterior(names, agreed(each))
 
     def _ways(self, parts: Sequence[Part], target: Modality, task: str) -> list[Ask]:
         """Return how the shards of a task or of all are asked; the first part says in which direction."""

@@ -31,7 +31,7 @@ class Ask:
 
 
 @dataclass
-class View:
+class Snapshot:
     """How every direction is asked, and by which router.
 
     Attributes:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Input, file_input
 from engine.storage.workspace import FOLDER
-from engine.types import Hit, MergeName, Settings
+from engine.types import Hit, MergeName, TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.report import page as report
 from indexer.report import text
 from indexer.serving import index as indexing
@@ -75,9 +75,9 @@ def _fresh(folder: Path) -> tuple[Path, Path]:
 
 
 def _learn(root: Path, source: Path, task: str) -> None:
-    wish = Wish(["builtin"])
+    wish = WorkspaceOptions(["builtin"])
     _say(f"\n$ mneme train {PICTURES} --task {task}")
-    outcome, _ = lessons.learn(root, [source], wish, Settings(task=task))
+    outcome, _ = lessons.learn(root, [source], wish, TrainSettings(task=task))
     recall = outcome.kept.val_recall
     measured = "" if recall is None else f", validation recall@10 {recall:.2f}"
     _say(f"lesson {outcome.lesson.number}: {len(outcome.epochs)} epochs in {outcome.seconds:.1f} s{measured}")
@@ -119,7 +119,7 @@ def _shown(hit: Hit, example: Example) -> Shown:
 
 def _forgetting(root: Path, page: Path) -> None:
     _say(f"\n$ mneme evaluate --k 10 --report {page}")
-    with open_evaluation(root, Setting(merges=tuple(MERGES), ks=(10,), details=False)) as evaluation:
+    with open_evaluation(root, EvalSettings(merges=tuple(MERGES), ks=(10,), details=False)) as evaluation:
         results = list(evaluation.results())
         _say(text.evaluation(results))
         report.write(page, evaluation, results)

@@ -7,8 +7,18 @@ from itertools import product
 from typing import Any, TypeAlias, get_args
 
 from engine.errors import UserError
-from engine.types import Gallery, HeadForm, Keep, LossName, MergeName, PolicyName, Relevance, Settings, Split
-from indexer.evaluation.protocol import Setting
+from engine.types import (
+    Gallery,
+    HeadForm,
+    Keep,
+    LossName,
+    MergeName,
+    PolicyName,
+    Relevance,
+    Split,
+    TrainSettings,
+)
+from indexer.evaluation.protocol import EvalSettings
 from indexer.policies.policies import parse_policies
 from studies.sweeps.fields import Content, Kinds, choice, one, several, table
 from training import lesson as lessons
@@ -52,8 +62,8 @@ class Run:
     method: str
     loss: str
     head: str
-    settings: Settings
-    setting: Setting
+    settings: TrainSettings
+    setting: EvalSettings
     last_only: bool = False
 
     @property
@@ -78,10 +88,10 @@ def runs(axes: object, changes: Changes, evaluate: object) -> list[Run]:
     found = [
         _run((method, loss, head), seed, changes, setting)
         for method, loss, head, seed in product(
-            _entries("method", given.get("method", [Settings.method])),
-            _entries("loss", given.get("loss", [Settings.loss])),
+            _entries("method", given.get("method", [TrainSettings.method])),
+            _entries("loss", given.get("loss", [TrainSettings.loss])),
             _entries("head", given.get("head", [OWN_FORM])),
-            several("axes.seed", given.get("seed", [Settings.seed]), int),
+            several("axes.seed", given.get("seed", [TrainSettings.seed]), int),
         )
     ]
     _refuse_twins(found)
@@ -107,7 +117,7 @@ def changes(where: str, given: object) -> dict[str, int | float | str]:
         elif "." in name:
             found[name] = _plain(f"{where}.{name}", value)
         elif name in LESSON:
-            found[name] = one(f"{where}.{name}", value, type(getattr(Settings, name)))
+            found[name] = one(f"{where}.{name}", value, type(getattr(TrainSettings, name)))
         else:
             raise UserError(
                 f"{where} has no {name!r}; it takes: {', '.join(LESSON)}, and dotted names such as 'ewc.weight'"
@@ -123,14 +133,14 @@ def _plain(where: str, value: object) -> int | float | str:
     return value
 
 
-def _setting(axes: Content, evaluate: object) -> Setting:
+def _setting(axes: Content, evaluate: object) -> EvalSettings:
     """Return what is measured of every run."""
-    given, usual = table("evaluate", evaluate, EVALUATE), Setting()
+    given, usual = table("evaluate", evaluate, EVALUATE), EvalSettings()
     ks = several("evaluate.k", given.get("k", usual.ks), int)
     if not ks or min(ks) < 1:
         raise UserError(f"evaluate.k takes numbers from 1, not {list(ks)}")
     merges = several("axes.merge", axes.get("merge", usual.merges), str)
-    return Setting(
+    return EvalSettings(
         policies=_policies("axes.policy", axes.get("policy", usual.policies)),
         merges=[choice("axes.merge", merge, get_args(MergeName)) for merge in merges],
         ks=sorted(set(ks)),
@@ -160,7 +170,9 @@ def _entries(axis: str, given: Sequence[object]) -> list[Content]:
     return found
 
 
-def _run(entries: tuple[Content, Content, Content], seed: int, general: Changes, setting: Setting) -> Run:
+def _run(
+    entries: tuple[Content, Content, Content], seed: int, general: Changes, setting: EvalSettings
+) -> Run:
     """Return one run; a dotted name of `general` is for those runs that have its method or loss."""
     method, loss, head = entries
     chain, loss_name = method["method"], choice("axes.loss", loss["loss"], get_args(LossName))
@@ -173,7 +185,7 @@ def _run(entries: tuple[Content, Content, Content], seed: int, general: Changes,
     options = {name: value for name, value in wanted.items() if "." in name}
     if "protect" in method:
         lesson["protect"] = method["protect"]
-    settings = Settings(
+    settings = TrainSettings(
         task="", method=chain, loss=loss_name, form=form, shared_top=head.get("shared_top"), seed=seed
     )
     if "policy" in method:

@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.evaluation import metrics
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, ingest, silent
-from engine.ingest.setup import Wish, enter
+from engine.ingest.setup import WorkspaceOptions, enter
 from engine.storage import files
 from engine.storage.store import Store
 from engine.storage.workspace import writing
@@ -116,7 +116,9 @@ def _store(spec: Spec, out: Path, device: str, watch: Watch) -> None:
         return
     wanted = list(dict.fromkeys((step.source, step.task) for step in spec.steps))
     sources = list(dict.fromkeys(source for source, _ in wanted))
-    workspace, encoders = enter(root, sources, Wish(spec.backbones, spec.width, watch.note), device)
+    workspace, encoders = enter(
+        root, sources, WorkspaceOptions(spec.backbones, spec.width, watch.note), device
+    )
     with Store(workspace.store, readonly=False) as store:
         loader = Loader(store, encoders.backbone)
         for source, task in wanted:
@@ -166,7 +168,7 @@ def _make(work: Work) -> None:
         settings = replace(run.settings, task=step.task, modalities=step.modalities)
         if run.last_only and number < len(work.steps):
             settings = replace(settings, epochs=1)
-        outcome, _ = lessons.learn(root, [], Wish(), settings, device=work.device)
+        outcome, _ = lessons.learn(root, [], WorkspaceOptions(), settings, device=work.device)
         trained.append(outcome.seconds)
         if outcome.epochs[-1].interrupted:  # which is a lesson all the same, but not the one asked for
             raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.types import Modality, Settings
+from engine.types import Modality, TrainSettings
 from studies.sweeps import grid
 from studies.sweeps.fields import Content, Kinds, several, table
 from studies.sweeps.grid import Run
@@ -133,7 +133,7 @@ def _quicker(content: Content) -> Content:
     for axis in grid.AXES.keys() & quick.keys():
         named = {one["name"]: one for one in axes.get(axis, []) if isinstance(one, dict) and "name" in one}
         axes[axis] = [named.get(one, one) if isinstance(one, str) else one for one in quick[axis]]
-    axes["seed"] = axes.get("seed", [Settings.seed])[:1]
+    axes["seed"] = axes.get("seed", [TrainSettings.seed])[:1]
     stream = dict(content["stream"])
     steps = _steps({"steps": quick["steps"]} if "steps" in quick else stream)
     if "tasks" in quick:

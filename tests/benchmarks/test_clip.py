@@ -15,7 +15,7 @@ from benchmarks.policies import POLICIES
 from engine.errors import UserError
 from engine.evaluation import metrics
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Asked
 
 COLOURS = ("red", "green", "blue", "white", "black", "orange", "purple", "yellow")
@@ -116,7 +116,7 @@ def test_zero_shot_is_what_evaluation_calls_so(trained: Path, monkeypatch: pytes
     monkeypatch.setattr(clip_measure, "MERGES", ())
     given = argparse.Namespace(k=1, relevance="pair", seeds=2)
     found = list(clip_measure.untrained(trained / ".mneme", given))
-    with open_evaluation(trained / ".mneme", Setting()) as opened:
+    with open_evaluation(trained / ".mneme", EvalSettings()) as opened:
         known = Asked(opened.direction("text", "image"), "matched", None, opened.tasks).zero_shot(1)
     shown = [row for row in found if (row.table, row.method) == ("text to image, task known", "zero-shot")]
     assert [row.seed for row in shown] == [0, 1]

@@ -9,7 +9,7 @@ from benchmarks.papers.pmrl_measure import classify, directions, retrieve
 from benchmarks.papers.pmrl_runs import Job, disturbed, flipped, run, sets
 from benchmarks.papers.pmrl_vectors import trends
 from engine.heads.head import Head
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.types import Pair
 from indexer.serving import index as indexing
 from training.data.pairs import Column, PairSet
@@ -44,7 +44,7 @@ def pack(folder: Path) -> Path:
         split=[("train", "train", "val", "test", "test")[n % 5] for n in number],
         labels=[("red", "green", "blue")[n % 3] for n in number],
     )
-    indexing.index(folder / "stored", [folder / "pack.npz"], Wish())
+    indexing.index(folder / "stored", [folder / "pack.npz"], WorkspaceOptions())
     return folder / "stored"
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from engine.heads.head import Head
-from engine.types import HeadForm, LossName, MethodName, Modality, Settings
+from engine.types import HeadForm, LossName, MethodName, Modality, TrainSettings
 from training import methods
 from training.data.history import Past
 from training.data.pairs import Column, PairSet
@@ -64,18 +64,18 @@ def indexed(modality: Modality) -> tuple[Tensor, Tensor]:
 PAST = Past(recall, lambda: task("first"), indexed)
 
 
-def settings(method: str, loss: LossName = "infonce") -> Settings:
-    return Settings("t", method=method, loss=loss, epochs=2, batch_size=5, lr=0.01)
+def settings(method: str, loss: LossName = "infonce") -> TrainSettings:
+    return TrainSettings("t", method=method, loss=loss, epochs=2, batch_size=5, lr=0.01)
 
 
-def links_of(given: Settings, state: dict[str, dict[str, Tensor]]) -> dict[str, Strategy]:
+def links_of(given: TrainSettings, state: dict[str, dict[str, Tensor]]) -> dict[str, Strategy]:
     links = methods.strategies(given, PAST)
     for name, link in links.items():
         link.state.update(state.get(name, {}))
     return links
 
 
-def learn(head: Head, name: str, given: Settings, links: dict[str, Strategy]) -> None:
+def learn(head: Head, name: str, given: TrainSettings, links: dict[str, Strategy]) -> None:
     for modality in PAIRS[name]:
         if modality not in head.layers:
             head.add_branch(modality, D)

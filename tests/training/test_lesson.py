@@ -10,12 +10,12 @@ from torch import Tensor
 import worlds
 from engine.errors import UserError
 from engine.heads import head as heads
-from engine.ingest.setup import Wish
-from engine.types import MethodName, Settings
+from engine.ingest.setup import WorkspaceOptions
+from engine.types import MethodName, TrainSettings
 from training import lesson
 from training.loop import Course, Epoch, Material, Objective, train_task
 
-SETTINGS = Settings("sky", form="linear", epochs=1, lr=0.02, batch_size=16)
+SETTINGS = TrainSettings("sky", form="linear", epochs=1, lr=0.02, batch_size=16)
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def sky(tmp_path: Path) -> Path:
     return worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 12))
 
 
-def learn(root: Path, settings: Settings = SETTINGS, *sources: Path) -> lesson.Outcome:
-    return lesson.learn(root / ".mneme", sources, Wish(), settings)[0]
+def learn(root: Path, settings: TrainSettings = SETTINGS, *sources: Path) -> lesson.Outcome:
+    return lesson.learn(root / ".mneme", sources, WorkspaceOptions(), settings)[0]
 
 
-def refusal(root: Path, settings: Settings, *sources: Path) -> str:
+def refusal(root: Path, settings: TrainSettings, *sources: Path) -> str:
     with pytest.raises(UserError) as caught:
         learn(root, settings, *sources)
     return str(caught.value)
@@ -80,8 +80,8 @@ def test_a_lesson_is_appended_to_the_history(tmp_path: Path, sky: Path) -> None:
     assert [(one.number, one.task, one.head) for one in lessons] == [(1, "sky", 1), (2, "sky", 2)]
 
 
-def reference(root: Path, settings: Settings) -> lesson.Outcome:
-    return lesson.learn(root / ".mneme", [], Wish(), settings, reference=True)[0]
+def reference(root: Path, settings: TrainSettings) -> lesson.Outcome:
+    return lesson.learn(root / ".mneme", [], WorkspaceOptions(), settings, reference=True)[0]
 
 
 def test_a_reference_stands_beside_the_history(trained: Path, tmp_path: Path) -> None:
@@ -145,7 +145,9 @@ def test_a_task_of_texts_alone_cannot_be_trained(tmp_path: Path) -> None:
     words = tmp_path / "words.csv"
     words.write_text("text,split\none,train\ntwo,train\nthree,train\n")
     with pytest.raises(UserError) as caught:
-        lesson.learn(tmp_path / ".mneme", [words], Wish(["builtin"]), replace(SETTINGS, task="words"))
+        lesson.learn(
+            tmp_path / ".mneme", [words], WorkspaceOptions(["builtin"]), replace(SETTINGS, task="words")
+        )
     assert str(caught.value) == "task 'words' holds text only: training needs pairs of two modalities"
 
 
@@ -194,7 +196,7 @@ def test_an_unknown_task_is_refused_with_those_there_are(trained: Path, tmp_path
         ),
     ],
 )
-def test_a_bad_setting_is_one_line(sky: Path, tmp_path: Path, settings: Settings, message: str) -> None:
+def test_a_bad_setting_is_one_line(sky: Path, tmp_path: Path, settings: TrainSettings, message: str) -> None:
     assert refusal(tmp_path, settings, sky) == message
 
 

@@ -5,20 +5,20 @@ import pytest
 
 from engine.errors import UserError
 from engine.heads.head import Head
-from engine.types import LossName, MethodName, Settings
+from engine.types import LossName, MethodName, TrainSettings
 from training import methods
 from training.catalogue import LOSSES
 from training.recipes import METHODS
 
 
-def refusal(settings: Settings) -> str:
+def refusal(settings: TrainSettings) -> str:
     with pytest.raises(UserError) as caught:
         methods.check(settings)
     return str(caught.value)
 
 
 def names(method: str, settings: Mapping[str, int | float | str] | None = None) -> list[str]:
-    return list(methods.strategies(Settings("t", method=method, options=settings or {})))
+    return list(methods.strategies(TrainSettings("t", method=method, options=settings or {})))
 
 
 def test_every_method_has_its_recipe() -> None:
@@ -59,13 +59,13 @@ def test_a_link_that_two_recipes_share_stands_once() -> None:
 
 
 def test_two_uses_of_one_memory_cannot_be_chained() -> None:
-    assert refusal(Settings("t", method="replay+co2l")) == (
+    assert refusal(TrainSettings("t", method="replay+co2l")) == (
         "co2l cannot be chained in replay+co2l: each uses 'replay' in its own way"
     )
 
 
 def test_two_recipes_that_start_anew_cannot_be_chained() -> None:
-    said = refusal(Settings("t", method="joint+experts"))
+    said = refusal(TrainSettings("t", method="joint+experts"))
     assert said == "joint and experts each say what to train on: choose one"
 
 
@@ -76,55 +76,57 @@ def test_a_chain_with_joint_trains_as_joint_does() -> None:
 
 
 def test_an_unknown_method_in_a_chain_is_named() -> None:
-    assert refusal(Settings("t", method="ewc+magic")).startswith("no method 'magic'; methods are: finetune, ")
+    assert refusal(TrainSettings("t", method="ewc+magic")).startswith(
+        "no method 'magic'; methods are: finetune, "
+    )
 
 
 # hyper-parameters
 
 
 def test_an_unknown_name_lists_those_of_the_loss_and_of_every_link() -> None:
-    said = refusal(Settings("t", method="sam", options={"sam.size": "1"}))
+    said = refusal(TrainSettings("t", method="sam", options={"sam.size": "1"}))
     assert said == (
         "no hyper-parameter 'sam.size' here; valid are: infonce.temperature, infonce.anchor, sam.rho"
     )
 
 
 def test_what_a_link_is_set_to_reaches_it() -> None:
-    links = methods.strategies(Settings("t", method="sam", options={"sam.rho": "0.2"}))
+    links = methods.strategies(TrainSettings("t", method="sam", options={"sam.rho": "0.2"}))
     assert vars(links["sam"])["rho"] == 0.2
 
 
 def test_a_value_of_the_wrong_type_is_refused() -> None:
     assert (
-        refusal(Settings("t", method="sam", options={"sam.rho": "much"}))
+        refusal(TrainSettings("t", method="sam", options={"sam.rho": "much"}))
         == "sam.rho takes a number, not 'much'"
     )
 
 
 def test_a_value_that_is_no_choice_is_refused() -> None:
-    said = refusal(Settings("t", method="dns", options={"dns.mode": "left"}))
+    said = refusal(TrainSettings("t", method="dns", options={"dns.mode": "left"}))
     assert said == "dns.mode is one of auto, dual, dual_norm, right, not 'left'"
 
 
 @pytest.mark.parametrize("method", ["replay", "co2l", "cila"])
 def test_a_memory_of_nothing_is_refused(method: str) -> None:
-    said = refusal(Settings("t", method=method, options={"replay.size": "0"}))
+    said = refusal(TrainSettings("t", method=method, options={"replay.size": "0"}))
     assert said.startswith("replay.size must be at least 1, not 0")
 
 
 @pytest.mark.parametrize("method", ["gem", "agem", "der", "derpp"])
 def test_a_memory_of_its_own_of_nothing_is_refused(method: str) -> None:
-    said = refusal(Settings("t", method=method, options={f"{method}.size": "0"}))
+    said = refusal(TrainSettings("t", method=method, options={f"{method}.size": "0"}))
     assert said.startswith(f"{method}.size must be at least 1, not 0")
 
 
 def test_protect_without_a_penalty_is_refused() -> None:
-    said = refusal(Settings("t", method="dns", protect="text"))
+    said = refusal(TrainSettings("t", method="dns", protect="text"))
     assert said == "--protect says which branch ewc or mas guards: add one of them to --method"
 
 
 def test_the_temperature_reaches_der() -> None:
-    links = methods.strategies(Settings("t", method="der", temperature=0.3))
+    links = methods.strategies(TrainSettings("t", method="der", temperature=0.3))
     assert vars(links["der"])["temperature"] == 0.3
 
 
@@ -135,7 +137,7 @@ def test_pmrl_trains_a_scorer_that_is_saved_with_the_head() -> None:
     head = Head("linear", 4)
     for modality in ("text", "image"):
         head.add_branch(modality, 4)
-    methods.loss(Settings("t", loss="pmrl"), head)
+    methods.loss(TrainSettings("t", loss="pmrl"), head)
     assert {name for name, _ in head.named_parameters() if name.startswith("losses.")} == {
         f"losses.pmrl image text.{layer}" for layer in ("0.weight", "0.bias", "2.weight", "2.bias")
     }

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from engine.evaluation import qrels
-from engine.evaluation.qrels import Judge, judge
+from engine.evaluation.qrels import Qrels, judge
 from engine.ranking.fusion import Ids
 from engine.types import Pair
 
@@ -21,7 +21,7 @@ def ids(*names: str) -> Ids:
     return np.array(names, "S32")
 
 
-def right(found: Judge, query: str, *items: str) -> list[bool]:
+def right(found: Qrels, query: str, *items: str) -> list[bool]:
     return list(found.right(ids(query), ids(*items)[None])[0])
 
 

@@ -13,7 +13,7 @@ from engine.storage.manifest import Encoder, Manifest
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import Item, Settings
+from engine.types import Item, TrainSettings
 
 FEATURES = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
 
@@ -26,7 +26,7 @@ def workspace(tmp_path: Path) -> Workspace:
     one = Head("linear", 8)
     one.add_branch("image", 8)
     one.layers["image"].load_state_dict({"weight": -torch.eye(8)})
-    record = Record(1, 0, {"image": 8}, 8, "linear", False, Settings("sky"), {"image": "fake-1"})
+    record = Record(1, 0, {"image": 8}, 8, "linear", False, TrainSettings("sky"), {"image": "fake-1"})
     head.write(made.head(1), one, record, {}, b"")
     return made
 

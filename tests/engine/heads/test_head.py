@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.heads import head
 from engine.heads.head import Head, Record
-from engine.types import HeadForm, Settings
+from engine.types import HeadForm, TrainSettings
 
 WIDTHS = {"image": 6, "text": 4}
 FORMS: list[tuple[HeadForm, bool]] = [("linear", False), ("linear", True), ("mlp", False), ("mlp", True)]
@@ -37,9 +37,9 @@ def features(rows: int = 3) -> dict[str, Tensor]:
     return {m: torch.randn(rows, width, generator=generator) for m, width in WIDTHS.items()}
 
 
-def record(one: Head, *, shared_top: bool = False, settings: Settings | None = None) -> Record:
+def record(one: Head, *, shared_top: bool = False, settings: TrainSettings | None = None) -> Record:
     names = {"image": "fake-1", "text": "fake-1"}
-    return Record(3, 2, WIDTHS, 4, one.form, shared_top, settings or Settings("sky"), names)
+    return Record(3, 2, WIDTHS, 4, one.form, shared_top, settings or TrainSettings("sky"), names)
 
 
 def written(folder: Path, state: dict[str, Tensor] | None = None) -> Path:
@@ -220,7 +220,7 @@ def test_a_head_comes_back_in_eval_mode(tmp_path: Path) -> None:
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     settings = replace(
-        Settings("sky", "joint", "triplet"),
+        TrainSettings("sky", "joint", "triplet"),
         form="mlp",
         modalities=("image", "text"),
         options={"a.b": 0.1, "c": "x"},

@@ -12,7 +12,7 @@ import pytest
 from conftest import FakeBackbone
 from engine.errors import Unreadable, UserError
 from engine.ingest.encoding import CHUNK, Loader
-from engine.ingest.ingest import Report, ingest, preview
+from engine.ingest.ingest import IngestReport, ingest, preview
 from engine.media import item_id
 from engine.storage.store import Store
 from engine.types import Modality, Skipped
@@ -38,7 +38,7 @@ def captions(count: int) -> list[dict[str, Any]]:
     return [{"id": f"r{number}", "text": f"caption {number}"} for number in range(count)]
 
 
-def counted(report: Report) -> tuple[int, int, int, int]:
+def counted(report: IngestReport) -> tuple[int, int, int, int]:
     """Return added, updated, removed, unchanged."""
     return report.added, report.updated, report.removed, report.unchanged
 

@@ -206,8 +206,8 @@ def test_an_item_that_was_removed_since_the_shard_was_built_is_no_hit(store: Sto
 # by probability
 
 
-def guess(*log_p: float) -> query.Guess:
-    return query.Guess(["sky", "life"][: len(log_p)], np.array([log_p]))
+def guess(*log_p: float) -> query.TaskPosterior:
+    return query.TaskPosterior(["sky", "life"][: len(log_p)], np.array([log_p]))
 
 
 def test_a_hit_by_probability_says_how_likely_it_is(store: Store) -> None:

@@ -9,12 +9,12 @@ import pytest
 from engine.errors import UserError
 from engine.storage import manifest, workspace
 from engine.storage.manifest import (
-    Direction,
     Encoder,
     Lookup,
     Manifest,
     Sealed,
     Served,
+    ServedDirection,
     ServedShard,
     Temperature,
 )
@@ -30,7 +30,7 @@ MANIFEST = Manifest(
         "matched",
         1,
         (ServedShard(ShardKey("sky", "image", 1, 1), "sky/image/v0001-0a"),),
-        (Direction("text", "image", "auto", (Lookup(0, 1, 0.06),)),),
+        (ServedDirection("text", "image", "auto", (Lookup(0, 1, 0.06),)),),
         {"text-image": "auto"},
         {"text": "text-0a1b2c3d"},
     ),

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexer.embeddings.lru import Kept
+from indexer.embeddings.lru import LruCache
 
 
-def kept(most: int) -> Kept:
-    return Kept(most, lambda rows: rows.nbytes)
+def kept(most: int) -> LruCache:
+    return LruCache(most, lambda rows: rows.nbytes)
 
 
 def of(size: int) -> NDArray[np.uint8]:

@@ -10,12 +10,12 @@ import pytest
 import worlds
 from engine.errors import UserError
 from engine.evaluation import metrics
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Part
-from engine.types import MergeName, PolicyName, Reference, Settings
+from engine.types import MergeName, PolicyName, Reference, TrainSettings
 from indexer.evaluation import evaluate
 from indexer.evaluation.evaluate import Evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Asked, Result
 from indexer.policies import policies as policy
 from indexer.report import text as tables
@@ -41,8 +41,8 @@ KEYS = {
 }
 
 
-def results(root: Path, setting: Setting | None = None) -> list[Result]:
-    with evaluate.open_evaluation(root / ".mneme", setting or Setting()) as opened:
+def results(root: Path, setting: EvalSettings | None = None) -> list[Result]:
+    with evaluate.open_evaluation(root / ".mneme", setting or EvalSettings()) as opened:
         return list(opened.results())
 
 
@@ -51,7 +51,7 @@ def usual(trained: Path) -> list[Result]:
     return results(trained)
 
 
-def refusal(root: Path, setting: Setting) -> str:
+def refusal(root: Path, setting: EvalSettings) -> str:
     with pytest.raises(UserError) as caught:
         results(root, setting)
     return str(caught.value)
@@ -127,7 +127,7 @@ def evaluated(
     root: Path, policy: PolicyName, query: str, target: str, task: str, merge: MergeName | None
 ) -> dict[str, list[tuple[str, float]]]:
     """Return what evaluation ranks for each test query of a task after the last lesson."""
-    with evaluate.open_evaluation(root / ".mneme", Setting(ks=[10], gallery="all")) as opened:
+    with evaluate.open_evaluation(root / ".mneme", EvalSettings(ks=[10], gallery="all")) as opened:
         direction = opened.direction(query, target)
         queries, last = direction.exam.queries[task], len(direction.after) - 1
         found = direction.ranking(direction.plans(policy)[-1], last, task, merge)
@@ -178,7 +178,7 @@ def test_evaluation_tells_the_probabilities_of_search_where_a_sample_stands_for_
     told = []
     for sample in (shards.SAMPLE, 8):
         monkeypatch.setattr(shards, "SAMPLE", sample)
-        with evaluate.open_evaluation(trained / ".mneme", Setting(ks=[10], gallery="all")) as opened:
+        with evaluate.open_evaluation(trained / ".mneme", EvalSettings(ks=[10], gallery="all")) as opened:
             direction = opened.direction("text", "image")
             found = direction.ranking(direction.plans(policy)[-1], 2, "sky", "routed")
             queries = [id.decode() for id in direction.exam.queries["sky"]]
@@ -204,7 +204,7 @@ def slow_recall(root: Path, policy: PolicyName, task: str, k: int) -> float:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_last_row_is_the_recall_of_what_search_answers(trained: Path, policy: PolicyName) -> None:
-    found = results(trained, Setting(policies=[policy], ks=[3], gallery="all"))
+    found = results(trained, EvalSettings(policies=[policy], ks=[3], gallery="all"))
     (one,) = (r for r in found if r.query == "text" and not r.task_known)
     assert one.matrix[-1] == pytest.approx([slow_recall(trained, policy, task, 3) for task in worlds.TASKS])
 
@@ -216,7 +216,7 @@ def test_an_earlier_row_is_what_search_answered_then(tmp_path: Path, trained: Pa
     then = slow_recall(tmp_path, "no-reindex", "sky", 2)
     worlds.learn(tmp_path, "places", trained / "places.npz", epochs=6)
     worlds.index(tmp_path, trained / "places.npz")
-    found = results(tmp_path, Setting(policies=["no-reindex"], ks=[2], gallery="all"))
+    found = results(tmp_path, EvalSettings(policies=["no-reindex"], ks=[2], gallery="all"))
     (one,) = (r for r in found if r.query == "text" and not r.task_known)
     assert one.matrix[1][0] == pytest.approx(then)
 
@@ -251,20 +251,20 @@ def test_without_lessons_there_is_one_row_of_the_untrained_head(trained: Path, t
 
 
 def test_a_label_makes_more_right_than_a_pair(trained: Path) -> None:
-    by_pair = results(trained, Setting(ks=[1], gallery="all"))
-    by_label = results(trained, Setting(ks=[1], gallery="all", relevance="label"))
+    by_pair = results(trained, EvalSettings(ks=[1], gallery="all"))
+    by_label = results(trained, EvalSettings(ks=[1], gallery="all", relevance="label"))
     gains = [(b.final or 0) - (a.final or 0) for a, b in zip(by_pair, by_label, strict=True)]
     assert min(gains) >= 0
     assert max(gains) > 0
 
 
 def test_labels_let_a_gallery_of_training_items_answer(trained: Path) -> None:
-    found = results(trained, Setting(ks=[1], gallery="train", relevance="label"))
+    found = results(trained, EvalSettings(ks=[1], gallery="train", relevance="label"))
     assert {tuple(r.queries) for r in found} == {(6, 6, 6)}
 
 
 def test_queries_with_nothing_right_in_the_gallery_are_dropped(trained: Path) -> None:
-    found = results(trained, Setting(ks=[1], gallery="train"))
+    found = results(trained, EvalSettings(ks=[1], gallery="train"))
     assert {(tuple(r.queries), tuple(r.chance), r.final) for r in found} == {((0, 0, 0), (None,) * 3, None)}
 
 
@@ -272,7 +272,7 @@ def test_unlabelled_pairs_give_nulls_and_no_crash(tmp_path: Path) -> None:
     path, rows = tmp_path / "sky.npz", worlds.rows("sky", 12)
     np.savez(path, image=np.stack([r.image for r in rows]), text=[r.text for r in rows], split=["test"] * 12)
     worlds.index(tmp_path, path)
-    assert {r.final for r in results(tmp_path, Setting(relevance="label"))} == {None}
+    assert {r.final for r in results(tmp_path, EvalSettings(relevance="label"))} == {None}
 
 
 @pytest.fixture(scope="session")
@@ -283,8 +283,8 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = np.stack([row.image for row in rows])
     text, task, split = ([getattr(row, name) for row in rows] for name in ("text", "task", "split"))
     np.savez(root / "rows.npz", image=image, depth=image[:, ::-1] ** 2, text=text, task=task, split=split)
-    settings = Settings("sky", form="linear", epochs=1, modalities=("image", "text"))
-    lesson.learn(root / ".mneme", [root / "rows.npz"], Wish(), settings)
+    settings = TrainSettings("sky", form="linear", epochs=1, modalities=("image", "text"))
+    lesson.learn(root / ".mneme", [root / "rows.npz"], WorkspaceOptions(), settings)
     worlds.index(root, root / "rows.npz")
     return root
 
@@ -310,7 +310,7 @@ def test_what_one_direction_has_computed_is_not_taken_for_another_s(tmp_path: Pa
         arrays: dict[str, Any] = {name: vectors, "text": text, "task": task, "split": split}
         np.savez(tmp_path / f"{name}.npz", **arrays)
     worlds.index(tmp_path, tmp_path / "image.npz", tmp_path / "depth.npz")
-    setting = Setting(policies=["matched"], merges=["raw", "routed"], ks=[3])
+    setting = EvalSettings(policies=["matched"], merges=["raw", "routed"], ks=[3])
     together = {(r.query, r.target, r.merge): r.matrix for r in results(tmp_path, setting)}
     for query, target in {way[:2] for way in together}:
         with evaluate.open_evaluation(tmp_path / ".mneme", setting) as opened:
@@ -344,7 +344,7 @@ def test_only_what_was_trained_together_counts_as_trained(three: Path) -> None:
 
 
 def test_a_k_beyond_the_gallery_finds_everything(trained: Path) -> None:
-    found = results(trained, Setting(ks=[500]))
+    found = results(trained, EvalSettings(ks=[500]))
     assert {r.final for r in found} == {1.0}
 
 
@@ -368,22 +368,24 @@ def test_a_removed_task_leaves_a_column_of_nulls(tmp_path: Path) -> None:
 
 def test_nothing_indexed_says_what_to_run(tmp_path: Path) -> None:
     worlds.index(tmp_path, worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 9)))
-    with evaluate.open_evaluation(tmp_path / ".mneme", Setting()) as opened:
+    with evaluate.open_evaluation(tmp_path / ".mneme", EvalSettings()) as opened:
         manifest = replace(
             opened.workspace.manifest, history=replace(opened.workspace.manifest.history, arrivals=())
         )
-        empty = Evaluation(replace(opened.workspace, manifest=manifest), opened.store, Setting())
+        empty = Evaluation(replace(opened.workspace, manifest=manifest), opened.store, EvalSettings())
         with pytest.raises(UserError, match=r"^nothing is indexed yet: run `mneme index SOURCE`$"):
             list(empty.results())
 
 
 def test_a_split_without_pairs_is_one_line(tmp_path: Path) -> None:
     worlds.index(tmp_path, worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 5)))
-    assert refusal(tmp_path, Setting()) == "no test pair joins two modalities: there is nothing to evaluate"
+    assert (
+        refusal(tmp_path, EvalSettings()) == "no test pair joins two modalities: there is nothing to evaluate"
+    )
 
 
 def as_json(root: Path) -> dict[str, Any]:
-    with evaluate.open_evaluation(root / ".mneme", Setting()) as opened:
+    with evaluate.open_evaluation(root / ".mneme", EvalSettings()) as opened:
         found: dict[str, Any] = json.loads(json.dumps(evaluate.to_json(opened, list(opened.results()))))
     return found
 
@@ -451,7 +453,7 @@ def test_confusion_is_known_less_unknown(usual: list[Result]) -> None:
 
 
 def test_the_final_gallery_is_that_of_the_last_row(trained: Path) -> None:
-    with evaluate.open_evaluation(trained / ".mneme", Setting()) as opened:
+    with evaluate.open_evaluation(trained / ".mneme", EvalSettings()) as opened:
         asked = Asked(opened.direction("text", "image"), "matched", "raw", opened.tasks)
         whole, grown = asked.on_final_gallery(5), asked.matrix(5)
     assert whole[-1] == grown[-1]
@@ -463,7 +465,7 @@ def test_zero_shot_is_what_the_untrained_head_finds(trained: Path, tmp_path: Pat
         worlds.index(tmp_path, trained / f"{task}.npz")
     untrained = {(r.query, r.k): r.matrix[0] for r in results(tmp_path) if r.task_known}
     order = {(r.query, r.k): r.zero_shot for r in results(trained) if r.task_known}
-    with evaluate.open_evaluation(tmp_path / ".mneme", Setting()) as opened:
+    with evaluate.open_evaluation(tmp_path / ".mneme", EvalSettings()) as opened:
         held = opened.tasks
     for way, found in order.items():
         assert found == [untrained[way][held.index(task)] for task in worlds.TASKS]
@@ -480,7 +482,7 @@ def test_queries_that_stand_in_train_pairs_too_are_counted(usual: list[Result]) 
 
 
 def test_every_query_of_the_train_split_stands_in_train_pairs(trained: Path) -> None:
-    assert all(r.seen == r.queries for r in results(trained, Setting(split="train", gallery="train")))
+    assert all(r.seen == r.queries for r in results(trained, EvalSettings(split="train", gallery="train")))
 
 
 def test_reciprocal_rank_and_gain_lie_between_chance_and_recall(usual: list[Result]) -> None:
@@ -509,11 +511,11 @@ def test_a_reference_is_judged_after_the_lessons_it_stands_for_alone(referred: P
 
 
 def test_a_reference_is_held_beside_every_policy(referred: Path) -> None:
-    with evaluate.open_evaluation(referred / ".mneme", Setting(ks=[1])) as opened:
+    with evaluate.open_evaluation(referred / ".mneme", EvalSettings(ks=[1])) as opened:
         found = [one for one in opened.comparisons() if one.second == "joint" and one.task_known]
     assert {one.first for one in found} == {"reindex", "no-reindex", "matched"}
     assert {one.difference for one in found if one.first == "reindex"} == {0.0}
 
 
 def test_the_table_says_how_long_a_reference_was_trained(referred: Path) -> None:
-    assert "joint (trained 12 s)" in tables.evaluation(results(referred, Setting(ks=[1])))
+    assert "joint (trained 12 s)" in tables.evaluation(results(referred, EvalSettings(ks=[1])))

@@ -13,7 +13,7 @@ from commands import Run, is_one_line
 from engine.ranking.fusion import NO_SCORE, Ranking
 from engine.types import MergeName, PolicyName, Relevance
 from indexer.evaluation import evaluate, trec
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
 
 POLICIES: Sequence[PolicyName] = ("no-reindex", "matched")
@@ -26,7 +26,7 @@ def written(
     root: Path, folder: Path, relevance: Relevance = "pair", policies: Sequence[PolicyName] = POLICIES
 ) -> list[Result]:
     """Write the files of a workspace and return what evaluation says of the same rankings."""
-    setting = Setting(policies, MERGES, [K], relevance=relevance, details=False)
+    setting = EvalSettings(policies, MERGES, [K], relevance=relevance, details=False)
     with evaluate.open_evaluation(root / ".mneme", setting) as opened:
         trec.write(opened, folder)
         return list(opened.results())

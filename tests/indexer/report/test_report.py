@@ -12,14 +12,14 @@ import worlds
 from commands import Run
 from engine.types import PolicyName
 from indexer.evaluation.evaluate import Evaluation, open_evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
 from indexer.evaluation.runs import Direction
 from indexer.report import costs, plots, regressions, tsne
 from indexer.report import page as report
 from indexer.report.plots import figure
 
-SETTING = Setting(policies=("reindex", "matched"), merges=("routed",), ks=(1, 5), details=False)
+SETTING = EvalSettings(policies=("reindex", "matched"), merges=("routed",), ks=(1, 5), details=False)
 HOSTILE = {"sky": "<script>alert(1)</script>", "life": "$x_{$ --> & \u65e5"}
 
 
@@ -32,12 +32,12 @@ class Page:
 
 
 @contextmanager
-def evaluated(root: Path, setting: Setting = SETTING) -> Iterator[Evaluation]:
+def evaluated(root: Path, setting: EvalSettings = SETTING) -> Iterator[Evaluation]:
     with open_evaluation(root / ".mneme", setting) as opened:
         yield opened
 
 
-def page(root: Path, setting: Setting = SETTING) -> Page:
+def page(root: Path, setting: EvalSettings = SETTING) -> Page:
     with evaluated(root, setting) as opened:
         results = list(opened.results())
         report.write(root / "report.html", opened, results)
@@ -133,7 +133,7 @@ def slow_ranks(way: Direction, policy: PolicyName, row: int, task: str) -> list[
 
 
 def test_the_most_forgotten_query_is_the_one_whose_rank_fell_most(trained: Path) -> None:
-    with evaluated(trained, Setting(policies=("reindex",), ks=(100,), details=False)) as opened:
+    with evaluated(trained, EvalSettings(policies=("reindex",), ks=(100,), details=False)) as opened:
         way = text_to_image(opened)
         worst = regressions.falls(way, "reindex", 100)[0]
         slow: dict[str, tuple[int, int]] = {}

@@ -33,7 +33,7 @@ def served(root: Path) -> Answers:
         return answers(opened.index)
 
 
-def to(root: Path, policy: PolicyName, **policies: PolicyName) -> reindex.Report:
+def to(root: Path, policy: PolicyName, **policies: PolicyName) -> reindex.ReindexSummary:
     named = {name.replace("_", "-"): one for name, one in policies.items()}
     return reindex.reindex(root / ".mneme", Wanted(policy, named))
 

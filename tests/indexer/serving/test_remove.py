@@ -13,14 +13,14 @@ from commands import Run, is_one_line
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.ranking.query import Part
-from engine.storage.manifest import Direction, Served
+from engine.storage.manifest import Served, ServedDirection
 from engine.storage.store import Writer
 from engine.types import Hit, Modality, PolicyName
 from indexer.report import text
 from indexer.routing import routers
 from indexer.serving import build, preview, reindex, remove, search
 from indexer.serving.build import Wanted
-from indexer.serving.remove import Report
+from indexer.serving.remove import RemovalSummary
 from indexer.shards import files as shards
 
 GONE = (
@@ -42,13 +42,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def removal(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+def removal(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RemovalSummary]:
     root = worlds.copied(trained, tmp_path_factory.mktemp("removed"))
     return root, drop(root)
 
 
 @pytest.fixture(scope="module")
-def removed(removal: tuple[Path, Report]) -> Path:
+def removed(removal: tuple[Path, RemovalSummary]) -> Path:
     """Return a world without the features of sky; to be read only."""
     return removal[0]
 
@@ -100,7 +100,7 @@ def save(path: Path, rows: Sequence[worlds.Row]) -> Path:
     return path
 
 
-def drop(root: Path, task: str = "sky") -> Report:
+def drop(root: Path, task: str = "sky") -> RemovalSummary:
     return remove.remove_features(root / ".mneme", task)
 
 
@@ -143,7 +143,7 @@ def vectors(root: Path, modality: Modality = "image") -> dict[str, NDArray[np.fl
 def taus(served: Served, task: str = "sky") -> Mapping[tuple[str, str], float]:
     """Return the temperatures of a task in the directions between modalities."""
 
-    def tau(way: Direction) -> float:
+    def tau(way: ServedDirection) -> float:
         (found,) = (one.tau for one in way.lookups if served.shards[one.shard].key.task == task)
         return found
 
@@ -345,13 +345,13 @@ def test_the_command_asks_for_a_task(run: Run) -> None:
     assert is_one_line(run("remove", "--features"), 1, "say whose features are to go: --task T")
 
 
-def test_the_report_counts_what_went_and_what_other_tasks_keep(removal: tuple[Path, Report]) -> None:
+def test_the_report_counts_what_went_and_what_other_tasks_keep(removal: tuple[Path, RemovalSummary]) -> None:
     _, done = removal
     assert (done.task, done.items, done.kept, done.bytes) == ("sky", 59, 1, 59 * (24 + 4 * 8))
 
 
 def test_the_report_reads_well() -> None:
-    said = text.removed(Report("sky", 59, 1, 2_000_000, 0.31))
+    said = text.removed(RemovalSummary("sky", 59, 1, 2_000_000, 0.31))
     assert said == "features of 59 items of sky removed (2.0 MB), 1 kept for other tasks in 0.3 s"
 
 

@@ -11,7 +11,7 @@ import pytest
 import worlds
 from engine.backbones import builtin
 from engine.errors import UserError
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from engine.ranking import parse
 from engine.ranking.query import Part, text_input
 from engine.types import Hit, PolicyName
@@ -204,7 +204,7 @@ def test_a_modality_nobody_indexed_is_refused_with_those_there_are(trained: Path
 def test_a_text_query_without_pictures_to_find_is_one_line(tmp_path: Path) -> None:
     words = tmp_path / "words.csv"
     words.write_text("text\none\ntwo\n")
-    indexing.index(tmp_path / ".mneme", [words], Wish(["builtin"]))
+    indexing.index(tmp_path / ".mneme", [words], WorkspaceOptions(["builtin"]))
     assert refusal(tmp_path) == "no image in the index; the index holds: text (choose one with --to)"
 
 

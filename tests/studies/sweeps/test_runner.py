@@ -15,11 +15,11 @@ import pytest
 import cli
 import worlds
 from engine.errors import UserError
-from engine.ingest.ingest import Report
-from engine.ingest.setup import Wish
-from engine.types import Settings
+from engine.ingest.ingest import IngestReport
+from engine.ingest.setup import WorkspaceOptions
+from engine.types import TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.evaluation.protocol import Setting
+from indexer.evaluation.protocol import EvalSettings
 from studies.sweeps import runner, spec
 from studies.sweeps.runner import Watch
 from studies.sweeps.spec import Spec, Step
@@ -42,7 +42,7 @@ batch_size = 16
 [evaluate]
 k = [1]
 """
-SETTING = Setting(policies=["reindex", "matched"], ks=(1,))
+SETTING = EvalSettings(policies=["reindex", "matched"], ks=(1,))
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,9 @@ def matrices(content: dict[str, Any]) -> list[Any]:
     return [(one["policy"], one["merge"], one["query"], one["matrix"]) for one in content["results"]]
 
 
-def by_hand(root: Path, source: Path, settings: Settings, setting: Setting) -> list[Any]:
+def by_hand(root: Path, source: Path, settings: TrainSettings, setting: EvalSettings) -> list[Any]:
     for task in TASKS:
-        lessons.learn(root, [source], Wish(), replace(settings, task=task))
+        lessons.learn(root, [source], WorkspaceOptions(), replace(settings, task=task))
     with open_evaluation(root, setting) as evaluation:
         return [(r.policy, r.merge, r.query, r.matrix) for r in evaluation.results()]
 
@@ -88,7 +88,7 @@ def by_hand(root: Path, source: Path, settings: Settings, setting: Setting) -> l
 def test_a_run_comes_to_what_training_and_evaluating_by_hand_come_to(
     done: Path, source: Path, tmp_path: Path
 ) -> None:
-    settings = Settings("", form="mlp", epochs=2, batch_size=16, seed=1)
+    settings = TrainSettings("", form="mlp", epochs=2, batch_size=16, seed=1)
     expected = by_hand(tmp_path / ".mneme", source / "all.npz", settings, SETTING)
     assert matrices(figures(done)["finetune_infonce_mlp_seed1"]) == expected
 
@@ -96,8 +96,8 @@ def test_a_run_comes_to_what_training_and_evaluating_by_hand_come_to(
 def test_where_the_last_lesson_counts_alone_it_comes_to_what_it_does_by_hand(
     done: Path, source: Path, tmp_path: Path
 ) -> None:
-    settings = Settings("", method="joint", form="mlp", epochs=2, batch_size=16)
-    expected = by_hand(tmp_path / ".mneme", source / "all.npz", settings, Setting(("reindex",), ks=(1,)))
+    settings = TrainSettings("", method="joint", form="mlp", epochs=2, batch_size=16)
+    expected = by_hand(tmp_path / ".mneme", source / "all.npz", settings, EvalSettings(("reindex",), ks=(1,)))
     found = matrices(figures(done)["joint_infonce_mlp_seed0"])
     assert [matrix[-1] for *_, matrix in found] == [matrix[-1] for *_, matrix in expected]
 
@@ -245,7 +245,7 @@ def test_a_run_in_which_a_lesson_was_interrupted_is_not_made(
 ) -> None:
     learn = lessons.learn
 
-    def interrupted(*given: Any, device: str) -> tuple[Outcome, list[Report]]:
+    def interrupted(*given: Any, device: str) -> tuple[Outcome, list[IngestReport]]:
         outcome, reports = learn(*given, device=device)
         last = replace(outcome.epochs[-1], interrupted=True)
         return replace(outcome, epochs=[*outcome.epochs[:-1], last]), reports
