@@ -95,11 +95,7 @@ def _made(
     if not records:
         raise UserError("the sources bring no features of their own: name a backbone with --backbone SPEC")
     width = wish.width or min(record.width for record in records.values())
-
-
-def _chosen(
-    wish: WorkspaceOptions, collections: Sequence[Collection], encoders: Encoders
-) -> dict[Modality, Backbone]:
+    manifest = Manifest(width, _aligned(chosen), records)
     return Workspace(root, manifest).with_manifest(manifest)
 
 
