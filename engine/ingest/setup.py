@@ -11,7 +11,7 @@ from engine.backbones.precomputed import FeatureFile
 from engine.errors import Unreadable, UserError
 from engine.sources import open_source
 from engine.sources.base import Collection
-from engine.storage.manifest import Encoder
+from engine.storage.manifest import Encoder, Manifest
 from engine.storage.workspace import Workspace, open_at
 from engine.types import Modality
 
