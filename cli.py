@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.types import (
     DeviceName,
     Gallery,
@@ -52,6 +52,9 @@ def check_methods(chain: str) -> str:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(get_args(MethodName))}")
     return chain
 
+
+OPTIONS = {"form": "--head", "width": "--dim"}
+"""Settings of the layers whose option has a name of its own; every other is called as in Python, with dashes."""
 
 Sources = Annotated[list[Path], typer.Argument(help="Folders, .jsonl/.csv/.tsv or .npz/.parquet files.")]
 WorkspaceDir = Annotated[
@@ -113,7 +116,7 @@ def index(
             )
     show_skipped(done.skipped, quiet=quiet)
     if as_json:
-        show_json(asdict(done))
+        show_json(asdict(done) | {"skipped": [skipped_json(skipped) for skipped in done.skipped]})
         return
     print(
         f"{done.added} added, {done.updated} updated, {done.removed} removed, {done.unchanged} unchanged, "
@@ -459,7 +462,10 @@ def methods(
     """List the losses and methods, their hyper-parameters, defaults and sources."""
     from training import methods as catalogue
 
-    print(json.dumps({"format": 1, "methods": catalogue.describe(name)}) if as_json else catalogue.text(name))
+    if as_json:
+        show_json({"methods": catalogue.describe(name)})
+    else:
+        print(catalogue.text(name, assign="--set "))
 
 
 @app.command()
@@ -591,7 +597,12 @@ def wish_for(backbone: list[str] | None, dim: int | None) -> "WorkspaceOptions":
     from engine.ingest.setup import WorkspaceOptions
 
     backbones.check(backbone or [])
-    return WorkspaceOptions(backbone or (), dim, note)
+    return WorkspaceOptions(backbone or (), dim, note_backbone)
+
+
+def note_backbone(spec: str) -> None:
+    """Say which backbone a new workspace has, where none was asked for."""
+    note(f"backbone: {spec} (name another with --backbone when a workspace is made)")
 
 
 def say_where(root: Path, device: DeviceName, verbose: bool) -> None:
@@ -609,7 +620,14 @@ def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
     """Print one line for each file or row that was left out."""
     for one in () if quiet else skipped:
         place = one.path if one.line is None else f"{one.path} line {one.line}"
-        print(f"skipped {printable(place)}: {printable(one.reason)}", file=sys.stderr)
+        reason = with_options(one.reason, one.settings)
+        print(f"skipped {printable(place)}: {printable(reason)}", file=sys.stderr)
+
+
+def skipped_json(skipped: Skipped) -> dict[str, Any]:
+    """Return what --json prints of a file or row that was left out."""
+    reason = with_options(skipped.reason, skipped.settings)
+    return {"path": skipped.path, "reason": reason, "line": skipped.line}
 
 
 def show_lesson(done: "Outcome", *, as_json: bool) -> None:
@@ -642,6 +660,20 @@ def show_lesson(done: "Outcome", *, as_json: bool) -> None:
         f"epoch {done.epochs.index(kept) + 1} of {len(done.epochs)}, loss {kept.loss:.3f}{validation}, "
         f"{done.seconds:.1f} s"
     )
+
+
+def with_options(message: str, settings: Sequence[Setting]) -> str:
+    """Write the settings that a message speaks of as the options of this command line."""
+    for setting in settings:
+        option = option_of(setting.name) + (f" {setting.value}" if setting.value else "")
+        spoken = f"`mneme {setting.command} {option}`" if setting.command else option
+        message = message.replace(str(setting), spoken)
+    return message
+
+
+def option_of(setting: str) -> str:
+    """Return the option that a setting of the layers is called by here."""
+    return OPTIONS.get(setting, "--" + setting.replace("_", "-"))
 
 
 def show_hit(number: int, hit: Hit, *, as_json: bool, paths: bool) -> None:
@@ -684,7 +716,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(with_options(str(error), error.settings))}", file=sys.stderr)
         raise SystemExit(1) from None
     except typer.exceptions.TyperException as error:
         print(f"error: {printable(error.format_message())}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.types import DeviceName
 
 
@@ -11,7 +11,8 @@ def resolve(name: DeviceName) -> Literal["cpu", "cuda"]:
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
+        cpu = Setting("device", "cpu")
         raise UserError(
-            "no CUDA device that torch can use: choose --device cpu, or install a CUDA build of torch"
+            f"no CUDA device that torch can use: choose {cpu}, or install a CUDA build of torch", [cpu]
         )
     return "cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda"

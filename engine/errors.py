@@ -1,10 +1,49 @@
 """The errors a person can mend."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Something that a person can set, as a message speaks of it: by its name in the functions of the layers.
+
+    Whatever shows the message to a person writes it as that person knows it: `--lr`, a field of a form.
+
+    Attributes:
+        name: as in Python: lr, allow_mass_delete.
+        value: what it could be set to; empty where the message says so in words.
+        command: the command to set it for, where that is another than the one that failed.
+    """
+
+    name: str
+    value: str = ""
+    command: str = ""
+
+    def __str__(self) -> str:
+        assigned = f"{self.name}={self.value}" if self.value else self.name
+        return f"`{self.command} {assigned}`" if self.command else f"`{assigned}`"
+
+
 class UserError(Exception):
-    """One line that says what happened, to which file or name, and what to do about it."""
+    """One line that says what happened, to which file or name, and what to do about it.
+
+    Attributes:
+        settings: those that the message speaks of, each standing in it as `str` writes it.
+    """
+
+    def __init__(self, message: str, settings: Sequence[Setting] = ()) -> None:
+        super().__init__(message)
+        self.settings = tuple(settings)
+
+
+class InvalidSetting(UserError):
+    """A value that a setting cannot have: the problem reads on from the setting's name."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        setting = Setting(name)
+        super().__init__(f"{setting} {problem}", [setting])
 
 
 class Vanished(UserError):
@@ -14,6 +53,6 @@ class Vanished(UserError):
 class Unreadable(UserError):
     """The reason why one file or row of a source is skipped, and the file to blame where one is known."""
 
-    def __init__(self, reason: str, path: Path | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, path: Path | None = None, settings: Sequence[Setting] = ()) -> None:
+        super().__init__(reason, settings)
         self.path = path

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from engine.errors import Setting
+
 Modality: TypeAlias = str
 """image, text, audio, or any name a features file brings."""
 
@@ -142,11 +144,17 @@ class Hit:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file or row that could not be used, and why; line counts from 1."""
+    """A file or row that could not be used, and why.
+
+    Attributes:
+        line: counted from 1.
+        settings: those that the reason speaks of, as in a UserError.
+    """
 
     path: str
     reason: str
     line: int | None = None
+    settings: tuple[Setting, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,15 @@
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+import cli
 
 ROOT = Path(__file__).parent.parent
 ENGINE = {"engine"}
@@ -27,6 +32,12 @@ FILES = sorted(
 MOST_LINES = 250
 MOST_FUNCTION_LINES = 40
 LONG_FILES = {"cli.py"}
+SPEAK_OF_OPTIONS = {
+    "cli",
+    "studies.demo.demo",  # prints commands to type
+    "training.recipes",  # prose that `mneme methods` prints
+    "indexer.report.theme",  # a style sheet, whose properties begin so too
+}
 NEVER = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 
 
@@ -135,6 +146,37 @@ def test_a_class_of_ours_inherits_from_nothing_of_ours(file: Path) -> None:
         for base in node.bases
     }
     assert bases <= {"Protocol", "nn.Module", "Exception", "UserError"}
+
+
+def named_settings(file: Path) -> set[str]:
+    """Return the names of the settings that the messages of a file speak of."""
+    calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    named = [call.args[0] for call in calls if ast.unparse(call.func) in ("Setting", "InvalidSetting")]
+    return {str(name.value) for name in named if isinstance(name, ast.Constant)}
+
+
+@EACH_FILE
+def test_no_layer_speaks_of_options_of_the_command_line(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    holders = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    ]
+    docstrings = {ast.get_docstring(node, clean=False) for node in holders}
+    texts = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    spoken = {text for text in texts - docstrings if re.search(r"(^|[\s`'\"(])--[a-z]", text)}
+    assert name_of(file) in SPEAK_OF_OPTIONS or spoken == set()
+
+
+def test_every_setting_that_a_message_speaks_of_is_an_option_of_the_command_line() -> None:
+    commands: dict[str, Any] = vars(typer.main.get_command(cli.app))["commands"]
+    options = {option for command in commands.values() for one in command.params for option in one.opts}
+    settings = set[str]().union(*map(named_settings, FILES))
+    assert {"form", "lr", "to"} <= settings
+    assert {cli.option_of(setting) for setting in settings} <= options
 
 
 def modules_after(code: str) -> set[str]:

@@ -181,6 +181,10 @@ def test_a_csv_that_cannot_be_written_is_one_line(run: Run, trained: Path) -> No
     ("arguments", "message"),
     [
         (
+            ["reindex", "--budget", "1%"],
+            "--budget is for the policy partial: add --policy partial",
+        ),
+        (
             ["reindex", "--policy", "best"],
             "no policy 'best'; policies are: reindex, no-reindex, matched, aligned, ",
         ),
@@ -218,3 +222,62 @@ def test_an_unknown_merge_is_wrong_usage(run: Run, trained: Path, arguments: lis
     told = run(*arguments, "-w", trained)
     assert (told.status, told.err.count("\n")) == (2, 1)
     assert "'raw', 'routed'" in told.err
+
+
+# what the layers say of settings, as options of the command line
+
+
+def test_a_row_that_no_backbone_reads_is_skipped_with_the_option_that_names_one(
+    run: Run, tmp_path: Path
+) -> None:
+    folder = colours(tmp_path / "colours", "red")
+    (folder / "hum.wav").write_bytes(b"hum")
+    reason = "no backbone reads audio: name one with --backbone audio=SPEC"
+    told = run("index", folder, "--backbone", "image=builtin", "--backbone", "text=builtin", "--json")
+    assert told.err == f"skipped {folder / 'hum.wav'}: {reason}\n"
+    assert told.json["skipped"] == [{"path": str(folder / "hum.wav"), "reason": reason, "line": None}]
+
+
+def test_a_source_of_nothing_but_skipped_rows_is_refused_with_the_option_that_mends_the_first(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "sounds").mkdir()
+    sound = tmp_path / "sounds/hum.wav"
+    sound.write_bytes(b"hum")
+    told = run("index", "sounds", "--backbone", "image=builtin")
+    reason = "no backbone reads audio: name one with --backbone audio=SPEC (1 skipped)"
+    assert is_one_line(told, 1, f"nothing in {sound.parent} could be read: {sound}: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["index", "rows.npz", "--dim", "0"], "--dim must be at least 1, not 0"),
+        (
+            ["status"],
+            "no workspace here or above; make one with `mneme index SOURCE`, or name one with --workspace DIR",
+        ),
+        (["status", "-w", "a"], "no workspace in a; make one there with `mneme index SOURCE --workspace a`"),
+        (
+            ["sweep", "rows.toml", "--resume"],
+            "no sweep in sweep-rows to resume: leave --resume out to begin one",
+        ),
+    ],
+)
+def test_a_setting_is_called_by_the_option_of_the_command_line(
+    run: Run, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    worlds.save(tmp_path / "rows.npz", worlds.rows("sky"))
+    (tmp_path / "rows.toml").write_text('[stream]\nsource = "rows.npz"\ntasks = ["sky"]\n')
+    assert is_one_line(run(*arguments), 1, message)
+
+
+def test_a_later_head_of_another_form_is_refused_with_the_options_to_leave_out(run: Run, world: Path) -> None:
+    told = run("train", "-t", "sky", "--head", "mlp", "-w", world)
+    assert told.err.endswith("leave --head and --shared-top out, or start anew with --method experts\n")
+
+
+def test_the_removed_features_of_a_task_are_said_to_come_back_with_its_source(run: Run, world: Path) -> None:
+    run("remove", "--features", "-t", "sky", "-w", world)
+    message = "the features of task 'sky' were removed: give its source, `mneme train SOURCE --task sky`"
+    assert is_one_line(run("train", "-t", "sky", "-w", world), 1, message)

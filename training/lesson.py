@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from engine.errors import UserError
+from engine.errors import InvalidSetting, Setting, UserError
 from engine.heads import head as heads
 from engine.heads.head import Head, Record
 from engine.ingest.encoding import Loader
@@ -124,19 +124,21 @@ def learn(
 def check(settings: TrainSettings) -> None:
     """Raise where settings cannot train, whatever the task holds; nothing is read."""
     if settings.epochs < 1:
-        raise UserError(f"--epochs must be at least 1, not {settings.epochs}")
+        raise InvalidSetting("epochs", f"must be at least 1, not {settings.epochs}")
     if settings.batch_size < 2:
-        raise UserError(f"--batch-size must be at least 2, not {settings.batch_size}: a row needs negatives")
+        raise InvalidSetting(
+            "batch_size", f"must be at least 2, not {settings.batch_size}: a row needs negatives"
+        )
     if not settings.lr > 0:
-        raise UserError(f"--lr must be above 0, not {settings.lr}")
+        raise InvalidSetting("lr", f"must be above 0, not {settings.lr}")
     if not settings.weight_decay >= 0:
-        raise UserError(f"--weight-decay must be at least 0, not {settings.weight_decay}")
+        raise InvalidSetting("weight_decay", f"must be at least 0, not {settings.weight_decay}")
     if settings.patience < 0:
-        raise UserError(f"--patience must be at least 0, not {settings.patience}")
+        raise InvalidSetting("patience", f"must be at least 0, not {settings.patience}")
     if not 0 <= settings.seed < 2**63:
-        raise UserError(f"--seed must be from 0 to {2**63 - 1}, not {settings.seed}")
+        raise InvalidSetting("seed", f"must be from 0 to {2**63 - 1}, not {settings.seed}")
     if not 0 <= settings.warmup <= 1:
-        raise UserError(f"--warmup must be from 0 to 1, a share of all steps, not {settings.warmup}")
+        raise InvalidSetting("warmup", f"must be from 0 to 1, a share of all steps, not {settings.warmup}")
     methods.check(settings)
 
 
@@ -153,9 +155,11 @@ def _start(
     folder = workspace.head(parent)
     head, _ = heads.read(folder)
     if settings.form not in (None, head.form) or settings.shared_top not in (None, head.top is not None):
+        of_form, top, anew = Setting("form"), Setting("shared_top"), Setting("method", "experts")
         raise UserError(
             f"head v{parent:04d} is {head.form}{' with a shared top' if head.top else ''}, and a later head has "
-            "its parent's form: leave --head and --shared-top out, or start anew with --method experts"
+            f"its parent's form: leave {of_form} and {top} out, or start anew with {anew}",
+            [of_form, top, anew],
         )
     head.seed = settings.seed
     return parent, head, heads.read_state(folder)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.heads.head import Head
 from engine.types import Keep
 from training.data.pairs import PairSet
@@ -24,6 +24,7 @@ from training.gradient import (
     weighted_mean,
 )
 
+LR = Setting("lr")
 ENOUGH_TO_JUDGE = 20
 """With fewer validation pairs the last epoch is kept."""
 
@@ -198,13 +199,15 @@ def _steps(
 
 def _refuse_not_finite(loss: float, place: str) -> None:
     if not math.isfinite(loss):
-        raise UserError(f"the loss is {loss} in {place}: nothing was kept; try a smaller --lr")
+        raise UserError(f"the loss is {loss} in {place}: nothing was kept; try a smaller {LR}", [LR])
 
 
 def _refuse_overgrown(head: Head) -> None:
     """Refuse parameters whose squares overflow: they embed every item as a row of zeros."""
     if not all(p.detach().square().sum().isfinite() for p in head.parameters()):
-        raise UserError("the head's parameters grew beyond all bounds: nothing was kept; try a smaller --lr")
+        raise UserError(
+            f"the head's parameters grew beyond all bounds: nothing was kept; try a smaller {LR}", [LR]
+        )
 
 
 def _apply(head: Head, move: Gradient, lr: float) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.heads.head import Head
 from engine.types import TrainSettings
 from training.catalogue import LOSSES
@@ -48,7 +48,10 @@ def strategies(settings: TrainSettings, past: Past = NOTHING) -> dict[str, Strat
     usual = {"decay": Link("decay", lambda: Decay(settings.weight_decay)), "adam": Link("adam", Adam)}
     links = {**recipe(settings.method).links, **usual}
     if settings.protect and not {"ewc", "mas"} & set(links):
-        raise UserError("--protect says which branch ewc or mas guards: add one of them to --method")
+        branch, chain = Setting("protect"), Setting("method")
+        raise UserError(
+            f"{branch} says which branch ewc or mas guards: add one of them to {chain}", [branch, chain]
+        )
     order = sorted(links.items(), key=lambda named: get_args(Place).index(named[1].place))
     return {
         name: link.make(*link.bind(settings, past), **_chosen(settings, name, link.make))
@@ -152,8 +155,12 @@ def _entry(
     return {"name": name, "kind": kind, "summary": summary, "options": settable}
 
 
-def text(name: str | None = None) -> str:
-    """Return the same for people."""
+def text(name: str | None = None, *, assign: str = "") -> str:
+    """Return the same for people.
+
+    Args:
+        assign: stands before each hyper-parameter and its default, to show how one is set.
+    """
     lines = []
     for one in describe(name):
         lines.append(f"{one['name']} ({one['kind']}): {one['summary']}")
@@ -161,5 +168,5 @@ def text(name: str | None = None) -> str:
             lines.append(f"    {one['order']}")
         settings = one["options"]
         assert isinstance(settings, dict)
-        lines += [f"    --set {option}={default}" for option, default in settings.items()]
+        lines += [f"    {assign}{option}={default}" for option, default in settings.items()]
     return "\n".join(lines)

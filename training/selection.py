@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import UserError
+from engine.errors import InvalidSetting, Setting, UserError
 from engine.storage import removed
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
@@ -39,9 +39,9 @@ def asked(workspace: Workspace, store: Store, settings: TrainSettings, recipe: R
     """Return the pairs that a method trains and validates on, or raise where there are too few."""
     gone = removed.tasks(workspace.manifest, store)
     if settings.task in gone:
+        source = Setting("task", settings.task, command="train SOURCE")
         raise UserError(
-            f"the features of task {settings.task!r} were removed: give its source, "
-            f"`mneme train SOURCE --task {settings.task}`"
+            f"the features of task {settings.task!r} were removed: give its source, {source}", [source]
         )
     every = removed.readable(workspace.manifest, store)
     pairs = _pairs(workspace, every, settings, recipe)
@@ -98,8 +98,10 @@ def _modalities(pairs: Sequence[Pair], settings: TrainSettings) -> list[Modality
         raise UserError(f"no pair of task {settings.task!r} holds {missing[0]}; they hold: {', '.join(held)}")
     chosen = sorted(set(settings.modalities) or held)
     if len(chosen) < 2:
-        named = "--modalities names" if settings.modalities else f"task {settings.task!r} holds"
-        raise UserError(f"{named} {', '.join(chosen)} only: training needs pairs of two modalities")
+        problem = f"{', '.join(chosen)} only: training needs pairs of two modalities"
+        if settings.modalities:
+            raise InvalidSetting("modalities", f"names {problem}")
+        raise UserError(f"task {settings.task!r} holds {problem}")
     return chosen
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from engine import media
 from engine.backbones import Backbone, Features, Prepared, hub
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.types import Modality
 
 DEFAULT = ("ViT-B-32", "laion2b_s34b_b79k")
@@ -167,8 +167,9 @@ def _from_tag(library: Any, arch: str, tag: str) -> _Weights:
 
 def _need_hub(arch: str, tag: str) -> None:
     if reason := hub.obstacle():
-        cure = f"the Hugging Face cache, or give a file: --backbone open_clip:{arch}/weights.safetensors"
-        raise UserError(f"cannot download open_clip {arch}/{tag}: {reason}; put the weights in {cure}")
+        file = Setting("backbone", f"open_clip:{arch}/weights.safetensors")
+        cure = f"put the weights in the Hugging Face cache, or give a file: {file}"
+        raise UserError(f"cannot download open_clip {arch}/{tag}: {reason}; {cure}", [file])
 
 
 def _from_file(library: Any, arch: str, source: str) -> _Weights:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import UserError
+from engine.errors import InvalidSetting
 
 Matrix: TypeAlias = Sequence[Sequence[float | None]]
 
@@ -167,5 +167,5 @@ def parse_ks(ks: str) -> list[int]:
     except ValueError:
         found = []
     if not found or found[0] < 1:
-        raise UserError(f"--k takes numbers from 1, comma-separated, not {ks!r}")
+        raise InvalidSetting("k", f"takes numbers from 1, comma-separated, not {ks!r}")
     return found

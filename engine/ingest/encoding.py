@@ -82,7 +82,7 @@ class Loader:
             item = Item(media.item_id(modality, data), modality, (str(path),))
             return self._prepared(item, data, FileStamp(*before, item.id) if before else None)
         except Unreadable as error:
-            raise Unreadable(str(error), path) from None
+            raise Unreadable(str(error), path, error.settings) from None
 
     def _prepared(self, item: Item, data: bytes, stamp: FileStamp | None) -> Ready:
         backbone = self.backbone(item.modality)

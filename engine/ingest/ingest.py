@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from engine import media
-from engine.errors import Unreadable, UserError
+from engine.errors import Setting, Unreadable, UserError
 from engine.ingest.encoding import Loader, Ready, encode, look
 from engine.sources import open_source
 from engine.sources.base import Collection, Row, checked_task
@@ -65,9 +65,11 @@ def ingest(
     gone = run.gone()
     lost = _lost(loader.store, gone)
     if lost > max(SPARED, len(run.known) // 2) and not allow_mass_delete:
+        allow = Setting("allow_mass_delete")
         raise UserError(
             f"{lost} of {len(run.known)} rows of {run.collection.source} are gone; nothing was removed: "
-            "is a disk not mounted? To drop them run again with --allow-mass-delete"
+            f"is a disk not mounted? To drop them run again with {allow}",
+            [allow],
         )
     with loader.store.writing() as txn:
         for key in gone:
@@ -142,7 +144,7 @@ class _Run:
         for row, ready in zip(rows, loaded, strict=True):
             if isinstance(ready, Unreadable):
                 path = ready.path or self.collection.source
-                self.report.skipped.append(Skipped(str(path), str(ready), row.line))
+                self.report.skipped.append(Skipped(str(path), str(ready), row.line, ready.settings))
             else:
                 stored = self.stored(row, [(one.item.modality, one.item.id) for one in ready])
                 good.append((ready, stored, self.store.row(stored.key)))
@@ -207,7 +209,8 @@ class _Run:
             where = f"{first.path} line {first.line}" if first.line else first.path
             raise UserError(
                 f"nothing{wanted} in {self.collection.source} could be read: {where}: {first.reason} "
-                f"({len(self.report.skipped)} skipped)"
+                f"({len(self.report.skipped)} skipped)",
+                first.settings,
             )
         raise UserError(f"nothing to read{wanted} in {self.collection.source}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine import backbones
 from engine.backbones import Backbone
 from engine.backbones.precomputed import FeatureFile
-from engine.errors import Unreadable, UserError
+from engine.errors import InvalidSetting, Setting, Unreadable, UserError
 from engine.sources import open_source
 from engine.sources.base import Collection
 from engine.storage.manifest import Encoder, Manifest
@@ -30,7 +30,8 @@ class Encoders:
     def backbone(self, modality: Modality) -> Backbone:
         """Return the backbone of a modality."""
         if modality not in self.records:
-            raise Unreadable(f"no backbone reads {modality}: name one with --backbone {modality}=SPEC")
+            spec = Setting("backbone", f"{modality}=SPEC")
+            raise Unreadable(f"no backbone reads {modality}: name one with {spec}", settings=[spec])
         record = self.records[modality]
         if record.spec == "features":
             return FeatureFile(modality, record.width)
@@ -51,12 +52,12 @@ class WorkspaceOptions:
     """What a person asks of a workspace: backbones (`SPEC` or `MODALITY=SPEC`) and the shared width E.
 
     Attributes:
-        note: told which backbone was chosen where none was asked for.
+        on_default: called with the spec of the backbone that was chosen where none was asked for.
     """
 
     specs: Sequence[str] = ()
     width: int | None = None
-    note: Callable[[str], None] = lambda line: None
+    on_default: Callable[[str], None] = lambda spec: None
 
 
 def enter(
@@ -91,9 +92,10 @@ def _made(
     root: Path, wish: WorkspaceOptions, chosen: Chosen, records: Mapping[Modality, Encoder]
 ) -> Workspace:
     if wish.width is not None and wish.width < 1:
-        raise UserError(f"--dim must be at least 1, not {wish.width}")
+        raise InvalidSetting("width", f"must be at least 1, not {wish.width}")
     if not records:
-        raise UserError("the sources bring no features of their own: name a backbone with --backbone SPEC")
+        spec = Setting("backbone", "SPEC")
+        raise UserError(f"the sources bring no features of their own: name a backbone with {spec}", [spec])
     width = wish.width or min(record.width for record in records.values())
     manifest = Manifest(width, _aligned(chosen), records)
     return Workspace(root, manifest).with_manifest(manifest)
@@ -117,9 +119,11 @@ def _chosen(
             if one not in found.widths:
                 raise UserError(f"{name} does not read {one}; it reads: {', '.join(sorted(found.widths))}")
             if one in known and known[one].id != found.id:
+                other = Setting("workspace", "DIR")
                 raise UserError(
                     f"this workspace's {one} backbone is {known[one].spec}, not {name}: features of two backbones "
-                    "do not mix; make another workspace with --workspace DIR"
+                    f"do not mix; make another workspace with {other}",
+                    [other],
                 )
             if one not in known:
                 chosen.setdefault(one, found)
@@ -132,7 +136,7 @@ def _default(wish: WorkspaceOptions, collections: Sequence[Collection]) -> list[
         needed = {modality for collection in collections for modality in collection.encoded or ()}
         return [f"{modality}=builtin" for modality in sorted(needed)]
     spec = backbones.default()
-    wish.note(f"backbone: {spec} (name another with --backbone when a workspace is made)")
+    wish.on_default(spec)
     return [spec]
 
 

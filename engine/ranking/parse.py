@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.media import clean_text, modality_of
 from engine.ranking.query import Input, file_input, text_input
 from engine.types import Modality
@@ -19,6 +19,10 @@ def title(question: Sequence[Input]) -> str:
     return " + ".join(one.data.decode() if one.modality == "text" else one.name for one in question)
 
 
+INPUTS = IMAGE, AUDIO, TEXT = Setting("image"), Setting("audio"), Setting("text")
+"""What a question can be put together from, as messages name it."""
+
+
 def read(
     what: str | None,
     files: Mapping[Modality, Sequence[Path]],
@@ -28,14 +32,16 @@ def read(
     """Yield what is asked: the lines of a stream for `-`, else one question of one or more inputs."""
     if what == "-":
         if texts or any(files.values()):
-            raise UserError("- reads whole queries from stdin: leave out --image, --audio and --text")
+            raise UserError(
+                f"- reads whole queries from stdin: leave out {IMAGE}, {AUDIO} and {TEXT}", INPUTS
+            )
         yield from ([_bare(line.rstrip("\r\n"))] for line in lines if line.strip())
         return
     inputs = [] if what is None else [_bare(what)]
     inputs += [file_input(modality, path) for modality, paths in files.items() for path in paths]
     inputs += [text_input(text) for text in texts]
     if not inputs:
-        raise UserError("nothing to look for: give a text or a file, or --image, --audio, --text")
+        raise UserError(f"nothing to look for: give a text or a file, or {IMAGE}, {AUDIO}, {TEXT}", INPUTS)
     yield inputs
 
 
@@ -50,7 +56,9 @@ def _bare(what: str) -> Input:
     if is_file and modality:
         return file_input(modality, path)
     if is_file:
-        raise UserError(f"{what} is a file, but no medium that can be read (to search for the words: --text)")
+        raise UserError(
+            f"{what} is a file, but no medium that can be read (to search for the words: {TEXT})", [TEXT]
+        )
     if modality:
-        raise UserError(f"no such file: {what} (to search for the words: --text)")
+        raise UserError(f"no such file: {what} (to search for the words: {TEXT})", [TEXT])
     return Input("text", clean_text(what).encode())

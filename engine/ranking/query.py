@@ -101,7 +101,9 @@ def encode(inputs: Sequence[Input], backbone: Callable[[Modality], Backbone]) ->
             encoder = backbone(one.modality)
             prepared = encoder.prepare(one.modality, one.data)
         except Unreadable as error:
-            raise UserError(f"the {one.modality} of the query cannot be used: {error}") from None
+            raise UserError(
+                f"the {one.modality} of the query cannot be used: {error}", error.settings
+            ) from None
         parts.append(Part(one.modality, encoder.encode(one.modality, [prepared])[0], one.weight))
     return parts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import Unreadable, UserError
+from engine.errors import Setting, Unreadable, UserError
 from engine.types import Modality, Skipped, Split
 
 MAX_NAME = 80
@@ -66,7 +66,10 @@ class Collection:
         try:
             return checked_task(self.name)
         except Unreadable as error:
-            raise UserError(f"{self.source} cannot name a task ({error}): name one with --task") from None
+            task = Setting("task")
+            raise UserError(
+                f"{self.source} cannot name a task ({error}): name one with {task}", [task]
+            ) from None
 
 
 def checked_task(task: object) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import filelock
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.storage import files
 from engine.storage.manifest import FORMAT, Manifest, from_json, to_json
 from engine.storage.store import Store
@@ -64,10 +64,13 @@ def locate(given: Path | None) -> Path:
     root = place(given)
     if not (root / "workspace.json").is_file():
         named = given or os.environ.get("MNEME_WORKSPACE")
+        if named:
+            there = Setting("workspace", str(named), command="index SOURCE")
+            raise UserError(f"no workspace in {named}; make one there with {there}", [there])
+        other = Setting("workspace", "DIR")
         raise UserError(
-            f"no workspace in {named}; make one there with `mneme index SOURCE --workspace {named}`"
-            if named
-            else "no workspace here or above; make one with `mneme index SOURCE`, or name one with --workspace DIR"
+            f"no workspace here or above; make one with `mneme index SOURCE`, or name one with {other}",
+            [other],
         )
     return root
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import InvalidSetting, Setting, UserError
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at, writing
 from engine.types import PolicyName
@@ -112,7 +112,10 @@ def parse(given: Sequence[str], budget: str | None) -> Wanted:
             policy = known
     partial = "partial" in (policy, *policies.values())
     if budget is not None and not partial:
-        raise UserError("--budget is for the policy partial: add --policy partial")
+        share_of, partial_policy = Setting("budget"), Setting("policy", "partial")
+        raise UserError(
+            f"{share_of} is for the policy partial: add {partial_policy}", [share_of, partial_policy]
+        )
     return Wanted(policy, policies, share(budget) if budget else DEFAULT_BUDGET if partial else 0.0)
 
 
@@ -123,5 +126,5 @@ def share(text: str) -> float:
     except ValueError:
         found = -1.0
     if not 0 < found <= 1:
-        raise UserError(f"--budget takes a percentage above 0 and up to 100, not {text!r}")
+        raise InvalidSetting("budget", f"takes a percentage above 0 and up to 100, not {text!r}")
     return found

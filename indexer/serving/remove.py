@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.storage import removed
 from engine.storage.rows import ids_of
 from engine.storage.store import Store
@@ -61,9 +61,11 @@ def check(workspace: Workspace, task: str) -> None:
     for way, policy in [("", served.policy), *served.policies.items()]:
         if policy in REMAKING:
             where = f" for {way}" if way else ""
+            other = Setting("policy", command="reindex")
             raise UserError(
                 f"policy {policy}, which is served{where}, needs the features of task {task!r} later: first run "
-                "`mneme reindex --policy` with matched, no-reindex or aligned"
+                f"{other} with matched, no-reindex or aligned",
+                [other],
             )
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import UserError, Vanished
+from engine.errors import Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
 from engine.ingest.setup import Encoders
 from engine.ranking.parse import target_of
@@ -138,7 +138,7 @@ class Index:
         asks = self.view.asks(parts[0].modality, target)
         found = [ask for ask in asks if task in ("all", ask.key.task)]
         if not found:
-            raise UserError(self._nothing(target, task))
+            raise self._nothing(target, task)
         return found
 
     def _shard(self, ask: Ask) -> Shard:
@@ -161,10 +161,13 @@ class Index:
         self._open.clear()
         self.__post_init__()
 
-    def _nothing(self, target: Modality, task: str) -> str:
+    def _nothing(self, target: Modality, task: str) -> UserError:
         held = sorted({one.key.modality for one in self.workspace.manifest.served.shards})
         place = "the index" if task == "all" else f"task {task!r}"
-        return f"no {target} in {place}; the index holds: {', '.join(held)} (choose one with --to)"
+        to = Setting("to")
+        return UserError(
+            f"no {target} in {place}; the index holds: {', '.join(held)} (choose one with {to})", [to]
+        )
 
 
 @contextmanager

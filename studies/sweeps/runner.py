@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.evaluation import metrics
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, ingest, silent
@@ -28,6 +29,7 @@ from training import lesson as lessons
 
 FORMAT = 1
 SPEC, STORED, INGESTED = "sweep.json", "stored", "ingested.json"
+OUT, RESUME = Setting("out"), Setting("resume")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Done:
 def begin(spec: Spec, out: Path) -> None:
     """Make the folder of a new sweep."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists: go on there with --resume, or give another --out")
+        raise UserError(f"{out} exists: go on there with {RESUME}, or give another {OUT}", [RESUME, OUT])
     try:
         out.mkdir(parents=True, exist_ok=True)
         files.replace(out / SPEC, files.to_json(_described(spec)))
@@ -82,9 +84,11 @@ def resume(spec: Spec, out: Path) -> None:
     try:
         begun = json.loads((out / SPEC).read_bytes())
     except (OSError, ValueError):
-        raise UserError(f"no sweep in {out} to resume: leave --resume out to begin one") from None
+        raise UserError(f"no sweep in {out} to resume: leave {RESUME} out to begin one", [RESUME]) from None
     if begun != _described(spec):
-        raise UserError(f"{out} holds a sweep of another spec: give another --out, or undo what was changed")
+        raise UserError(
+            f"{out} holds a sweep of another spec: give another {OUT}, or undo what was changed", [OUT]
+        )
 
 
 def run(spec: Spec, out: Path, *, jobs: int = 1, device: str = "cpu", watch: Watch | None = None) -> Done:
@@ -116,14 +120,17 @@ def _store(spec: Spec, out: Path, device: str, watch: Watch) -> None:
         return
     wanted = list(dict.fromkeys((step.source, step.task) for step in spec.steps))
     sources = list(dict.fromkeys(source for source, _ in wanted))
-    workspace, encoders = enter(
-        root, sources, WorkspaceOptions(spec.backbones, spec.width, watch.note), device
-    )
+    options = WorkspaceOptions(spec.backbones, spec.width, partial(_note_backbone, watch))
+    workspace, encoders = enter(root, sources, options, device)
     with Store(workspace.store, readonly=False) as store:
         loader = Loader(store, encoders.backbone)
         for source, task in wanted:
             watch.skipped(ingest(loader, source, task=task, progress=watch.rows).skipped)
     files.replace(root / INGESTED, files.to_json({"format": FORMAT, "tasks": [task for _, task in wanted]}))
+
+
+def _note_backbone(watch: Watch, spec: str) -> None:
+    watch.note(f"backbone: {spec} (name another as backbone under [stream])")
 
 
 def _make_all(works: Sequence[Work], jobs: int, watch: Watch) -> list[str]:

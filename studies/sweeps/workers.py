@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -44,8 +44,10 @@ def _at_once(
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenExecutor:
+            resume, fewer = Setting("resume"), Setting("jobs")
             raise UserError(
-                "a worker process died (out of memory?): go on with --resume, with fewer --jobs"
+                f"a worker process died (out of memory?): go on with {resume}, with fewer {fewer}",
+                [resume, fewer],
             ) from None
         except BaseException:
             for child in set(multiprocessing.active_children()) - before:

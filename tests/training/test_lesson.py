@@ -126,7 +126,7 @@ def test_a_lost_lesson_leaves_history_and_heads_as_they_were(trained: Path, tmp_
     root = worlds.copied(trained, tmp_path)
     before = worlds.bytes_below(root)
     refused = refusal(root, replace(SETTINGS, form=None, lr=1e30))
-    assert refused.endswith("nothing was kept; try a smaller --lr")
+    assert refused.endswith("nothing was kept; try a smaller `lr`")
     assert worlds.bytes_below(root) == before
 
 
@@ -161,18 +161,18 @@ def test_an_unknown_task_is_refused_with_those_there_are(trained: Path, tmp_path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (replace(SETTINGS, batch_size=1), "--batch-size must be at least 2, not 1: a row needs negatives"),
-        (replace(SETTINGS, epochs=0), "--epochs must be at least 1, not 0"),
-        (replace(SETTINGS, lr=0.0), "--lr must be above 0, not 0.0"),
-        (replace(SETTINGS, lr=float("nan")), "--lr must be above 0, not nan"),
-        (replace(SETTINGS, weight_decay=-1.0), "--weight-decay must be at least 0, not -1.0"),
-        (replace(SETTINGS, weight_decay=float("nan")), "--weight-decay must be at least 0, not nan"),
-        (replace(SETTINGS, patience=-1), "--patience must be at least 0, not -1"),
-        (replace(SETTINGS, seed=2**70), f"--seed must be from 0 to {2**63 - 1}, not {2**70}"),
+        (replace(SETTINGS, batch_size=1), "`batch_size` must be at least 2, not 1: a row needs negatives"),
+        (replace(SETTINGS, epochs=0), "`epochs` must be at least 1, not 0"),
+        (replace(SETTINGS, lr=0.0), "`lr` must be above 0, not 0.0"),
+        (replace(SETTINGS, lr=float("nan")), "`lr` must be above 0, not nan"),
+        (replace(SETTINGS, weight_decay=-1.0), "`weight_decay` must be at least 0, not -1.0"),
+        (replace(SETTINGS, weight_decay=float("nan")), "`weight_decay` must be at least 0, not nan"),
+        (replace(SETTINGS, patience=-1), "`patience` must be at least 0, not -1"),
+        (replace(SETTINGS, seed=2**70), f"`seed` must be from 0 to {2**63 - 1}, not {2**70}"),
         (replace(SETTINGS, temperature=0.0), "temperature must be above 0, not 0.0"),
         (
             replace(SETTINGS, modalities=("image",)),
-            "--modalities names image only: training needs pairs of two modalities",
+            "`modalities` names image only: training needs pairs of two modalities",
         ),
         (
             replace(SETTINGS, modalities=("image", "depth")),
@@ -308,8 +308,8 @@ def test_test_pairs_are_never_trained_on(trained: Path, tmp_path: Path, batches:
 def test_a_later_head_of_another_form_is_refused(tmp_path: Path, sky: Path) -> None:
     learn(tmp_path, SETTINGS, sky)
     assert refusal(tmp_path, replace(SETTINGS, form="mlp")) == (
-        "head v0001 is linear, and a later head has its parent's form: leave --head and --shared-top out, "
-        "or start anew with --method experts"
+        "head v0001 is linear, and a later head has its parent's form: leave `form` and `shared_top` out, "
+        "or start anew with `method=experts`"
     )
 
 

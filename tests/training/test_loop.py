@@ -162,7 +162,7 @@ def test_a_trained_head_is_left_in_eval_mode() -> None:
 @pytest.mark.parametrize("validation", [0, 20])
 def test_a_step_too_far_is_one_line_and_never_a_head(form: HeadForm, epochs: int, validation: int) -> None:
     material, objective = Material(pairs(6), pairs(validation, 100)), Objective(infonce, [])
-    with pytest.raises(UserError, match=r"nothing was kept; try a smaller --lr$"):
+    with pytest.raises(UserError, match=r"nothing was kept; try a smaller `lr`$"):
         train_task(make_head(form), material, objective, Course(epochs, lr=1e30))
 
 

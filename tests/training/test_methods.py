@@ -122,7 +122,7 @@ def test_a_memory_of_its_own_of_nothing_is_refused(method: str) -> None:
 
 def test_protect_without_a_penalty_is_refused() -> None:
     said = refusal(TrainSettings("t", method="dns", protect="text"))
-    assert said == "--protect says which branch ewc or mas guards: add one of them to --method"
+    assert said == "`protect` says which branch ewc or mas guards: add one of them to `method`"
 
 
 def test_the_temperature_reaches_der() -> None:

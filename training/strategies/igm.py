@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.heads.head import Head
 from engine.types import Modality
 from training.gradient import Batch, Gradient, GradientFn, Loss
@@ -189,9 +189,11 @@ def _begin(method: str, head: Head, batch: Batch, modality: Modality, state: dic
 def _refuse_unlike(method: str, widths: Mapping[Modality, Sequence[int]]) -> None:
     for a, b in combinations(sorted(widths), 2):
         if not any(one == other for one, other in zip(widths[a], widths[b], strict=False)):
+            mlp = Setting("form", "mlp")
             raise UserError(
                 f"{method} needs branches of one width: {a} has {widths[a][0]}, {b} {widths[b][0]}; "
-                "take another method, or train the first head with --form mlp"
+                f"take another method, or train the first head with {mlp}",
+                [mlp],
             )
 
 

@@ -226,7 +226,7 @@ def test_no_network_is_one_line_within_three_seconds(offline: Path) -> None:
     assert refusal == (
         "cannot download open_clip ViT-B-32/laion2b_s34b_b79k: no network "
         f"({huggingface_hub.constants.ENDPOINT} does not answer); put the weights in the Hugging Face cache, "
-        "or give a file: --backbone open_clip:ViT-B-32/weights.safetensors"
+        "or give a file: `backbone=open_clip:ViT-B-32/weights.safetensors`"
     )
 
 

@@ -332,7 +332,7 @@ def test_most_of_a_source_is_not_dropped_without_a_question(loader: Loader, sour
         ingest(loader, source)
     assert str(raised.value) == (
         f"13 of 24 rows of {source} are gone; nothing was removed: is a disk not mounted? "
-        "To drop them run again with --allow-mass-delete"
+        "To drop them run again with `allow_mass_delete`"
     )
     assert tasks(loader.store) == {"scenes": 24}
     assert loader.store.has_features(text_id("caption 23"), "fake-1")

@@ -327,7 +327,7 @@ def test_a_source_is_known_by_its_absolute_path(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("name", ["all", "a\nb", "x" * 81])
 def test_a_source_whose_name_cannot_be_a_task_asks_for_one(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(UserError, match="name one with --task"):
+    with pytest.raises(UserError, match="name one with `task`"):
         _ = open_source(tmp_path / name).default_task
 
 

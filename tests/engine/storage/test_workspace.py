@@ -133,7 +133,7 @@ def test_no_workspace_says_what_to_run(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(UserError) as raised:
         workspace.locate(None)
     assert str(raised.value) == (
-        "no workspace here or above; make one with `mneme index SOURCE`, or name one with --workspace DIR"
+        "no workspace here or above; make one with `mneme index SOURCE`, or name one with `workspace=DIR`"
     )
 
 

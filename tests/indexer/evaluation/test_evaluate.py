@@ -408,7 +408,7 @@ def test_ks_are_parsed_in_order_and_once(given: str, ks: list[int]) -> None:
 
 @pytest.mark.parametrize("given", ["", "0", "1,-5", "a", "1,,2", "1.5"])
 def test_ks_that_are_no_numbers_from_1_are_refused(given: str) -> None:
-    with pytest.raises(UserError, match=r"^--k takes numbers from 1, comma-separated, not "):
+    with pytest.raises(UserError, match=r"^`k` takes numbers from 1, comma-separated, not "):
         metrics.parse_ks(given)
 
 

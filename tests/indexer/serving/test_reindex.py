@@ -249,10 +249,10 @@ def test_policies_and_budgets_are_read(given: Sequence[str], budget: str | None,
         ),
         (["text-image=best"], None, "no policy 'best'"),
         (["auto", "matched"], None, "two policies for all directions: auto and matched"),
-        (["partial"], "0%", "--budget takes a percentage above 0 and up to 100, not '0%'"),
-        (["partial"], "200%", "--budget takes a percentage above 0 and up to 100, not '200%'"),
+        (["partial"], "0%", "`budget` takes a percentage above 0 and up to 100, not '0%'"),
+        (["partial"], "200%", "`budget` takes a percentage above 0 and up to 100, not '200%'"),
         (["partial"], "some", "not 'some'"),
-        (["auto"], "10%", "--budget is for the policy partial"),
+        (["auto"], "10%", "`budget` is for the policy partial"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(given: Sequence[str], budget: str | None, message: str) -> None:

@@ -228,8 +228,8 @@ def test_features_that_a_served_policy_needs_later_stay(world: Path, policy: Pol
     with pytest.raises(UserError) as caught:
         drop(world)
     assert str(caught.value) == (
-        f"policy {policy}, which is served, needs the features of task 'sky' later: first run `mneme reindex "
-        "--policy` with matched, no-reindex or aligned"
+        f"policy {policy}, which is served, needs the features of task 'sky' later: first run `reindex "
+        "policy` with matched, no-reindex or aligned"
     )
     assert without_features(world, "sky") == (0, 60)
 
@@ -261,7 +261,7 @@ def test_the_task_itself_cannot_be_learned(sealed: Path) -> None:
     with pytest.raises(UserError) as caught:
         worlds.learn(sealed, "sky")
     assert str(caught.value) == (
-        "the features of task 'sky' were removed: give its source, `mneme train SOURCE --task sky`"
+        "the features of task 'sky' were removed: give its source, `train SOURCE task=sky`"
     )
 
 

@@ -197,7 +197,7 @@ def test_an_unknown_task_is_refused_with_those_there_are(trained: Path) -> None:
 
 def test_a_modality_nobody_indexed_is_refused_with_those_there_are(trained: Path) -> None:
     assert refusal(trained, to="depth") == (
-        "no depth in the index; the index holds: image, text (choose one with --to)"
+        "no depth in the index; the index holds: image, text (choose one with `to`)"
     )
 
 
@@ -205,7 +205,7 @@ def test_a_text_query_without_pictures_to_find_is_one_line(tmp_path: Path) -> No
     words = tmp_path / "words.csv"
     words.write_text("text\none\ntwo\n")
     indexing.index(tmp_path / ".mneme", [words], WorkspaceOptions(["builtin"]))
-    assert refusal(tmp_path) == "no image in the index; the index holds: text (choose one with --to)"
+    assert refusal(tmp_path) == "no image in the index; the index holds: text (choose one with `to`)"
 
 
 def test_an_empty_workspace_says_what_to_run(tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_a_file_that_exists_is_asked_with_and_not_its_name(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("dog.jpg", "no such file: dog.jpg (to search for the words: --text)"),
-        (None, "nothing to look for: give a text or a file, or --image, --audio, --text"),
+        ("dog.jpg", "no such file: dog.jpg (to search for the words: `text`)"),
+        (None, "nothing to look for: give a text or a file, or `image`, `audio`, `text`"),
         ("  ", "blank text"),
     ],
 )
@@ -272,11 +272,11 @@ def test_how_many_are_asked_for_changes_neither_order_nor_probability(
 SWITCHING = """
 import sys
 from pathlib import Path
-from engine.ingest.setup import Wish
+from engine.ingest.setup import WorkspaceOptions
 from indexer.serving.index import index
 root, source = map(Path, sys.argv[1:])
-index(root, [source], Wish(), policy="reindex")
-index(root, [source], Wish())  # which clears what was replaced away
+index(root, [source], WorkspaceOptions(), policy="reindex")
+index(root, [source], WorkspaceOptions())  # which clears what was replaced away
 """
 
 

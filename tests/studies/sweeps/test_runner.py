@@ -193,17 +193,17 @@ def refusal(begin: Any, study: Spec, out: Path) -> str:
 
 def test_a_folder_that_holds_something_is_not_begun_in(study: Spec, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear all")
-    expected = f"{tmp_path} exists: go on there with --resume, or give another --out"
+    expected = f"{tmp_path} exists: go on there with `resume`, or give another `out`"
     assert refusal(runner.begin, study, tmp_path) == expected
 
 
 def test_a_sweep_of_another_spec_is_not_resumed(done: Path, study: Spec) -> None:
-    expected = f"{done} holds a sweep of another spec: give another --out, or undo what was changed"
+    expected = f"{done} holds a sweep of another spec: give another `out`, or undo what was changed"
     assert refusal(runner.resume, replace(study, runs=study.runs[:2]), done) == expected
 
 
 def test_there_must_be_a_sweep_to_resume(study: Spec, tmp_path: Path) -> None:
-    expected = f"no sweep in {tmp_path} to resume: leave --resume out to begin one"
+    expected = f"no sweep in {tmp_path} to resume: leave `resume` out to begin one"
     assert refusal(runner.resume, study, tmp_path) == expected
 
 

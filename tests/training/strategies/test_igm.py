@@ -303,7 +303,7 @@ def test_branches_of_two_widths_are_refused_at_once(make: type[Igm] | type[Mla])
     head, name = make_head(widths={"image": 6, "text": 4}), make.__name__.lower()
     told = (
         f"^{name} needs branches of one width: image has 6, text 4; "
-        "take another method, or train the first head with --form mlp$"
+        "take another method, or train the first head with `form=mlp`$"
     )
     with pytest.raises(UserError, match=told):
         make().gradient(head, rows(1, widths=(6, 4)), returns(noise(head, "image")))
