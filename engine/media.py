@@ -1,9 +1,8 @@
-"""Bytes of one file in, pixels or samples out, within limits; and the digest that names an item."""
+"""Bytes of one file in, pixels or samples out, within limits."""
 
 import io
 import stat
 import unicodedata
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from engine.errors import Unreadable
-from engine.types import ItemId, Modality
+from engine.types import Modality
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES: dict[str, Modality] = {
@@ -43,11 +42,6 @@ MAX_SECONDS = 60
 def modality_of(path: Path) -> Modality | None:
     """Return what a file's suffix promises, None where it is no medium."""
     return SUFFIXES.get(path.suffix.lower())
-
-
-def item_id(modality: Modality, data: bytes) -> ItemId:
-    """Return the identity of an item: the digest of its modality and bytes."""
-    return blake2b(modality.encode() + b"\0" + data, digest_size=16).hexdigest()
 
 
 def clean_text(text: str) -> str:

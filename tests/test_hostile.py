@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from engine.errors import UserError
+from engine.ids import item_id
 from engine.ingest.setup import WorkspaceOptions
-from engine.media import item_id
 from engine.storage.store import Store
 from engine.storage.workspace import open_at
 from indexer.serving.index import IndexSummary, index

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from engine.ranking.fusion import Ids, Numbers
+from engine.ids import Ids
+from engine.ranking.fusion import Numbers
 from engine.types import ItemId, Modality, Pair, Relevance
 
 BLOCK = 1024

@@ -5,7 +5,7 @@ from typing import TypeAlias, get_args
 
 import numpy as np
 
-from engine.ranking.fusion import Ids
+from engine.ids import Ids
 from engine.types import Modality, Pair, Split
 
 Groups: TypeAlias = Mapping[tuple[str, Split], Sequence[Pair]]

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine import media
 from engine.backbones import Backbone, Features, Prepared
 from engine.errors import Unreadable
+from engine.ids import item_id
 from engine.sources.base import Row
 from engine.storage.rows import FileStamp
 from engine.storage.store import Store
@@ -72,14 +73,14 @@ class Loader:
             ready.append(Ready(item, backbone, features=array))
         for text in row.texts:
             data = text.encode()
-            ready.append(self._prepared(Item(media.item_id("text", data), "text", text=text), data, None))
+            ready.append(self._prepared(Item(item_id("text", data), "text", text=text), data, None))
         return ready
 
     def _load_file(self, modality: Modality, path: Path) -> Ready:
         before = look(path)
         try:
             data = media.read(path)
-            item = Item(media.item_id(modality, data), modality, (str(path),))
+            item = Item(item_id(modality, data), modality, (str(path),))
             return self._prepared(item, data, FileStamp(*before, item.id) if before else None)
         except Unreadable as error:
             raise Unreadable(str(error), path, error.settings) from None
@@ -92,7 +93,7 @@ class Loader:
 
 
 def _array_item(modality: Modality, array: Features, name: str) -> Item:
-    return Item(media.item_id(modality, array.tobytes()), modality, text=name)
+    return Item(item_id(modality, array.tobytes()), modality, text=name)
 
 
 def encode(ready: Iterable[Ready]) -> dict[tuple[ItemId, str], Features]:

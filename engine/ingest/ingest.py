@@ -6,8 +6,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias
 
-from engine import media
 from engine.errors import Setting, Unreadable, UserError
+from engine.ids import item_id
 from engine.ingest.encoding import Loader, Ready, encode, look
 from engine.sources import open_source
 from engine.sources.base import Collection, Row, checked_task
@@ -172,10 +172,8 @@ class _Run:
             if stamp is None or look(path) != (stamp.size, stamp.mtime):
                 return None
             named.append((modality, stamp.item))
-        named += [
-            (modality, media.item_id(modality, array.tobytes())) for modality, array in row.features.items()
-        ]
-        named += [("text", media.item_id("text", text.encode())) for text in row.texts]
+        named += [(modality, item_id(modality, array.tobytes())) for modality, array in row.features.items()]
+        named += [("text", item_id("text", text.encode())) for text in row.texts]
         return self.stored(row, named)
 
     def is_encoded(self, row: StoredRow) -> bool:

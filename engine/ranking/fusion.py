@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.ids import Ids
+
 Scores = NDArray[np.float64]
-Ids = NDArray[np.bytes_]
 Numbers = NDArray[np.int64]
 NO_SCORE = -np.inf
 DECIMALS = 9

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 
 from engine import media
 from engine.errors import Unreadable, UserError
+from engine.ids import item_id
 from engine.sources.base import Collection, Row, checked_task, inside
 from engine.types import Modality, Skipped, Split
 
@@ -92,7 +93,7 @@ def _row(folder: Path, number: int, fields: Mapping[str, Any]) -> Row:
     if not paths and not texts:
         raise Unreadable("names no medium and no text")
     id_ = checked_id(fields["id"]) if "id" in fields else None
-    name = id_ or " ".join(str(p) for p in paths.values()) or media.item_id("text", texts[0].encode())
+    name = id_ or " ".join(str(p) for p in paths.values()) or item_id("text", texts[0].encode())
     return Row(
         name,
         line=number,

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
+from engine.ids import first_key, from_key, to_key
 from engine.storage.rows import FileStamp, StoredRow, digest, ids_of, parsed
 from engine.types import Item, ItemId, Modality, Pair
 
@@ -84,7 +85,7 @@ class Store:
 
     def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]] | None:
         """Return an item and the tasks it stands in; None where no row names it any more."""
-        key = bytes.fromhex(id)
+        key = to_key(id)
         with self._env.begin() as txn:
             value = txn.get(key, db=self._items)
             if value is None:
@@ -102,7 +103,7 @@ class Store:
         """Return the keys of the rows that name an item."""
         with self._env.begin(self._uses) as txn:
             uses = txn.cursor()
-            return list(uses.iternext_dup()) if uses.set_key(bytes.fromhex(id)) else []
+            return list(uses.iternext_dup()) if uses.set_key(to_key(id)) else []
 
     def stamp(self, path: str) -> FileStamp | None:
         """Return what a file looked like when it was last read."""
@@ -119,7 +120,7 @@ class Store:
         """Return those of these items of which no features are stored, by any backbone."""
         with self._env.begin(self._features) as txn:
             cursor = txn.cursor()
-            return {id for id in ids if not _reach(cursor, bytes.fromhex(id))}
+            return {id for id in ids if not _reach(cursor, to_key(id))}
 
     def features(self, ids: Sequence[ItemId], backbone: str) -> Features:
         """Return the features (N, D) of these items by one backbone."""
@@ -132,8 +133,8 @@ class Store:
         suffix = _feature_key("", backbone)
         with self._env.begin(self._features) as txn:
             cursor = txn.cursor()
-            more = cursor.set_range(bytes.fromhex(beginning.ljust(32, "0")))
-            while more and cursor.key().hex().startswith(beginning):
+            more = cursor.set_range(first_key(beginning))
+            while more and from_key(cursor.key()).startswith(beginning):
                 if cursor.key().endswith(suffix):
                     return np.frombuffer(cursor.value(), np.float32)
                 more = cursor.next()
@@ -160,7 +161,7 @@ class Writer:
     def put_item(self, item: Item) -> None:
         """Store what an item is."""
         value = json.dumps({"modality": item.modality, "text": item.text})
-        self._txn.put(bytes.fromhex(item.id), value.encode(), db=self._items)
+        self._txn.put(to_key(item.id), value.encode(), db=self._items)
 
     def put_features(self, id: ItemId, backbone: str, features: Features) -> None:
         """Store one item's features (D,)."""
@@ -177,7 +178,7 @@ class Writer:
         self._forget(row.key)
         self._txn.put(row.key, json.dumps(vars(row)).encode(), db=self._rows)
         for id in ids_of(row):
-            self._txn.put(bytes.fromhex(id), row.key, db=self._uses)
+            self._txn.put(to_key(id), row.key, db=self._uses)
 
     def remove_row(self, key: bytes) -> None:
         """Drop a row."""
@@ -194,12 +195,12 @@ class Writer:
         unused = [key for key in items.iternext(values=False) if key not in used]
         for key in unused:
             self._txn.delete(key, db=self._items)
-        self.drop_features(key.hex() for key in unused)
+        self.drop_features(map(from_key, unused))
 
     def drop_features(self, ids: Iterable[ItemId]) -> int:
         """Drop the features of items, by any backbone, and return how many bytes these took."""
         cursor, dropped = self._txn.cursor(self._features), 0
-        for key in map(bytes.fromhex, ids):
+        for key in map(to_key, ids):
             while _reach(cursor, key):
                 dropped += len(cursor.key()) + len(cursor.value())
                 cursor.delete()
@@ -209,7 +210,7 @@ class Writer:
         """Take a row's uses of its items back."""
         value = self._txn.get(key, db=self._rows)
         for id in [] if value is None else ids_of(parsed(value)):
-            self._txn.delete(bytes.fromhex(id), key, db=self._uses)
+            self._txn.delete(to_key(id), key, db=self._uses)
 
 
 @contextmanager
@@ -230,4 +231,4 @@ def _reach(cursor: Any, key: bytes) -> bool:
 
 
 def _feature_key(id: ItemId, backbone: str) -> bytes:
-    return bytes.fromhex(id) + blake2b(backbone.encode(), digest_size=8).digest()
+    return to_key(id) + blake2b(backbone.encode(), digest_size=8).digest()

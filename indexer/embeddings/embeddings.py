@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import ids as item_ids
 from engine.errors import UserError
 from engine.heads.embedder import BLOCK, Embedder
 from engine.storage.store import Store
@@ -96,7 +97,7 @@ class EmbeddingCache:
         if not gone:
             return self.embedder.embed(head, modality, self.features(modality, ids))
         rows = np.empty((len(ids), self.embedder.workspace.manifest.width), np.float32)
-        here, wanted = np.array([id not in gone for id in ids]), np.array(ids, "S32")
+        here, wanted = np.array([id not in gone for id in ids]), item_ids.encode(ids)
         if here.any():
             left = [id for id in ids if id not in gone]
             rows[here] = self.embedder.embed(head, modality, self.features(modality, left))

@@ -4,13 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations, permutations, product
 
+from engine import ids as item_ids
 from engine.types import ItemId, Modality, Pair
 
 ORDER = ("image", "audio", "video", "text")
 """In which the parts are named, others after these; the first says in which direction is asked."""
-
-DIGITS = 32
-"""How long the id of a part is."""
 
 
 def parts(query: Modality) -> list[Modality]:
@@ -20,7 +18,7 @@ def parts(query: Modality) -> list[Modality]:
 
 def part_ids(ids: Iterable[ItemId], place: int) -> list[ItemId]:
     """Return which item each query has at this place of its parts."""
-    return [id[DIGITS * place : DIGITS * (place + 1)] for id in ids]
+    return [item_ids.parts(id)[place] for id in ids]
 
 
 def ways(pairs: Sequence[Pair]) -> list[tuple[Modality, Modality]]:

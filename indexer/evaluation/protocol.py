@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.evaluation import metrics
 from engine.evaluation.qrels import Qrels, judge
 from engine.evaluation.splits import Groups, distinct, grouped, items_of, of_task
-from engine.ranking.fusion import Ids
+from engine.ids import Ids
 from engine.types import Gallery, MergeName, Modality, Pair, PolicyName, Relevance, Split
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.ranking.fusion import Ids, Ranking
+from engine.ids import Ids
+from engine.ranking.fusion import Ranking
 from engine.storage import files
 from engine.types import MergeName
 from indexer.evaluation.evaluate import Evaluation

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.evaluation.qrels import judge
 from engine.evaluation.splits import Groups, distinct
-from engine.ranking.fusion import Ids
+from engine.ids import Ids
 from engine.types import ItemId, Modality
 from indexer.embeddings.embeddings import EmbeddingCache, Vectors
 from indexer.policies.policies import Placement

@@ -9,10 +9,11 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from engine import ids as item_ids
 from engine.errors import UserError
 from engine.evaluation.splits import Groups, items_of
 from engine.heads.embedder import BLOCK
-from engine.ranking.fusion import Ids
+from engine.ids import Ids
 from engine.storage import files
 from engine.storage.workspace import Workspace
 from engine.types import Modality
@@ -21,7 +22,7 @@ from indexer.routing.slda import Router, Sums, discriminant, fit
 from indexer.shards import files as shards
 
 FORMAT = 1
-NONE: Ids = np.zeros(0, "S32")
+NONE = item_ids.encode([])
 MOST = 512
 """Most validation items of a task that choose the shrinkage."""
 
@@ -41,7 +42,9 @@ def learned(
                 add(sums, reader, task, modality, fresh)
                 added.add(task)
         held = {task: items_of(groups, task, "val", modality)[:MOST] for task in tasks}
-        yield fit(sums, {t: reader.features(modality, decoded(ids)) for t, ids in held.items() if len(ids)})
+        yield fit(
+            sums, {t: reader.features(modality, item_ids.decode(ids)) for t, ids in held.items() if len(ids)}
+        )
 
 
 def bring(
@@ -92,7 +95,9 @@ def _bring(
                 sums.join(part)
         for task, ids in wanted.items():
             add(sums, reader, task, modality, np.setdiff1d(ids, known.get(task, NONE)))
-        validation = {t: reader.features(modality, decoded(ids)) for t, ids in shown.items() if len(ids)}
+        validation = {
+            t: reader.features(modality, item_ids.decode(ids)) for t, ids in shown.items() if len(ids)
+        }
         # the validation items that chose it may be gone
         usual = read(workspace.routers / before).shrinkage if before else 1.0
         router = fit(sums, validation, usual)
@@ -111,7 +116,7 @@ def keep(workspace: Workspace, reader: EmbeddingCache, groups: Groups, task: str
         fresh = np.setdiff1d(items_of(groups, task, "train", modality), over)
         items = np.union1d(over, fresh)
         if len(items):
-            told = "\0".join([task, modality, *decoded(items)])
+            told = "\0".join([task, modality, *item_ids.decode(items)])
             folders[modality] = f"sealed-{files.checksum(told.encode())[:16]}"
             add(sums, reader, task, modality, fresh)
             write(workspace.routers / folders[modality], discriminant(sums, 1.0), sums, {task: items})
@@ -161,7 +166,7 @@ def read(folder: Path) -> Router:
 def read_sums(folder: Path) -> tuple[Sums, dict[str, Ids]]:
     """Read the sums that a router was made of, and the items of each task that they are over."""
     facts, tensors = _read(folder)
-    items: Ids = np.ascontiguousarray(tensors["items"]).view("S32").reshape(-1)
+    items = item_ids.from_digits(tensors["items"])
     counts: list[int] = tensors["counts"].tolist()
     parts = np.split(items, np.cumsum(counts)[:-1])
     sums = Sums(tensors["squares"].shape[0])
@@ -185,9 +190,4 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 def add(sums: Sums, reader: EmbeddingCache, task: str, modality: Modality, ids: Ids) -> None:
     """Take the features of items of a task into sums, a block at a time."""
     for start in range(0, len(ids), BLOCK):
-        sums.add(task, reader.features(modality, decoded(ids[start : start + BLOCK])))
-
-
-def decoded(ids: Ids) -> list[str]:
-    """Return ids as text."""
-    return [id.decode() for id in ids]
+        sums.add(task, reader.features(modality, item_ids.decode(ids[start : start + BLOCK])))

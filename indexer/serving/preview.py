@@ -9,6 +9,7 @@ from typing import TypeVar
 from engine.evaluation import metrics
 from engine.evaluation.splits import distinct, of_task
 from engine.heads.embedder import BLOCK
+from engine.ids import decode
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import History, Modality, PolicyName
@@ -16,7 +17,7 @@ from indexer.evaluation.protocol import EvalSettings, exam
 from indexer.evaluation.runs import Computed, Direction
 from indexer.policies.planner import Planner, named
 from indexer.policies.policies import Choice, Placement, Plan, choice, settled
-from indexer.routing.routers import decoded, learned
+from indexer.routing.routers import learned
 from indexer.serving import build
 from indexer.serving.build import Wanted, Work
 from indexer.serving.reindex import check
@@ -175,7 +176,7 @@ class Change:
                     one = served.shards[lookup.shard]
                     ids = shards.read_ids(self.workspace.shards / one.path) if one.key.part else None
                     here = set(members.get((one.key.task, self.way[1]), ()))
-                    items = None if ids is None else tuple(id for id in decoded(ids) if id in here)
+                    items = None if ids is None else tuple(id for id in decode(ids) if id in here)
                     if items != ():
                         placement = Placement(one.key.head, one.key.space, lookup.queries, items)
                         found.setdefault(one.key.task, []).append(placement)

@@ -15,7 +15,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from engine.errors import UserError, Vanished
-from engine.ranking.fusion import DECIMALS, Candidates, Ids, Numbers, Scores, log_partition
+from engine.ids import Ids
+from engine.ranking.fusion import DECIMALS, Candidates, Numbers, Scores, log_partition
 from engine.storage import files
 from engine.types import ItemId, ShardKey
 from indexer.shards import flat

@@ -80,23 +80,6 @@ def test_no_suffix_is_both_read_and_not_read() -> None:
     assert not media.NOT_READ & media.SUFFIXES.keys()
 
 
-def test_an_id_is_32_hex_digits() -> None:
-    assert len(media.item_id("image", b"x")) == 32
-    assert int(media.item_id("image", b"x"), 16) >= 0
-
-
-def test_the_same_bytes_of_another_modality_are_another_item() -> None:
-    assert media.item_id("image", b"x") != media.item_id("depth", b"x")
-
-
-def test_other_bytes_are_another_item() -> None:
-    assert media.item_id("image", b"x") != media.item_id("image", b"y")
-
-
-def test_where_a_modality_ends_and_its_bytes_begin_is_part_of_the_id() -> None:
-    assert media.item_id("ab", b"c") != media.item_id("a", b"bc")
-
-
 # reading
 
 

@@ -4,7 +4,7 @@ from numpy.testing import assert_array_equal
 
 from engine.evaluation import qrels
 from engine.evaluation.qrels import Qrels, judge
-from engine.ranking.fusion import Ids
+from engine.ids import Ids
 from engine.types import Pair
 
 MODALITIES = ("image", "text")

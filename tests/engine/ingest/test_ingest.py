@@ -11,9 +11,9 @@ import pytest
 
 from conftest import FakeBackbone
 from engine.errors import Unreadable, UserError
+from engine.ids import item_id
 from engine.ingest.encoding import CHUNK, Loader
 from engine.ingest.ingest import IngestReport, ingest, preview
-from engine.media import item_id
 from engine.storage.store import Store
 from engine.types import Modality, Skipped
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from engine import media
 from engine.errors import UserError
+from engine.ids import item_id
 from engine.sources import metadata, open_source
 from engine.sources.base import Row
 from engine.types import Skipped
@@ -107,7 +107,7 @@ def test_a_row_without_id_is_named_by_its_media(tmp_path: Path) -> None:
 
 
 def test_a_row_of_text_alone_is_named_by_it(tmp_path: Path) -> None:
-    assert of_fields(tmp_path, {"text": "a"}).name == media.item_id("text", b"a")
+    assert of_fields(tmp_path, {"text": "a"}).name == item_id("text", b"a")
 
 
 def test_rows_of_one_picture_are_told_apart(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import UserError
-from engine.media import item_id
+from engine.ids import item_id
 from engine.storage.rows import FileStamp, StoredRow
 from engine.storage.store import Store
 from engine.types import Item

@@ -1,0 +1,62 @@
+"""Item ids: 32 hex digits as text, 16 bytes as a key of the store, rows of bytes as an array."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.types import ItemId, Modality
+
+Ids = NDArray[np.bytes_]
+"""Ids as bytes, whose order is that of the texts; of queries of two items also two ids joined."""
+
+BYTES = 16
+DIGITS = 2 * BYTES
+DTYPE = np.dtype(f"S{DIGITS}")
+
+
+def item_id(modality: Modality, data: bytes) -> ItemId:
+    """Return the identity of an item: the digest of its modality and bytes."""
+    return blake2b(modality.encode() + b"\0" + data, digest_size=BYTES).hexdigest()
+
+
+def to_key(id: ItemId) -> bytes:
+    """Return the 16 bytes of an id, under which the store keeps its item."""
+    return bytes.fromhex(id)
+
+
+def from_key(key: bytes) -> ItemId:
+    """Return the id whose 16 bytes these are."""
+    return key.hex()
+
+
+def first_key(beginning: str) -> bytes:
+    """Return the smallest key of an id that begins with these digits."""
+    return to_key(beginning.ljust(DIGITS, "0"))
+
+
+def parts(id: ItemId) -> list[ItemId]:
+    """Return the ids that were joined to one."""
+    return [id[place : place + DIGITS] for place in range(0, len(id), DIGITS)]
+
+
+def encode(ids: Sequence[ItemId]) -> Ids:
+    """Return ids as an array (N,)."""
+    return np.array(ids, DTYPE)
+
+
+def decode(ids: Ids) -> list[ItemId]:
+    """Return the ids of an array (N,) as strings."""
+    return [id.decode() for id in ids.tolist()]
+
+
+def to_digits(ids: Ids) -> NDArray[np.uint8]:
+    """Return the digits (N, 32) of ids (N,), as files that know no strings keep them."""
+    return np.ascontiguousarray(ids, DTYPE).view(np.uint8).reshape(-1, DIGITS)
+
+
+def from_digits(digits: NDArray[np.uint8]) -> Ids:
+    """Return the ids (N,) whose digits (N, 32) are given."""
+    ids: Ids = np.ascontiguousarray(digits).view(DTYPE).reshape(-1)
+    return ids

@@ -1,0 +1,54 @@
+import numpy as np
+
+from engine import ids
+from engine.ids import item_id
+
+NAMES = [f"{n:032x}" for n in (1, 15, 16, 255)]
+
+
+def test_ids_come_back_from_an_array_as_they_were() -> None:
+    assert ids.decode(ids.encode(NAMES)) == NAMES
+
+
+def test_ids_come_back_from_their_digits_as_they_were() -> None:
+    digits = ids.to_digits(ids.encode(NAMES))
+    assert digits.shape == (4, 32)
+    assert ids.decode(ids.from_digits(digits)) == NAMES
+
+
+def test_no_ids_are_an_empty_array() -> None:
+    assert ids.encode([]).shape == (0,)
+    assert ids.encode([]).dtype == ids.DTYPE
+
+
+def test_an_array_has_the_order_of_the_strings() -> None:
+    assert ids.decode(np.sort(ids.encode(NAMES[::-1]))) == sorted(NAMES)
+
+
+def test_an_id_comes_back_from_its_key_of_16_bytes() -> None:
+    assert (len(ids.to_key(NAMES[3])), ids.from_key(ids.to_key(NAMES[3]))) == (16, NAMES[3])
+
+
+def test_the_first_key_of_some_digits_is_at_most_that_of_any_id_that_begins_so() -> None:
+    assert ids.from_key(ids.first_key("0f3")) == "0f3" + 29 * "0"
+
+
+def test_ids_that_were_joined_come_apart() -> None:
+    assert ids.parts("".join(NAMES[:2])) == NAMES[:2]
+
+
+def test_an_id_is_32_hex_digits() -> None:
+    assert len(item_id("image", b"x")) == 32
+    assert int(item_id("image", b"x"), 16) >= 0
+
+
+def test_the_same_bytes_of_another_modality_are_another_item() -> None:
+    assert item_id("image", b"x") != item_id("depth", b"x")
+
+
+def test_other_bytes_are_another_item() -> None:
+    assert item_id("image", b"x") != item_id("image", b"y")
+
+
+def test_where_a_modality_ends_and_its_bytes_begin_is_part_of_the_id() -> None:
+    assert item_id("ab", b"c") != item_id("a", b"bc")
