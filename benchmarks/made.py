@@ -8,12 +8,13 @@ import numpy as np
 
 from engine.heads import head as heads
 from engine.heads.head import Head, Record
+from engine.history import History, Lesson
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
 from engine.ingest.setup import WorkspaceOptions, enter
 from engine.storage.store import Store
 from engine.storage.workspace import open_at, writing
-from engine.types import HeadForm, History, Lesson, TrainSettings
+from engine.types import HeadForm, TrainSettings
 from indexer.serving.index import index
 
 MODALITIES = ("image", "depth")

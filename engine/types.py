@@ -67,50 +67,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One training of a task, and the head version that came of it."""
-
-    number: int
-    task: str
-    head: int
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A task that was indexed without training: after which lesson, embedded by which head."""
-
-    task: str
-    after: int
-    head: int
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A head that was trained beside the history, to measure the lessons by; never served.
-
-    Attributes:
-        after: how many lessons there were.
-        alone: it learned its own task from the initialisation, so only that can be asked of it.
-        seconds: of wall time that its training took.
-    """
-
-    method: str
-    task: str
-    after: int
-    head: int
-    alone: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
-class History:
-    """What was learned and what arrived, in order."""
-
-    lessons: tuple[Lesson, ...] = ()
-    arrivals: tuple[Arrival, ...] = ()
-
-
-@dataclass(frozen=True)
 class ShardKey:
     """Which embeddings a shard holds: those of one task and modality by one head version.
 

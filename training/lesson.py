@@ -11,12 +11,13 @@ from torch import Tensor
 from engine.errors import InvalidSetting, Setting, UserError
 from engine.heads import head as heads
 from engine.heads.head import Head, Record
+from engine.history import Lesson, Reference
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import IngestReport, Progress, ingest, silent
 from engine.ingest.setup import WorkspaceOptions, enter
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, writing
-from engine.types import HeadForm, Lesson, Reference, TrainSettings
+from engine.types import HeadForm, TrainSettings
 from training import methods, selection
 from training.data.history import remembered
 from training.loop import Course, Epoch, Objective, train_task

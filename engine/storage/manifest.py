@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from engine.types import Arrival, History, Lesson, Modality, PolicyName, Reference, ShardKey
+from engine.history import Arrival, History, Lesson, Reference
+from engine.types import Modality, PolicyName, ShardKey
 
 FORMAT = 3
 

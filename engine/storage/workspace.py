@@ -14,7 +14,6 @@ from engine.errors import Setting, UserError
 from engine.storage import files
 from engine.storage.manifest import FORMAT, Manifest, from_json, to_json
 from engine.storage.store import Store
-from engine.types import History
 
 FOLDER = ".mneme"
 
@@ -129,10 +128,3 @@ def _holds_rows(root: Path) -> bool:
         return False
     with Store(root / "store") as store:
         return any(True for _ in store.rows())
-
-
-def tasks(history: History) -> list[str]:
-    """Return the tasks in the order in which they were learned or arrived."""
-    events = [(float(lesson.number), lesson.task) for lesson in history.lessons]
-    events += [(arrival.after + 0.5, arrival.task) for arrival in history.arrivals]
-    return list(dict.fromkeys(task for _, task in sorted(events, key=lambda event: event[0])))

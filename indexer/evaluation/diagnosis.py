@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.evaluation.splits import of_task
+from engine.history import settled, up_to
 from engine.types import MergeName, Modality, PolicyName
 from indexer.evaluation.runs import Direction
-from indexer.policies.policies import Plan, settled, up_to
+from indexer.policies.policies import Plan
 
 TOP = 10
 MOST = 2048

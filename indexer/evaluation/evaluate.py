@@ -9,18 +9,18 @@ from engine.errors import UserError
 from engine.evaluation.splits import Groups, grouped
 from engine.heads.embedder import Embedder
 from engine.heads.head import read_record
+from engine.history import History, Reference, settled, up_to
 from engine.storage.removed import readable
 from engine.storage.removed import tasks as sealed_tasks
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
-from engine.types import History, Modality, Pair, Reference
+from engine.types import Modality, Pair
 from indexer.embeddings.embeddings import EmbeddingCache, reader
 from indexer.evaluation.composed_queries import parts, ways, with_queries
 from indexer.evaluation.diagnosis import Cause, causes
 from indexer.evaluation.protocol import EvalSettings, exam
 from indexer.evaluation.results import Comparison, Result, compared, judged
 from indexer.evaluation.runs import Computed, Direction
-from indexer.policies.policies import settled, up_to
 from indexer.routing.routers import learned
 from indexer.routing.slda import Router
 from indexer.shards import flat

@@ -6,24 +6,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.history import Arrival, History, Reference, newest_head, settled, up_to
 from engine.ranking.fusion import BEST, Ranking, Scores
 from engine.ranking.query import Asked, TaskPosterior, rank, together
-from engine.types import Arrival, History, ItemId, MergeName, Modality, Reference, ShardKey
+from engine.types import ItemId, MergeName, Modality, ShardKey
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.embeddings.lru import LruCache
 from indexer.evaluation.answered import Answered, joined
 from indexer.evaluation.composed_queries import part_ids, parts
 from indexer.evaluation.protocol import Exam
-from indexer.policies.policies import (
-    POLICIES,
-    Placement,
-    Plan,
-    Policy,
-    newest_head,
-    referenced,
-    settled,
-    up_to,
-)
+from indexer.policies.policies import POLICIES, Placement, Plan, Policy, referenced
 from indexer.policies.statistics import Measured
 from indexer.routing.slda import Router, agreed
 from indexer.shards import files as shards

@@ -6,10 +6,11 @@ from itertools import product
 from typing import TypeAlias
 
 from engine.evaluation.splits import Groups, grouped
+from engine.history import History, newest_head, settled, versions
 from engine.storage.manifest import Sealed, Temperature
-from engine.types import History, ItemId, Modality, Pair, PolicyName
+from engine.types import ItemId, Modality, Pair, PolicyName
 from indexer.embeddings.embeddings import EmbeddingCache
-from indexer.policies.policies import POLICIES, Placement, Plan, newest_head, settled, versions
+from indexer.policies.policies import POLICIES, Placement, Plan
 from indexer.policies.statistics import Measured
 
 Members: TypeAlias = Mapping[tuple[str, Modality], Sequence[ItemId]]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.types import History, ItemId, Modality, PolicyName, Reference, ShardKey
+from engine.history import History, Reference, newest_head, settled, versions
+from engine.types import ItemId, Modality, PolicyName, ShardKey
 
 MARGIN = 1.0
 """By how many standard errors one head must be likelier than another for `auto` to tell them apart."""
@@ -187,30 +188,6 @@ POLICIES: dict[PolicyName, Policy] = {
     "partial": partial,
     "auto": auto,
 }
-
-
-def newest_head(history: History) -> int:
-    """Return the head of the last lesson, 0 before the first."""
-    return history.lessons[-1].head if history.lessons else 0
-
-
-def versions(history: History) -> list[int]:
-    """Return every head version there is, the untrained one first."""
-    return [0, *(lesson.head for lesson in history.lessons)]
-
-
-def up_to(history: History, lessons: int) -> History:
-    """Return the history as it stood after so many lessons."""
-    return History(
-        tuple(lesson for lesson in history.lessons if lesson.number <= lessons),
-        tuple(arrival for arrival in history.arrivals if arrival.after <= lessons),
-    )
-
-
-def settled(history: History) -> dict[str, int]:
-    """Return the head that each task was embedded by when it was last learned, else when it arrived."""
-    heads = {arrival.task: arrival.head for arrival in history.arrivals}
-    return heads | {lesson.task: lesson.head for lesson in history.lessons}
 
 
 def parse_policies(names: Sequence[str]) -> list[PolicyName]:

@@ -8,16 +8,17 @@ from urllib.parse import quote
 
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
+from engine.history import Arrival, History, newest_head, settled, tasks
 from engine.storage import files
 from engine.storage.manifest import Lookup, Sealed, Served, ServedDirection, ServedShard
 from engine.storage.removed import left
 from engine.storage.removed import tasks as tasks_of
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, tasks
-from engine.types import Arrival, History, ItemId, Modality, Pair, PolicyName, ShardKey
+from engine.storage.workspace import Workspace
+from engine.types import ItemId, Modality, Pair, PolicyName, ShardKey
 from indexer.embeddings.embeddings import reader
 from indexer.policies.planner import Members, Now, Planner, Route, named
-from indexer.policies.policies import REMAKING, Placement, newest_head, settled
+from indexer.policies.policies import REMAKING, Placement
 from indexer.routing import routers
 from indexer.shards import files as shards
 

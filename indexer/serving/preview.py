@@ -9,14 +9,15 @@ from typing import TypeVar
 from engine.evaluation import metrics
 from engine.evaluation.splits import distinct, of_task
 from engine.heads.embedder import BLOCK
+from engine.history import History, settled
 from engine.ids import decode
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
-from engine.types import History, Modality, PolicyName
+from engine.types import Modality, PolicyName
 from indexer.evaluation.protocol import EvalSettings, exam
 from indexer.evaluation.runs import Computed, Direction
 from indexer.policies.planner import Planner, named
-from indexer.policies.policies import Choice, Placement, Plan, choice, settled
+from indexer.policies.policies import Choice, Placement, Plan, choice
 from indexer.routing.routers import learned
 from indexer.serving import build
 from indexer.serving.build import Wanted, Work

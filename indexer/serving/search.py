@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from engine.errors import Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
+from engine.history import tasks
 from engine.ingest.setup import Encoders
 from engine.ranking.parse import target_of
 from engine.ranking.query import Asked, Input, Part, TaskPosterior, compose, encode, hits, rank
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at, tasks
+from engine.storage.workspace import Workspace, open_at
 from engine.types import Hit, MergeName, Modality, PolicyName, ShardKey
 from indexer.routing.slda import agreed
 from indexer.serving.snapshot import Ask, Snapshot

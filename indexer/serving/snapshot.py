@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
+from engine.history import History, settled, up_to, versions
 from engine.storage.removed import readable
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import History, ItemId, Modality, PolicyName, ShardKey
+from engine.types import ItemId, Modality, PolicyName, ShardKey
 from indexer.embeddings.embeddings import reader
 from indexer.policies.planner import Planner, named
-from indexer.policies.policies import POLICIES, REMAKING, settled, up_to, versions
+from indexer.policies.policies import POLICIES, REMAKING
 from indexer.routing import routers
 from indexer.routing.routers import learned
 from indexer.routing.slda import Router

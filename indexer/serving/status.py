@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.heads import head as heads
+from engine.history import tasks
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at, tasks
+from engine.storage.workspace import Workspace, open_at
 from indexer.serving import build
 from indexer.shards import files as shards
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.heads.embedder import Embedder
+from engine.history import Lesson
 from engine.storage.removed import readable
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import ItemId, Lesson, Modality, Pair
+from engine.types import ItemId, Modality, Pair
 from training.data.pairs import PairSet, collect, number_of
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
+from engine.history import Arrival, History, Lesson
 from engine.storage import manifest, workspace
 from engine.storage.manifest import (
     Encoder,
@@ -19,7 +20,7 @@ from engine.storage.manifest import (
     Temperature,
 )
 from engine.storage.workspace import Workspace
-from engine.types import Arrival, History, Lesson, ShardKey
+from engine.types import ShardKey
 
 MANIFEST = Manifest(
     width=16,
@@ -233,24 +234,6 @@ def test_a_writer_first_drops_what_a_crash_left(tmp_path: Path) -> None:
     draft.mkdir(parents=True)
     with workspace.writing(tmp_path):
         assert not draft.exists()
-
-
-def test_tasks_stand_in_the_order_in_which_they_were_learned_or_arrived() -> None:
-    history = History(
-        (Lesson(1, "sky", 1), Lesson(2, "life", 2)),
-        (Arrival("before", 0, 0), Arrival("between", 1, 1)),
-    )
-    assert workspace.tasks(history) == ["before", "sky", "between", "life"]
-
-
-def test_a_task_learned_again_keeps_its_place() -> None:
-    history = History((Lesson(1, "sky", 1), Lesson(2, "life", 2), Lesson(3, "sky", 3)))
-    assert workspace.tasks(history) == ["sky", "life"]
-
-
-def test_a_task_that_is_learned_after_it_arrived_keeps_its_place() -> None:
-    history = History((Lesson(1, "sky", 1), Lesson(2, "life", 2)), (Arrival("life", 0, 0),))
-    assert workspace.tasks(history) == ["life", "sky"]
 
 
 def test_a_head_version_has_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 import worlds
 from engine.errors import UserError
 from engine.evaluation import metrics
+from engine.history import Reference
 from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Part
-from engine.types import MergeName, PolicyName, Reference, TrainSettings
+from engine.types import MergeName, PolicyName, TrainSettings
 from indexer.evaluation import evaluate
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import EvalSettings

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.types import Arrival, History, ItemId, Lesson, PolicyName, Reference
-from indexer.policies.policies import POLICIES, Placement, Plan, choice, newest_head, referenced, up_to
+from engine.history import Arrival, History, Lesson, Reference, up_to
+from engine.types import ItemId, PolicyName
+from indexer.policies.policies import POLICIES, Placement, Plan, choice, referenced
 
 STREAM = History((Lesson(1, "sky", 1), Lesson(2, "life", 2), Lesson(3, "places", 3)))
 TWICE = History((Lesson(1, "sky", 1), Lesson(2, "life", 2), Lesson(3, "sky", 3)))
@@ -92,18 +93,6 @@ def test_an_untrained_task_keeps_the_head_it_arrived_with() -> None:
 def test_a_lesson_counts_more_than_an_earlier_arrival() -> None:
     learned = History((*LATE.lessons, Lesson(3, "places", 3)), LATE.arrivals)
     assert planned("matched", learned)["places"] == (Placement(3, 3, 3),)
-
-
-def test_a_history_up_to_a_lesson_holds_no_later_lesson() -> None:
-    assert up_to(STREAM, 2).lessons == STREAM.lessons[:2]
-
-
-def test_a_task_that_arrived_after_a_lesson_is_there_from_that_lesson_on() -> None:
-    assert [len(up_to(LATE, number).arrivals) for number in (0, 1, 2)] == [0, 1, 1]
-
-
-def test_the_newest_head_is_that_of_the_last_lesson() -> None:
-    assert (newest_head(History()), newest_head(TWICE)) == (0, 3)
 
 
 def test_aligned_maps_every_task_to_the_newest_space_and_asks_there() -> None:

@@ -8,9 +8,9 @@ from torch.testing import assert_close
 
 import worlds
 from engine.heads.embedder import Embedder
+from engine.history import History
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import History
 from training.data.history import items, learned, remembered
 from training.data.pairs import number_of
 from training.drift import gauge
