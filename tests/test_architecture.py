@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from commands import colours
+
 ROOT = Path(__file__).parent.parent
 ENGINE = {"engine"}
 CORE = {"engine", "indexer", "training"}
@@ -27,6 +29,7 @@ FILES = sorted(
 MOST_LINES = 250
 MOST_FUNCTION_LINES = 40
 LONG_FILES = {"cli.py"}
+HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich", "pydantic"}
 NEVER = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 
 
@@ -150,11 +153,34 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_importing_the_command_line_pulls_in_nothing_heavy() -> None:
-    heavy = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich"}
-    assert not modules_after("import cli") & heavy
+    assert not modules_after("import cli") & HEAVY
 
 
-def test_asking_for_help_pulls_in_nothing_heavy() -> None:
-    code = "import cli, sys, io; sys.argv = ['mneme', 'query', '--help']; sys.stdout = io.StringIO()\n"
-    code += "try: cli.main()\nexcept SystemExit: pass\nsys.stdout = sys.__stdout__"
-    assert not modules_after(code) & {"torch", "numpy", "faiss", "open_clip"}
+def test_the_help_of_every_command_pulls_in_nothing_heavy() -> None:
+    code = """
+import cli, contextlib, io, sys
+for command in ["", *cli.command().commands]:
+    sys.argv = ["mneme", *command.split(), "--help"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        cli.main()"""
+    assert not modules_after(code) & HEAVY
+
+
+def test_the_builtin_backbone_never_imports_open_clip(tmp_path: Path) -> None:
+    folder = colours(tmp_path / "pictures", "red", "green", "blue", "white", "black", "grey")
+    commands = [
+        ["index", str(folder), "--backbone", "builtin"],
+        ["train", "--task", "pictures", "--epochs", "1"],
+        ["query", "a red picture"],
+        ["evaluate", "--gallery", "all"],
+    ]
+    code = f"""
+import cli, contextlib, io, sys
+for command in {commands}:
+    sys.argv = ["mneme", *command, "-w", {str(tmp_path)!r}]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli.main()
+    except SystemExit as left:
+        assert left.code == 0, command"""
+    assert not modules_after(code) & {"open_clip", "torchvision", "timm", "transformers"}
