@@ -36,6 +36,9 @@ def main() -> None:
 
 def build(folder: Path) -> tuple[Path, Path]:
     """Build the sdist of the checkout, and the wheel of the sdist."""
+    shutil.rmtree(
+        ROOT / "mneme.egg-info", ignore_errors=True
+    )  # setuptools would pack again what it packed before
     subprocess.run([sys.executable, "-c", SDIST, folder], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     (sdist,) = folder.glob("*.tar.gz")
     subprocess.run([*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, sdist], check=True)
