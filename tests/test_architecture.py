@@ -1,7 +1,8 @@
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ MOST_LINES = 250
 MOST_FUNCTION_LINES = 40
 LONG_FILES = {"cli.py"}
 HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich", "pydantic"}
+MODULES_OF = {"indexer": 0, "studies": 0, "engine/heads": 2, "training/data": 2, "studies/demo/drawn": 14}
+"""How many modules those folders hold that hold fewer than 3 or more than 12."""
 NEVER = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 
 
@@ -40,6 +43,8 @@ def name_of(file: Path) -> str:
 
 
 MODULES = {name_of(file): file for file in FILES}
+FOLDERS = sorted({file.parent for file in FILES} - {ROOT})
+EACH_FOLDER = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
 EACH_FILE = pytest.mark.parametrize("file", FILES, ids=map(name_of, FILES))
 
 
@@ -87,12 +92,43 @@ def test_every_layer_that_is_installed_has_its_rule() -> None:
     assert here - {"tests", "benchmarks"} <= set(MAY_IMPORT)
 
 
-def test_no_module_reaches_itself_through_imports() -> None:
-    wants = {name: imported(file, lazy=False) & set(MODULES) - {name} for name, file in MODULES.items()}
+def circular(needs: Mapping[str, set[str]]) -> set[str]:
+    """Return what needs itself, or needs what does."""
     settled: set[str] = set()
-    while free := {name for name, needed in wants.items() if needed <= settled} - settled:
+    while free := {name for name, needed in needs.items() if needed <= settled} - settled:
         settled |= free
-    assert set(MODULES) - settled == set()
+    return set(needs) - settled
+
+
+def test_no_module_reaches_itself_through_imports() -> None:
+    needs = {name: imported(file, lazy=False) & set(MODULES) - {name} for name, file in MODULES.items()}
+    assert circular(needs) == set()
+
+
+def folder_of(module: str) -> str:
+    """Return the folder below a layer that a module stands in; the module itself where it stands in none."""
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    return package if "." in package else module
+
+
+def test_no_folder_reaches_itself_through_imports_wherever_they_stand() -> None:
+    needs: dict[str, set[str]] = {folder_of(module): set() for module in MODULES}
+    for module, file in MODULES.items():
+        folder = folder_of(module)
+        needs[folder] |= {folder_of(name) for name in imported(file) & set(MODULES)} - {folder}
+    assert circular(needs) == set()
+
+
+@EACH_FOLDER
+def test_a_folder_says_in_one_sentence_what_it_owns(folder: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    assert re.fullmatch(r"[A-Z][^.!?\n]*\.", docstring)
+
+
+@EACH_FOLDER
+def test_a_folder_holds_3_to_12_modules(folder: Path) -> None:
+    modules = len([file for file in folder.glob("*.py") if file.name != "__init__.py"])
+    assert 3 <= modules <= 12 or MODULES_OF.get(str(folder.relative_to(ROOT))) == modules
 
 
 def test_open_clip_is_imported_in_its_backbone_only() -> None:
