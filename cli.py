@@ -31,18 +31,46 @@ from engine.types import (
 )
 
 if TYPE_CHECKING:
-    from training.lesson import Outcome
-
-if TYPE_CHECKING:
     from engine.ingest.setup import WorkspaceOptions
+    from training.lesson import Outcome
 
 app = typer.Typer(
     name="mneme",
     help="Search a media collection across modalities while its encoders keep learning.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
 )
+
+
+def show_version(asked: bool) -> None:
+    """Print the version that is installed, and leave."""
+    if asked:
+        from importlib.metadata import version
+
+        print(f"mneme {version('mneme')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Print the help where no command is named."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def command() -> Callable[..., object]:
+    """Return what parses and runs a command line."""
+    group = typer.main.get_command(app)
+    for flag in group.get_params(typer.Context(group, **group.context_settings)):
+        flag.default = (
+            False  # None would be coerced by pydantic, whose import takes as long as all else of --help
+        )
+    return group
 
 
 def check_methods(chain: str) -> str:
@@ -714,7 +742,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors)
     try:
-        status = app(standalone_mode=False)
+        status = command()(standalone_mode=False)
     except UserError as error:
         print(f"error: {printable(with_options(str(error), error.settings))}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -12,6 +12,7 @@ for hit in photos.search("a red boat"):
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from engine.device import resolve
@@ -30,7 +31,9 @@ from indexer.serving.search import open_index
 from training import lesson as lessons
 from training.lesson import Outcome
 
-__all__ = ["EvalSettings", "Hit", "Mneme", "Result", "TrainSettings", "UserError", "open"]
+__all__ = ["EvalSettings", "Hit", "Mneme", "Result", "TrainSettings", "UserError", "__version__", "open"]
+
+__version__ = version("mneme")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import pytest
 import typer
 
 import cli
+
+from commands import colours
 
 ROOT = Path(__file__).parent.parent
 ENGINE = {"engine"}
@@ -38,6 +40,9 @@ SPEAK_OF_OPTIONS = {
     "training.recipes",  # prose that `mneme methods` prints
     "indexer.report.theme",  # a style sheet, whose properties begin so too
 }
+HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich", "pydantic"}
+MODULES_OF = {"indexer": 0, "studies": 0, "engine/heads": 2, "training/data": 2, "studies/demo/drawn": 14}
+"""How many modules those folders hold that hold fewer than 3 or more than 12."""
 NEVER = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 
 
@@ -48,6 +53,8 @@ def name_of(file: Path) -> str:
 
 
 MODULES = {name_of(file): file for file in FILES}
+FOLDERS = sorted({file.parent for file in FILES} - {ROOT})
+EACH_FOLDER = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
 EACH_FILE = pytest.mark.parametrize("file", FILES, ids=map(name_of, FILES))
 
 
@@ -95,12 +102,43 @@ def test_every_layer_that_is_installed_has_its_rule() -> None:
     assert here - {"tests", "benchmarks"} <= set(MAY_IMPORT)
 
 
-def test_no_module_reaches_itself_through_imports() -> None:
-    wants = {name: imported(file, lazy=False) & set(MODULES) - {name} for name, file in MODULES.items()}
+def circular(needs: Mapping[str, set[str]]) -> set[str]:
+    """Return what needs itself, or needs what does."""
     settled: set[str] = set()
-    while free := {name for name, needed in wants.items() if needed <= settled} - settled:
+    while free := {name for name, needed in needs.items() if needed <= settled} - settled:
         settled |= free
-    assert set(MODULES) - settled == set()
+    return set(needs) - settled
+
+
+def test_no_module_reaches_itself_through_imports() -> None:
+    needs = {name: imported(file, lazy=False) & set(MODULES) - {name} for name, file in MODULES.items()}
+    assert circular(needs) == set()
+
+
+def folder_of(module: str) -> str:
+    """Return the folder below a layer that a module stands in; the module itself where it stands in none."""
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    return package if "." in package else module
+
+
+def test_no_folder_reaches_itself_through_imports_wherever_they_stand() -> None:
+    needs: dict[str, set[str]] = {folder_of(module): set() for module in MODULES}
+    for module, file in MODULES.items():
+        folder = folder_of(module)
+        needs[folder] |= {folder_of(name) for name in imported(file) & set(MODULES)} - {folder}
+    assert circular(needs) == set()
+
+
+@EACH_FOLDER
+def test_a_folder_says_in_one_sentence_what_it_owns(folder: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    assert re.fullmatch(r"[A-Z][^.!?\n]*\.", docstring)
+
+
+@EACH_FOLDER
+def test_a_folder_holds_3_to_12_modules(folder: Path) -> None:
+    modules = len([file for file in folder.glob("*.py") if file.name != "__init__.py"])
+    assert 3 <= modules <= 12 or MODULES_OF.get(str(folder.relative_to(ROOT))) == modules
 
 
 def test_open_clip_is_imported_in_its_backbone_only() -> None:
@@ -192,11 +230,34 @@ def modules_after(code: str) -> set[str]:
 
 
 def test_importing_the_command_line_pulls_in_nothing_heavy() -> None:
-    heavy = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich"}
-    assert not modules_after("import cli") & heavy
+    assert not modules_after("import cli") & HEAVY
 
 
-def test_asking_for_help_pulls_in_nothing_heavy() -> None:
-    code = "import cli, sys, io; sys.argv = ['mneme', 'query', '--help']; sys.stdout = io.StringIO()\n"
-    code += "try: cli.main()\nexcept SystemExit: pass\nsys.stdout = sys.__stdout__"
-    assert not modules_after(code) & {"torch", "numpy", "faiss", "open_clip"}
+def test_the_help_of_every_command_pulls_in_nothing_heavy() -> None:
+    code = """
+import cli, contextlib, io, sys
+for command in ["", *cli.command().commands]:
+    sys.argv = ["mneme", *command.split(), "--help"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        cli.main()"""
+    assert not modules_after(code) & HEAVY
+
+
+def test_the_builtin_backbone_never_imports_open_clip(tmp_path: Path) -> None:
+    folder = colours(tmp_path / "pictures", "red", "green", "blue", "white", "black", "grey")
+    commands = [
+        ["index", str(folder), "--backbone", "builtin"],
+        ["train", "--task", "pictures", "--epochs", "1"],
+        ["query", "a red picture"],
+        ["evaluate", "--gallery", "all"],
+    ]
+    code = f"""
+import cli, contextlib, io, sys
+for command in {commands}:
+    sys.argv = ["mneme", *command, "-w", {str(tmp_path)!r}]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli.main()
+    except SystemExit as left:
+        assert left.code == 0, command"""
+    assert not modules_after(code) & {"open_clip", "torchvision", "timm", "transformers"}

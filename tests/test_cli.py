@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import cli
+import mneme
 import worlds
 from commands import Run, Told, colours, is_one_line
 
@@ -368,10 +369,19 @@ def test_an_interrupt_has_status_130(run: Run, trained: Path, monkeypatch: pytes
     assert (told.status, told.out, "Traceback" in told.err) == (130, "", False)
 
 
-def test_help_goes_to_stdout_and_is_no_error(run: Run) -> None:
-    told = run("query", "--help")
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_goes_to_stdout_and_is_no_error(run: Run, option: str) -> None:
+    told = run("query", option)
     assert (told.status, told.err) == (0, "")
     assert "--min-score" in told.out
+
+
+def test_mneme_alone_is_its_help(run: Run) -> None:
+    assert run() == run("--help")
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version") == (0, f"mneme {mneme.__version__}\n", "")
 
 
 # what reaches a terminal
