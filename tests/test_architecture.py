@@ -10,7 +10,6 @@ import pytest
 import typer
 
 import cli
-
 from commands import colours
 
 ROOT = Path(__file__).parent.parent
