@@ -136,13 +136,12 @@ def _step(step: Content, stream: Content, folder: Path) -> Step:
 
 
 def _axes(given: Content) -> Axes:
-    variants = {
-        f: tuple(_variant(axis, entry) for entry in given[axis])
-        for axis, f in (("method", "methods"), ("loss", "losses"), ("head", "heads"))
-        if axis in given
-    }
-    seeds = {"seeds": several("axes.seed", given["seed"], int)} if "seed" in given else {}
-    return Axes(**variants, **seeds)
+    usual = Axes()
+    methods, losses, heads = (
+        [_variant(axis, entry) for entry in given[axis]] if axis in given else default
+        for axis, default in (("method", usual.methods), ("loss", usual.losses), ("head", usual.heads))
+    )
+    return Axes(methods, losses, heads, several("axes.seed", given.get("seed", usual.seeds), int))
 
 
 def _variant(axis: str, entry: object) -> Variant:
