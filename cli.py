@@ -514,21 +514,20 @@ def sweep(
     """Train and measure methods, losses, heads and seeds over a stream of tasks, and write the tables."""
     from engine.device import resolve
     from studies.sweeps import runner as sweeps
-    from studies.sweeps import spec as specs
-    from studies.sweeps import summary
+    from studies.sweeps import summary, toml_file
 
-    wanted = specs.load_quick(spec) if quick else specs.load(spec)
+    wanted = toml_file.load_quick(spec) if quick else toml_file.load(spec)
     folder = out or Path(f"sweep-{spec.stem}")
     (sweeps.resume if resume else sweeps.begin)(wanted, folder)
     with progress_bars(quiet=quiet) as bar:
-        watch = sweeps.Watch(
+        callbacks = sweeps.Callbacks(
             bar("reading", "rows"),
             bar("sweeping", "runs"),
             lambda some: show_skipped(some, quiet=quiet),
             note,
         )
         done = sweeps.run(
-            wanted, folder, jobs=jobs or os.cpu_count() or 1, device=resolve(device), watch=watch
+            wanted, folder, jobs=jobs or os.cpu_count() or 1, device=resolve(device), callbacks=callbacks
         )
     if as_json:
         content = {"runs": done.runs, "seconds": done.seconds, "rows": [asdict(row) for row in done.rows]}

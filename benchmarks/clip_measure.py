@@ -3,15 +3,15 @@
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import policies
-from benchmarks.papers.tables import Row, difference, summary, write
-from benchmarks.policies import FIGURE
+from benchmarks.policies import FIGURE, POLICIES
 from benchmarks.report import machine
+from benchmarks.tables import Measurement, difference, summary, write
 from engine.device import resolve
 from engine.errors import UserError
 from engine.evaluation import metrics
@@ -19,12 +19,13 @@ from engine.types import MergeName, Relevance
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
 from indexer.policies.policies import Placement, Plan
-from studies.sweeps import runner, spec
+from studies.sweeps import grid, runner
+from studies.sweeps.spec import Axes, Spec, Step, Variant
 
 ZERO_SHOT = "zero-shot"
 MERGES: Sequence[MergeName] = ("raw", "routed")
 BESIDE = ("finetune, reindex", "finetune, no-reindex", "finetune, matched", "joint, reindex")
-"""What is held beside zero-shot search."""
+"""What is compared with zero-shot search."""
 
 
 def measure(given: argparse.Namespace, runs: Path) -> Path:
@@ -32,9 +33,9 @@ def measure(given: argparse.Namespace, runs: Path) -> Path:
     began = time.perf_counter()
     source = given.pack.resolve()
     tasks = tasks_of(source)
-    made = make(_spec(source, tasks, given), runs, given)
-    rows = [row for run in made for row in policies.rows_of(run)]
-    rows += list(untrained(runs / str(made[0]["folder"]), given))
+    records = train(spec_of(source, tasks, given), runs, given)
+    measured = [measurement for record in records for measurement in policies.measurements(record)]
+    measured += list(untrained(runs / str(records[0]["folder"]), given))
     facts = {
         **machine(),
         "command": f"python -m benchmarks.clip {given.pack} --backbone {given.backbone} "
@@ -45,81 +46,55 @@ def measure(given: argparse.Namespace, runs: Path) -> Path:
         "epochs": given.epochs,
         "seconds of this call": round(time.perf_counter() - began),
         "figure": f"recall@{given.k} by {given.relevance}",
-        "rows": summary(rows, {}),
-        "differences": [*policies.gaps(policies.hits_of(made), rows), *gains(rows)],
+        "rows": summary(measured, {}),
+        "differences": [*policies.gaps(policies.hits_of(records), measured), *gains(measured)],
     }
-    target: Path = given.out / f"clip-{source.name}.json"
-    write(target, facts)
-    return target.with_suffix(".md")
+    return write(given.out / f"clip-{source.name}.json", facts)
 
 
 def tasks_of(source: Path) -> list[str]:
     """Return a pack's tasks, in the order in which they are to be learned."""
     try:
         if (source / "tasks.json").is_file():
-            listed = json.loads((source / "tasks.json").read_text(encoding="utf-8"))
-            found = [str(task) for task in listed["order"]]
+            content = json.loads((source / "tasks.json").read_text(encoding="utf-8"))
+            tasks = [str(task) for task in content["order"]]
         else:
             lines = (source / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
-            found = list(dict.fromkeys(str(json.loads(line)["task"]) for line in lines if line.strip()))
+            tasks = list(dict.fromkeys(str(json.loads(line)["task"]) for line in lines if line.strip()))
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {(error.strerror or str(error)).lower()}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{source} does not say its tasks in tasks.json or in every row: {error!r}") from None
-    if not found:
+    if not tasks:
         raise UserError(f"{source} has no tasks")
-    return found
+    return tasks
 
 
-def make(described: str, runs: Path, given: argparse.Namespace) -> list[dict[str, object]]:
-    """Train and evaluate; return the result of every run."""
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "spec.toml"
-        file.write_text(described, encoding="utf-8")
-        wanted = spec.load(file)
-    (runner.resume if (runs / runner.SPEC).is_file() else runner.begin)(wanted, runs)
-    watch = runner.Watch(note=lambda line: print(line, file=sys.stderr))
-    done = runner.run(wanted, runs, jobs=given.jobs, device=resolve(given.device), watch=watch)
-    if done.failed:
-        raise UserError(f"{len(done.failed)} of {len(wanted.runs)} runs failed")
-    return [json.loads(path.read_bytes()) for path in sorted((runs / "results").iterdir())]
+def spec_of(source: Path, tasks: Sequence[str], given: argparse.Namespace) -> Spec:
+    """Return the sweep; joint is trained last, and evaluated in the one space it makes."""
+    joint = Variant("joint", {"method": "joint"}, ("reindex",), last_only=True)
+    axes = Axes(
+        methods=[joint if name == "joint" else Variant(name, {"method": name}) for name in given.methods],
+        heads=[Variant("linear", {"form": "linear"})],
+        seeds=range(given.seeds),
+    )
+    evaluation = EvalSettings(POLICIES, MERGES, [given.k], relevance=given.relevance, details=False)
+    runs = grid.runs(axes, {"epochs": given.epochs, "keep": "last"}, evaluation)
+    return Spec([Step(source, task) for task in tasks], runs, [given.backbone])
 
 
-def _spec(source: Path, tasks: Sequence[str], given: argparse.Namespace) -> str:
-    """Return the sweep as TOML; joint is trained last, and asked in the one space it makes."""
-    own = ', policy = ["reindex"], last_only = true'
-    methods = [
-        f"{{ name = {_told(name)}, method = {_told(name)}{own if name == 'joint' else ''} }}"
-        for name in given.methods
-    ]
-    return f"""
-[stream]
-source = {_told(str(source))}
-tasks = {_told(list(tasks))}
-backbone = {_told([given.backbone])}
-
-[axes]
-method = [{", ".join(methods)}]
-head = ["linear"]
-policy = {_told(policies.POLICIES)}
-merge = {_told(MERGES)}
-seed = {list(range(given.seeds))}
-
-[set]
-epochs = {given.epochs}
-keep = "last"
-
-[evaluate]
-k = [{given.k}]
-relevance = {_told(given.relevance)}
-"""
+def train(spec: Spec, out: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train and evaluate; return the record of every run."""
+    runner.begin_or_resume(spec, out)
+    callbacks = runner.Callbacks(note=lambda line: print(line, file=sys.stderr))
+    device = resolve(given.device)
+    sweep = runner.run(spec, out, jobs=given.jobs, device=device, callbacks=callbacks)
+    if sweep.failed:
+        raise UserError(f"{len(sweep.failed)} of {len(spec.runs)} runs failed")
+    return runner.read_records(out)
 
 
-def _told(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def untrained(root: Path, given: argparse.Namespace) -> Iterator[Row]:
+def untrained(root: Path, given: argparse.Namespace) -> Iterator[Measurement]:
     """Yield what head 0 finds in every direction, the task known or not, for every seed: it has none.
 
     Args:
@@ -131,24 +106,22 @@ def untrained(root: Path, given: argparse.Namespace) -> Iterator[Row]:
             plan: Plan = {task: (Placement(0, 0, 0),) for task in direction.exam.queries}
             last = len(direction.after) - 1
             for merge in (None, *MERGES):
-                found = [direction.right(plan, last, task, merge) for task in plan]
-                recall = metrics.mean(
-                    [metrics.recall(right, given.k) for right in found if right is not None]
-                )
-                way = f"{direction.query} to {direction.target}, task {'unknown' if merge else 'known'}"
+                every = [direction.right(plan, last, task, merge) for task in plan]
+                recall = metrics.mean([metrics.recall(r, given.k) for r in every if r is not None])
+                table = f"{direction.query} to {direction.target}, task {'unknown' if merge else 'known'}"
                 for seed in range(given.seeds if recall is not None else 0):
-                    yield Row(way, _merged(ZERO_SHOT, merge), seed, {FIGURE: recall or 0.0})
+                    yield Measurement(table, _merged(ZERO_SHOT, merge), seed, {FIGURE: recall or 0.0})
 
 
-def gains(rows: Sequence[Row]) -> Iterator[dict[str, object]]:
+def gains(measured: Sequence[Measurement]) -> Iterator[dict[str, object]]:
     """Yield how far training is above zero-shot search, table by table."""
-    for table in dict.fromkeys(row.table for row in rows):
-        there = {row.method for row in rows if row.table == table}
+    for table in dict.fromkeys(measurement.table for measurement in measured):
+        names = {measurement.method for measurement in measured if measurement.table == table}
         for merge in MERGES if table.endswith("unknown") else (None,):
             base = _merged(ZERO_SHOT, merge)
-            for name in (_merged(one, merge) for one in BESIDE):
-                if {name, base} <= there:
-                    yield difference(rows, FIGURE, (table, name, base))
+            for name in (_merged(name, merge) for name in BESIDE):
+                if {name, base} <= names:
+                    yield difference(measured, FIGURE, (table, name, base))
 
 
 def _merged(name: str, merge: MergeName | None) -> str:

@@ -32,8 +32,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.made import MODALITIES, Shape, made
-from benchmarks.report import machine, markdown
+from benchmarks.report import machine, markdown, write
+from benchmarks.synthetic import MODALITIES, Shape, make_workspace
 from engine import backbones
 from engine.heads.embedder import BLOCK, Embedder
 from engine.ranking.query import Part
@@ -50,7 +50,8 @@ from studies.demo import pictures
 
 OUT = Path(__file__).parent / "results" / "costs.json"
 POLICIES: Sequence[PolicyName] = get_args(PolicyName)
-ASKED = 30
+QUERIES, WIDTH = 30, 128
+"""Of latency: how many are asked, and how wide their features are."""
 
 
 def main() -> None:
@@ -70,10 +71,8 @@ def main() -> None:
     for name in parts:
         with tempfile.TemporaryDirectory() as scratch:
             rows = PARTS[name](given, Path(scratch))
-        kept = json.loads(OUT.read_bytes()) if OUT.is_file() else {}
-        OUT.write_text(
-            json.dumps({**kept, name: {**machine(), "rows": rows}}, indent=1) + "\n", encoding="utf-8"
-        )
+        others = json.loads(OUT.read_bytes()) if OUT.is_file() else {}
+        write(OUT, {**others, name: {**machine(), "rows": rows}})
         print(f"{name}\n\n{markdown(rows)}\n")
 
 
@@ -82,12 +81,12 @@ def policies(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]
     rows: list[dict[str, object]] = []
     pictured = _pictures_a_second(scratch / "pictures")
     for size in given.sizes:
-        root = made(scratch / str(size), ["old", "new"], Shape(size))
+        root = make_workspace(scratch / str(size), ["old", "new"], Shape(size))
         bare = _bare_seconds(root)
-        for policy in (one for one in POLICIES if one != "no-reindex"):
+        for policy in (name for name in POLICIES if name != "no-reindex"):
             before = {path for path in (root / "shards").rglob("*") if path.is_file()}
             began = time.perf_counter()
-            done = reindex(root, Wanted(policy, budget=0.1))
+            summary = reindex(root, Wanted(policy, budget=0.1))
             seconds = time.perf_counter() - began
             new = [path for path in (root / "shards").rglob("*") if path.is_file() and path not in before]
             items = sum(json.loads(p.read_bytes())["rows"] for p in new if p.name == "shard.json")
@@ -97,7 +96,7 @@ def policies(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]
                     "items a task and modality": size,
                     "policy": policy,
                     "seconds": round(seconds, 2),
-                    "shards": done.shards_built,
+                    "shards": summary.shards_built,
                     "items embedded": items,
                     "MB read": round(items * 512 * 4 / 1e6, 1),
                     "MB written": round(sum(path.stat().st_size for path in new) / 1e6, 1),
@@ -129,7 +128,7 @@ def _pictures_a_second(folder: Path) -> float:
     encoder = backbones.load("builtin")
     data = [path.read_bytes() for path in folder.rglob("*.jpg")]
     began = time.perf_counter()
-    encoder.encode("image", [encoder.prepare("image", one) for one in data])
+    encoder.encode("image", [encoder.prepare("image", picture) for picture in data])
     return len(data) / (time.perf_counter() - began)
 
 
@@ -138,26 +137,26 @@ def latency(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]]
     rows: list[dict[str, object]] = []
     for tasks in given.tasks:
         names = [f"task{number}" for number in range(tasks)]
-        root = made(scratch / str(tasks), names, Shape(given.items // tasks, 128, "linear"))
+        root = make_workspace(scratch / str(tasks), names, Shape(given.items // tasks, WIDTH, "linear"))
         reindex(root, Wanted("matched"))
-        draws = np.random.default_rng(0).normal(size=(ASKED, 128)).astype(np.float32)
+        draws = np.random.default_rng(0).normal(size=(QUERIES, WIDTH)).astype(np.float32)
         with open_index(root) as answers:
-            took = {
-                f"{kind}, ms": [_asked(answers.index, x, task) for x in draws]
+            seconds = {
+                f"{kind}, ms": [_search_seconds(answers.index, x, task) for x in draws]
                 for kind, task in (("unknown", "all"), ("known", names[0]))
             }
         rows.append(
             {
                 "tasks": tasks,
                 "items": given.items,
-                "first, ms": round(1000 * took["unknown, ms"][0]),
-                **{name: round(1000 * statistics.median(held[1:]), 2) for name, held in took.items()},
+                "first, ms": round(1000 * seconds["unknown, ms"][0]),
+                **{name: round(1000 * statistics.median(some[1:]), 2) for name, some in seconds.items()},
             }
         )
     return rows
 
 
-def _asked(index: Index, features: NDArray[np.float32], task: str) -> float:
+def _search_seconds(index: Index, features: NDArray[np.float32], task: str) -> float:
     began = time.perf_counter()
     index.search([Part(MODALITIES[0], features)], MODALITIES[1], 10, task=task)
     return time.perf_counter() - began
@@ -166,27 +165,28 @@ def _asked(index: Index, features: NDArray[np.float32], task: str) -> float:
 def evaluate(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]]:
     """Evaluate three lessons, and make every product that this needs alone, once each."""
     shape = Shape(given.items // 3, tested=given.queries / given.items)
-    root = made(scratch / "three", ["a", "b", "c"], shape)
+    root = make_workspace(scratch / "three", ["a", "b", "c"], shape)
     needed: dict[object, list[tuple[int, ...]]] = {}
+    """The shapes of products, by what is multiplied."""
     search, embed = Shard.search, Embedder.embed
 
-    def searched(self: Shard, queries: NDArray[np.float32], k: int) -> Any:
+    def noted_search(self: Shard, queries: NDArray[np.float32], k: int) -> Any:
         needed[self.key, queries[0].tobytes(), len(queries)] = [(*queries.shape, len(self.ids))]
         return search(self, queries, k)
 
-    def embedded(self: Embedder, version: int, modality: str, features: NDArray[np.float32]) -> Any:
+    def noted_embed(self: Embedder, version: int, modality: str, features: NDArray[np.float32]) -> Any:
         sizes = [p.shape for p in self.head(version, modality).layers[modality].parameters() if p.ndim == 2]
-        made: list[tuple[int, ...]] = [(len(features), shape[1], shape[0]) for shape in sizes]
-        needed[version, modality, features[0].tobytes(), len(features)] = made
+        key = version, modality, features[0].tobytes(), len(features)
+        needed[key] = [(len(features), inner, outer) for outer, inner in sizes]
         return embed(self, version, modality, features)
 
-    setting = EvalSettings(POLICIES, ("raw", "routed"), (1, 5, 10), gallery="all", details=False)
-    with patch.object(Shard, "search", searched), patch.object(Embedder, "embed", embedded):
+    settings = EvalSettings(POLICIES, ("raw", "routed"), (1, 5, 10), gallery="all", details=False)
+    with patch.object(Shard, "search", noted_search), patch.object(Embedder, "embed", noted_embed):
         began = time.perf_counter()
-        with open_evaluation(root, setting) as evaluation:
+        with open_evaluation(root, settings) as evaluation:
             results = len(list(evaluation.results()))
         seconds = time.perf_counter() - began
-    shapes = Counter(shape for made in needed.values() for shape in made)
+    shapes = Counter(shape for products in needed.values() for shape in products)
     bare = sum(count * _product_seconds(shape) for shape, count in shapes.items())
     return [
         {

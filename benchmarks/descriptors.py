@@ -5,14 +5,11 @@ Two-layer heads, infonce, per task (experts) and on all tasks (joint); the task'
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +20,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from benchmarks.report import machine, markdown, write
+from benchmarks.retrieval import recalls
 from engine import media
 from engine.backbones import builtin
+from engine.types import Relevance
 
 Describe = Callable[[bytes], NDArray[np.float32]]
 CHOSEN = "builtin"
@@ -157,30 +157,28 @@ def infonce(logits: Tensor, same: Tensor) -> Tensor:
     return -((logits.log_softmax(0) + logits.log_softmax(1)) * share).sum() / (2 * len(same))
 
 
-def relevance(pack: Pack, rows: NDArray[np.int_], by: str) -> tuple[list[int], Tensor]:
-    """Return the texts of these rows (T,) and which of them belong to which row (rows, T)."""
+def relevance(pack: Pack, rows: NDArray[np.int_], by: Relevance) -> tuple[list[int], Tensor]:
+    """Return the texts of these rows (T,) and which of them are right for which row (rows, T)."""
     texts = sorted({text for row in rows for text in pack.captions[row]})
-    holders: dict[int, set[str]] = {}
-    for row in range(len(pack.files)):
-        for text in pack.captions[row]:
-            holders.setdefault(text, set()).add(str(row) if by == "pair" else pack.labels[row])
-    names = [str(row) if by == "pair" else pack.labels[row] for row in rows]
-    return texts, torch.tensor([[name in holders[text] for text in texts] for name in names])
+    names = [str(row) if by == "pair" else label for row, label in enumerate(pack.labels)]
+    names_of: dict[int, set[str]] = {}
+    for name, captions in zip(names, pack.captions, strict=True):
+        for text in captions:
+            names_of.setdefault(text, set()).add(name)
+    return texts, torch.tensor([[names[row] in names_of[text] for text in texts] for row in rows])
 
 
 @torch.no_grad()
-def recall(heads: tuple[nn.Module, nn.Module], data: Data, task: str, by: str, k: int) -> tuple[float, float]:
+def recall(heads: tuple[nn.Module, nn.Module], data: Data, task: str, by: Relevance, k: int) -> list[float]:
     """Return R@k, text to medium and medium to text, in the test gallery of one task."""
     rows = data.pack.rows("test", task)
     texts, right = relevance(data.pack, rows, by)
     x, y = normalize(heads[0](data.media[rows])), normalize(heads[1](data.texts[texts]))
     cosines = x @ y.T
-    found = (right.gather(dim, cosines.topk(k, dim).indices).any(dim) for dim in (0, 1))
-    to_medium, to_text = (hits.float().mean().item() for hits in found)
-    return to_medium, to_text
+    return [*recalls(cosines.T, right.T, [k]), *recalls(cosines, right, [k])]
 
 
-def measure(data: Data, by: str, k: int, seed: int) -> list[float]:
+def measure(data: Data, by: Relevance, k: int, seed: int) -> list[float]:
     """Return experts and joint, each text to medium and medium to text, the mean over tasks."""
     tasks = sorted(set(data.pack.tasks.tolist()))
     experts = [recall(train(data, data.pack.rows("train", task), seed), data, task, by, k) for task in tasks]
@@ -189,7 +187,7 @@ def measure(data: Data, by: str, k: int, seed: int) -> list[float]:
     return [*np.mean(experts, axis=0).tolist(), *np.mean(joint, axis=0).tolist()]
 
 
-def cases(pool: Executor, scenes: Path, sounds: Path) -> dict[str, tuple[Data, str, int]]:
+def cases(pool: Executor, scenes: Path, sounds: Path) -> dict[str, tuple[Data, Relevance, int]]:
     """Return for each candidate its features beside the built-in ones of the other modality."""
     pictures, noises = read_pack(scenes, "image"), read_pack(sounds, "audio")
     words = [text.encode() for text in pictures.texts]
@@ -200,7 +198,7 @@ def cases(pool: Executor, scenes: Path, sounds: Path) -> dict[str, tuple[Data, s
         for modality, items, candidates in sources
     )
     labels = features("text", [text.encode() for text in noises.texts], builtin.describe_text)
-    every = {
+    every: dict[str, tuple[Data, Relevance, int]] = {
         **{f"image: {name}": (Data(pictures, x, texts[CHOSEN]), "pair", 10) for name, x in images.items()},
         **{f"text: {name}": (Data(pictures, images[CHOSEN], y), "pair", 10) for name, y in texts.items()},
         **{f"sound: {name}": (Data(noises, x, labels), "label", 1) for name, x in audio.items()},
@@ -210,18 +208,13 @@ def cases(pool: Executor, scenes: Path, sounds: Path) -> dict[str, tuple[Data, s
 
 
 def table(results: Mapping[str, list[list[float]]]) -> str:
-    lines = ["| descriptor | experts, from text | experts, to text | joint, from text | joint, to text |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    """Return means and standard deviations over seeds as Markdown."""
+    names = ("experts, from text", "experts, to text", "joint, from text", "joint, to text")
+    rows = []
     for name, seeds in results.items():
         cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(np.mean(seeds, 0), np.std(seeds, 0), strict=True)]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def about() -> dict[str, str]:
-    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
-    versions = {name: version(name) for name in ("numpy", "torch", "scikit-image", "scikit-learn")}
-    return {"commit": commit, "machine": platform.platform(), "python": platform.python_version(), **versions}
+        rows.append({"descriptor": name, **dict(zip(names, cells, strict=True))})
+    return markdown(rows)
 
 
 def main() -> None:
@@ -231,19 +224,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/descriptors.json"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
+    given = parser.parse_args()
     results: dict[str, list[list[float]]] = {}
-    with ProcessPoolExecutor(options.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        todo = cases(pool, options.data, options.sounds)
-        for seed in range(options.seeds):
-            waiting = {name: pool.submit(measure, *case, seed) for name, case in todo.items()}
-            for name, future in waiting.items():
+    with ProcessPoolExecutor(given.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        every = cases(pool, given.data, given.sounds)
+        for seed in range(given.seeds):
+            futures = {name: pool.submit(measure, *case, seed) for name, case in every.items()}
+            for name, future in futures.items():
                 results.setdefault(name, []).append(future.result())
                 print(seed, name, np.round(results[name][-1], 3), file=sys.stderr)
     print(table(results))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"about": about(), "seeds": options.seeds, "recall": results}
-    options.out.write_text(json.dumps(facts, indent=1) + "\n")
+    write(given.out, {**machine(), "seeds": given.seeds, "recall": results})
 
 
 if __name__ == "__main__":

@@ -16,47 +16,55 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.report import markdown
+from benchmarks.streams import STREAMS
 from engine.storage import files
 
 RESULTS = Path(__file__).parent / "results"
 POLICIES = ("reindex", "no-reindex", "matched")
 CASES = {"known": "", "unknown": ", routed"}
-"""How the task is told, and how that is merged."""
+"""Whether the task is known, and how tasks are merged where it is not."""
 
-Told: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""What was measured of each stream."""
+Results: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""By stream: the content of its results file."""
 
 Gap: TypeAlias = tuple[float, float, float]
 """A difference, and its interval."""
 
 
 def main() -> None:
-    told = {
-        path.stem.removeprefix("policies-"): json.loads(path.read_bytes())
-        for path in sorted(RESULTS.glob("policies-*.json"))
-    }
-    streams = ", ".join(f"{name} ({facts['commit']})" for name, facts in told.items())
-    page = f"# Which method under which policy\n\nOver finetune under the same policy, in {streams}.\n\n"
-    page += f"{markdown(list(helped(told)))}\n\n## Levels\n\n{markdown(list(levels(told)))}\n"
-    files.replace(RESULTS / "grid.md", page.encode())
-    print(page)
+    text = page(read_results())
+    files.replace(RESULTS / "grid.md", text.encode())
+    print(text)
 
 
-def helped(told: Told) -> Iterator[dict[str, object]]:
+def read_results() -> Results:
+    """Read what was measured of each stream."""
+    paths = {path: path.stem.removeprefix("policies-") for path in sorted(RESULTS.glob("policies-*.json"))}
+    return {name: json.loads(path.read_bytes()) for path, name in paths.items() if name in STREAMS}
+
+
+def page(results: Results) -> str:
+    """Return both tables as Markdown."""
+    streams = ", ".join(f"{name} ({facts['commit']})" for name, facts in results.items())
+    head = f"# Which method under which policy\n\nOver finetune under the same policy, in {streams}.\n\n"
+    return f"{head}{markdown(list(helped(results)))}\n\n## Levels\n\n{markdown(list(levels(results)))}\n"
+
+
+def helped(results: Results) -> Iterator[dict[str, object]]:
     """Yield a row for each method: what it gains over finetune, policy by policy."""
-    for method in methods(told):
+    for method in methods(results):
         if method != "finetune":
             yield {
                 "method": method,
                 **{
-                    f"{policy}, {case}": _cell(gains(told, method, policy, case))
+                    f"{policy}, {case}": _cell(gains(results, method, policy, case))
                     for policy in POLICIES
                     for case in CASES
                 },
             }
 
 
-def gains(told: Told, method: str, policy: str, case: str) -> list[list[Gap]]:
+def gains(results: Results, method: str, policy: str, case: str) -> list[list[Gap]]:
     """Return what a method gains over finetune in the directions of each stream: difference, low, high.
 
     A joint head is asked as reindex has it, beside finetune under the policy.
@@ -65,15 +73,15 @@ def gains(told: Told, method: str, policy: str, case: str) -> list[list[Gap]]:
     names = {(f"{method}, {policy}{CASES[case]}", beside): 1}
     if method == "joint":
         names = {(beside, f"joint, reindex{CASES[case]}"): -1}
-    found = [
+    by_stream = [
         [
             _times(gap, names[gap["first"], gap["second"]])
             for gap in facts["differences"]
             if gap["table"].endswith(f"task {case}") and (gap["first"], gap["second"]) in names
         ]
-        for facts in told.values()
+        for facts in results.values()
     ]
-    return [gaps for gaps in found if gaps]
+    return [gaps for gaps in by_stream if gaps]
 
 
 def _times(gap: Mapping[str, Any], sign: int) -> Gap:
@@ -81,26 +89,26 @@ def _times(gap: Mapping[str, Any], sign: int) -> Gap:
     return sign * gap["difference"], low, high
 
 
-def levels(told: Told) -> Iterator[dict[str, object]]:
+def levels(results: Results) -> Iterator[dict[str, object]]:
     """Yield a row for each stream, method and policy: R@K, the mean over directions."""
-    for stream, facts in told.items():
+    for stream, facts in results.items():
         for method in methods({stream: facts}):
             row: dict[str, object] = {"stream": stream, "method": method}
             for policy in POLICIES:
                 for case, merge in CASES.items():
-                    found = [
-                        one["figures"]["recall"]["mean"]
-                        for one in facts["rows"]
-                        if one["table"].endswith(f"task {case}")
-                        and one["method"] == f"{method}, {policy}{merge}"
+                    means = [
+                        direction["figures"]["recall"]["mean"]
+                        for direction in facts["rows"]
+                        if direction["table"].endswith(f"task {case}")
+                        and direction["method"] == f"{method}, {policy}{merge}"
                     ]
-                    row[f"{policy}, {case}"] = f"{statistics.mean(found):.3f}" if found else ""
+                    row[f"{policy}, {case}"] = f"{statistics.mean(means):.3f}" if means else ""
             yield row
 
 
-def methods(told: Told) -> Sequence[str]:
+def methods(results: Results) -> Sequence[str]:
     """Return every method, in the order of the tables."""
-    names = (one["method"].split(", ")[0] for facts in told.values() for one in facts["rows"])
+    names = (row["method"].split(", ")[0] for facts in results.values() for row in facts["rows"])
     return list(dict.fromkeys(names))
 
 

@@ -9,26 +9,26 @@ queries and seeds, paired. To results/partial-STREAM.json.
 """
 
 import argparse
-import json
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.papers.tables import summary, write
-from benchmarks.policies import Hits, gap, hits_of, rows_of
+from benchmarks.policies import Hits, gap, hits_of, measurements
 from benchmarks.report import machine
+from benchmarks.streams import STREAMS
+from benchmarks.tables import summary, write
 from engine.types import ItemId
 from indexer.evaluation.evaluate import open_evaluation
+from indexer.evaluation.protocol import EvalSettings
 from indexer.policies.statistics import Measured
-from studies.sweeps import runner, spec
-from studies.sweeps.grid import Run
+from studies.sweeps import runner
 
 ORDERS = ("drift", "random")
 
@@ -40,42 +40,43 @@ def main() -> None:
     given = parser.parse_args()
     began = time.perf_counter()
     stream = given.sweep.absolute().parts[-3]
-    wanted = spec.load(given.sweep.parent / "spec.toml")
-    runs = [
-        {
-            "method": f"{order} {100 * budget:g}%",
-            "seed": run.settings.seed,
-            "results": list(judged(given.sweep, run, order, budget)),
-        }
-        for run in wanted.runs
+    records = [
+        evaluated(given.sweep, record, order, budget)
+        for record in runner.read_records(given.sweep)
         for budget in given.budgets
         for order in ORDERS
     ]
-    rows, hits = [row for run in runs for row in rows_of(run)], hits_of(runs)
+    hits = hits_of(records)
     facts = {
         **machine(),
         "command": f"python -m benchmarks.partial DIR/{stream}/finetune/sweep",
         "seconds of this call": round(time.perf_counter() - began),
-        "figure": f"recall@{wanted.runs[0].setting.ks[0]}",
-        "rows": summary(rows, {}),
+        "figure": f"recall@{STREAMS[stream].k}",
+        "rows": summary([measurement for record in records for measurement in measurements(record)], {}),
         "differences": [gap(hits, *names) for names in claims(hits)],
     }
-    out = Path(__file__).parent / "results" / f"partial-{stream}.json"
-    write(out, facts)
-    print(out.with_suffix(".md").read_text(encoding="utf-8"))
+    page = write(Path(__file__).parent / "results" / f"partial-{stream}.json", facts)
+    print(page.read_text(encoding="utf-8"))
 
 
-def judged(folder: Path, run: Run, order: str, budget: float) -> Iterator[dict[str, object]]:
-    """Yield what `partial` finds in the runs' heads, its rows drawn in one of the orders."""
-    root = folder / json.loads((folder / "results" / f"{run.slug}.json").read_bytes())["folder"]
-    setting = replace(run.setting, policies=("partial",), budget=budget, details=False)
-    with drawn(order, run.settings.seed), open_evaluation(root, setting) as evaluation:
-        for one in evaluation.results():
-            yield runner.figures_of(one, last_only=False)
+def evaluated(sweep: Path, record: Mapping[str, Any], order: str, budget: float) -> dict[str, Any]:
+    """Return a run's record anew: what `partial` finds in its heads, rows chosen in one of the orders."""
+    stream = STREAMS[sweep.absolute().parts[-3]]
+    settings = EvalSettings(
+        ("partial",),
+        ("raw", "routed"),
+        [stream.k],
+        relevance=stream.relevance,
+        budget=budget,
+        details=False,
+    )
+    with ordered(order, record["seed"]), open_evaluation(sweep / record["folder"], settings) as evaluation:
+        results = [runner.result_record(result, last_only=False) for result in evaluation.results()]
+    return {"method": f"{order} {100 * budget:g}%", "seed": record["seed"], "results": results}
 
 
-def drawn(order: str, seed: int) -> AbstractContextManager[object]:
-    """Let rows be drawn by their drift, or by lot."""
+def ordered(order: str, seed: int) -> AbstractContextManager[object]:
+    """Let `partial` choose rows by their drift, or by lot."""
 
     def by_lot(self: Measured, task: str, old: int, new: int, items: Sequence[ItemId]) -> NDArray[np.float64]:
         return np.array([zlib.crc32(f"{seed} {new} {item}".encode()) for item in items], np.float64)

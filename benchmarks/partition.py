@@ -11,11 +11,9 @@ To results/partition.json.
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from unittest.mock import patch
@@ -24,15 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from benchmarks.report import machine, markdown
+from benchmarks.report import machine, markdown, write
+from benchmarks.streams import STREAMS, Stream
 from engine.ranking.fusion import BEST, Scores, log_partition
-from engine.storage import files
-from engine.types import MergeName, PolicyName
+from engine.types import PolicyName
 from indexer.evaluation.evaluate import open_evaluation
+from indexer.evaluation.protocol import EvalSettings
 from indexer.shards import files as shards
 from indexer.shards.files import Shard
-from studies.sweeps import spec
-from studies.sweeps.grid import Run
+from studies.sweeps import runner
 
 OUT = Path(__file__).parent / "results" / "partition.json"
 TRIES = 100
@@ -42,14 +40,14 @@ POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
 def normal(self: Shard, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
     """Return the log partition (Q,) of cosines as if they were normally distributed."""
     cosines = queries.astype(np.float64) @ self.vectors.T.astype(np.float64)
-    found: Scores = np.log(len(self.ids)) + cosines.mean(axis=1) / tau + cosines.var(axis=1) / (2 * tau**2)
-    return found
+    fit: Scores = np.log(len(self.ids)) + cosines.mean(axis=1) / tau + cosines.var(axis=1) / (2 * tau**2)
+    return fit
 
 
-WAYS: Mapping[str, AbstractContextManager[object]] = {
+PARTITIONS: Mapping[str, AbstractContextManager[object]] = {
     "normal": patch.object(Shard, "log_partition", normal),
-    "sample": patch.object(files, "SAMPLE", 64),
-    "exact": patch.object(files, "SAMPLE", 1 << 60),
+    "sample": patch.object(shards, "SAMPLE", 64),
+    "exact": patch.object(shards, "SAMPLE", 1 << 60),
     "raw": nullcontext(),
 }
 
@@ -58,16 +56,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sweeps", nargs="+", type=Path)
     given = parser.parse_args()
-    rows = [row for folder in given.sweeps for row in rows_of(folder)]
-    wrong = list(errors())
-    facts = {
-        **machine(),
-        "command": "python -m benchmarks.partition DIR/*/*/sweep",
-        "rows": rows,
-        "errors": wrong,
-    }
-    files.replace(OUT, files.to_json(facts))
-    print(f"{markdown(rows)}\n\n{markdown(wrong)}")
+    rows = [row for sweep in given.sweeps for row in rows_of(sweep)]
+    off = list(errors())
+    command = "python -m benchmarks.partition DIR/*/*/sweep"
+    write(OUT, {**machine(), "command": command, "rows": rows, "errors": off})
+    print(f"{markdown(rows)}\n\n{markdown(off)}")
 
 
 def errors() -> Iterator[dict[str, object]]:
@@ -83,34 +76,40 @@ def errors() -> Iterator[dict[str, object]]:
                 float(log_partition(items, best, cosines[None, : shards.SAMPLE], tau)[0]) - exact
             )
             off["normal"].append(np.log(items) + cosines.mean() / tau + cosines.var() / (2 * tau**2) - exact)
-        rms = {way: round(float(np.sqrt(np.mean(np.square(held)))), 2) for way, held in off.items()}
+        rms = {name: round(float(np.sqrt(np.mean(np.square(some)))), 2) for name, some in off.items()}
         yield {"items": items, "deviation of cosines": spread, "share of a second hump": near, **rms}
 
 
-def rows_of(folder: Path) -> Iterator[dict[str, object]]:
+def rows_of(sweep: Path) -> Iterator[dict[str, object]]:
     """Yield what one method's runs on a stream find, policy by policy."""
-    runs = spec.load(folder.parent / "spec.toml").runs
-    stream, method, _ = folder.absolute().parts[-3:]
-    found = {way: list(judged(folder, runs, way)) for way in WAYS}
+    stream, method, _ = sweep.absolute().parts[-3:]
+    finals = {name: list(evaluated(sweep, STREAMS[stream], name)) for name in PARTITIONS}
     for policy in POLICIES:
         means = {
-            way: statistics.mean(final for name, final in finals if name == policy)
-            for way, finals in found.items()
+            name: round(statistics.mean(final for of, final in some if of == policy), 3)
+            for name, some in finals.items()
         }
-        rounded = {way: round(mean, 3) for way, mean in means.items()}
-        yield {"stream": stream, "method": method, "policy": policy, **rounded}
+        yield {"stream": stream, "method": method, "policy": policy, **means}
 
 
-def judged(folder: Path, runs: Sequence[Run], way: str) -> Iterator[tuple[str, float]]:
-    """Yield recall@K of every run, policy and direction."""
-    for run in runs:
-        root = folder / json.loads((folder / "results" / f"{run.slug}.json").read_bytes())["folder"]
-        merge: MergeName = "raw" if way == "raw" else "routed"
-        setting = replace(run.setting, policies=POLICIES, merges=(merge,), gallery="all", details=False)
-        with WAYS[way], open_evaluation(root, setting) as evaluation:
-            for one in evaluation.results():
-                if not one.task_known and one.final is not None:
-                    yield one.policy, one.final
+def evaluated(sweep: Path, stream: Stream, partition: str) -> Iterator[tuple[str, float]]:
+    """Yield recall@K of every run, policy and direction, the task unknown."""
+    settings = EvalSettings(
+        POLICIES,
+        ("raw",) if partition == "raw" else ("routed",),
+        [stream.k],
+        gallery="all",
+        relevance=stream.relevance,
+        details=False,
+    )
+    for record in runner.read_records(sweep):
+        with (
+            PARTITIONS[partition],
+            open_evaluation(sweep / record["folder"], settings) as evaluation,
+        ):
+            for result in evaluation.results():
+                if not result.task_known and result.final is not None:
+                    yield result.policy, result.final
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
     python -m benchmarks.policies scenes
     python -m benchmarks.policies scenes-at-random sounds spoken digits
     python -m benchmarks.policies scenes --methods finetune joint ewc replay --seeds 5
+    python -m benchmarks.policies scenes sounds --methods finetune joint experts --seeds 3 --keep best
 
 Streams are described in benchmarks/streams.py. R@10 by pair for scenes and spoken, R@1 by label for sounds and
 digits. Defaults: infonce, mlp heads, 40 epochs, the last epoch. Intervals of differences are 95 %, by bootstrap over
-queries and seeds, paired. Figures go to benchmarks/results/policies-STREAM.json and .md; runs to --out, a folder for
-each method, from where an interrupted one goes on.
+queries and seeds, paired. Figures go to benchmarks/results/policies-STREAM.json and .md (policies-STREAM-KEEP with
+--keep); runs to --out, a folder for each method, from where an interrupted one goes on.
 """
 
 import argparse
@@ -17,33 +18,51 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import streams
-from benchmarks.papers.tables import Row, summary, write
 from benchmarks.report import machine
 from benchmarks.streams import STREAMS, Stream
+from benchmarks.tables import Measurement, summary, write
 from engine.evaluation import metrics
 from engine.storage import files
+from engine.types import Keep, PolicyName
 from indexer.evaluation.evaluate import open_evaluation
-from studies.sweeps import runner, spec
+from indexer.evaluation.protocol import EvalSettings
+from studies.sweeps import grid, runner
+from studies.sweeps.spec import Axes, Spec, Step, Variant
 
 FIGURE = "recall"
-POLICIES = ("reindex", "no-reindex", "matched", "aligned", "partial", "auto")
-TELLING = ("reindex", "no-reindex", "matched", "auto")
-"""Those that other methods than finetune are asked under: aligned and partial follow reindex."""
+POLICIES: Sequence[PolicyName] = get_args(PolicyName)
+FEWER: Sequence[PolicyName] = ("reindex", "no-reindex", "matched", "auto")
+"""Those that other methods than finetune are evaluated under: aligned and partial follow reindex."""
 MANY = 20
-"""With so many tasks finetune is asked under no more: aligned has a map for every two heads."""
+"""With so many tasks finetune is evaluated under no more: aligned has a map for every two heads."""
 USUAL = ("finetune", "joint")
 FIXED = ("reindex", "no-reindex", "matched")
 
 Right: TypeAlias = list[NDArray[np.bool_]]
 Hits: TypeAlias = Mapping[tuple[str, str], Mapping[int, Sequence[Sequence[int]]]]
-"""By table and method, and by seed: where the queries of each task find something right; 0: nowhere."""
+"""By table and method, and by seed: the rank of the first right item of each task's queries; 0: none is found."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how often each method is trained.
+
+    Attributes:
+        seeds: of finetune and joint. others: seeds of all other methods.
+    """
+
+    seeds: int = 5
+    others: int = 3
+    epochs: int = 40
+    keep: Keep = "last"
 
 
 def main() -> None:
@@ -51,143 +70,144 @@ def main() -> None:
     parser.add_argument("streams", nargs="+", choices=STREAMS, metavar="STREAM")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--methods", nargs="+", default=USUAL)
-    parser.add_argument("--seeds", type=int, default=5, help="of finetune and joint")
-    parser.add_argument("--others", type=int, default=3, help="seeds of other methods")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=Training.seeds, help="of finetune and joint")
+    parser.add_argument("--others", type=int, default=Training.others, help="seeds of other methods")
+    parser.add_argument("--epochs", type=int, default=Training.epochs)
+    parser.add_argument(
+        "--keep", choices=get_args(Keep), help="the epoch that a lesson ends with; default: the last"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path)
     parser.add_argument(
         "--again", nargs="*", default=(), help="evaluate these methods' trained runs of --out again"
     )
     given = parser.parse_args()
+    training = Training(given.seeds, given.others, given.epochs, given.keep or Training.keep)
     for name in given.streams:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
             out = (given.out or Path(scratch)) / name
-            source, tasks = streams.made(STREAMS[name], given.data, out / "dealt")
-            runs = [
-                run
-                for method in given.methods
-                for run in swept(_spec(source, tasks, STREAMS[name], method, given), out, method, given)
-            ]
-        rows = [row for run in runs for row in rows_of(run)]
+            source, tasks = streams.prepare(STREAMS[name], given.data, out / "dealt")
+            records = []
+            for method in given.methods:
+                spec = spec_of(STREAMS[name], [Step(source, task) for task in tasks], method, training)
+                records += swept(spec, out / method, given.jobs, again=method in given.again)
         facts = {
             **machine(),
-            "command": f"python -m benchmarks.policies {name} --methods {' '.join(given.methods)}",
+            "command": _command(name, given),
             "seeds": f"{given.seeds} of finetune and joint, {given.others} of others",
             "seconds of this call": round(time.perf_counter() - began),
-            "seconds of training, all lessons of one seed": _trained(runs),
+            "seconds of training, all lessons of one seed": _training_seconds(records),
             "figure": f"recall@{STREAMS[name].k} by {STREAMS[name].relevance}",
-            "rows": summary(rows, {}),
-            "differences": list(gaps(hits_of(runs), rows)),
+            **figures_of(records),
         }
-        target = Path(__file__).parent / "results" / f"policies-{name}.json"
-        write(target, facts)
-        print(target.with_suffix(".md").read_text(encoding="utf-8"))
+        ending = f"-{given.keep}" if given.keep else ""
+        page = write(Path(__file__).parent / "results" / f"policies-{name}{ending}.json", facts)
+        print(page.read_text(encoding="utf-8"))
 
 
-def swept(described: str, out: Path, method: str, given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Train and evaluate one method on a stream; return the result of every run."""
-    folder = out / method
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.toml").write_text(described, encoding="utf-8")
-    wanted, to, stored = spec.load(folder / "spec.toml"), folder / "sweep", out / "stored"
-    if (to / runner.SPEC).is_file():
-        runner.resume(wanted, to)
-    else:
-        runner.begin(wanted, to)
+def _command(stream: str, given: argparse.Namespace) -> str:
+    command = f"python -m benchmarks.policies {stream} --methods {' '.join(given.methods)}"
+    return f"{command} --seeds {given.seeds} --keep {given.keep}" if given.keep else command
+
+
+def spec_of(stream: Stream, steps: Sequence[Step], method: str, training: Training) -> Spec:
+    """Return the sweep of one method; heads of joint and experts are evaluated as they are meant to be used."""
+    own: Mapping[str, Sequence[PolicyName]] = {
+        "joint": ("reindex",),
+        "experts": ("matched", "auto"),
+        "finetune": POLICIES if len(steps) < MANY else FEWER,
+    }
+    evaluation = EvalSettings(
+        own.get(method, FEWER), ("raw", "routed"), [stream.k], relevance=stream.relevance, details=False
+    )
+    axes = Axes(
+        methods=[Variant(method, {"method": method}, last_only=method == "joint")],
+        heads=[Variant("mlp", {"form": "mlp"})],
+        seeds=range(training.seeds if method in USUAL else training.others),
+    )
+    changes = {"epochs": training.epochs, "keep": training.keep}
+    return Spec(steps, grid.runs(axes, changes, evaluation), ["builtin"])
+
+
+def swept(spec: Spec, folder: Path, jobs: int, *, again: bool) -> list[dict[str, Any]]:
+    """Train and evaluate one method on a stream in a folder beside those of others; return every run's record.
+
+    Args:
+        again: evaluate anew what is trained already.
+    """
+    out, stored = folder / "sweep", folder.parent / "stored"
+    is_new = not (out / runner.SPEC).is_file()
+    runner.begin_or_resume(spec, out)
+    if is_new:  # what is read of the packs is stored once for all methods
         stored.mkdir(exist_ok=True)
-        (to / runner.STORED).symlink_to(
-            stored.absolute(), target_is_directory=True
-        )  # read once for all methods
-    if method in given.again:
-        judge_again(wanted, to)
-    runner.run(wanted, to, jobs=given.jobs)
-    return [json.loads(path.read_bytes()) for path in sorted((to / "results").iterdir())]
+        (out / runner.STORED).symlink_to(stored.absolute(), target_is_directory=True)
+    if again:
+        evaluate_again(spec, out)
+    runner.run(spec, out, jobs=jobs)
+    return runner.read_records(out)
 
 
-def judge_again(wanted: spec.Spec, to: Path) -> None:
-    """Evaluate what is trained once more, as after a change of how directions are asked."""
-    for run in wanted.runs:
-        path = to / "results" / f"{run.slug}.json"
+def evaluate_again(spec: Spec, out: Path) -> None:
+    """Evaluate what is trained once more, as after a change of how directions are evaluated."""
+    for run in spec.runs:
+        path = out / runner.RESULTS / f"{run.slug}.json"
         if path.is_file():
-            content = json.loads(path.read_bytes())
-            with open_evaluation(to / content["folder"], run.setting) as evaluation:
-                found = [runner.figures_of(one, last_only=run.last_only) for one in evaluation.results()]
-            files.replace(path, files.to_json({**content, "results": found}))
+            record = json.loads(path.read_bytes())
+            with open_evaluation(out / record["folder"], run.evaluation) as evaluation:
+                results = [
+                    runner.result_record(result, last_only=run.last_only) for result in evaluation.results()
+                ]
+            files.replace(path, files.to_json({**record, "results": results}))
 
 
-def _spec(source: Path, tasks: Sequence[str], stream: Stream, method: str, given: argparse.Namespace) -> str:
-    """Return the sweep of one method as TOML; heads of joint and experts are asked as they are meant to be."""
-    every = POLICIES if len(tasks) < MANY else TELLING
-    own = {"joint": ("reindex",), "experts": ("matched", "auto"), "finetune": every}
-    last = ", last_only = true" if method == "joint" else ""
-    return f"""
-[stream]
-source = {json.dumps(str(source))}
-tasks = {json.dumps(list(tasks))}
-backbone = ["builtin"]
-
-[axes]
-method = [{{ name = "{method}", method = "{method}"{last} }}]
-head = ["mlp"]
-policy = {json.dumps(own.get(method, TELLING))}
-merge = ["raw", "routed"]
-seed = {list(range(given.seeds if method in USUAL else given.others))}
-
-[set]
-epochs = {given.epochs}
-keep = "last"
-
-[evaluate]
-k = [{stream.k}]
-relevance = "{stream.relevance}"
-"""
+def figures_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return rows and differences of a results file."""
+    measured = [measurement for record in records for measurement in measurements(record)]
+    return {"rows": summary(measured, {}), "differences": list(gaps(hits_of(records), measured))}
 
 
-def rows_of(run: Mapping[str, Any]) -> Iterator[Row]:
-    """Yield what one training came to: a row for every policy, merge and direction."""
-    for one in run["results"]:
-        figures = {FIGURE: one["final"]}
-        if one["forgetting"] is not None:
-            figures["forgetting"] = one["forgetting"]
-        yield Row(*_place(run, one), run["seed"], figures)
+def measurements(record: Mapping[str, Any]) -> Iterator[Measurement]:
+    """Yield what one training came to: one for every policy, merge and direction."""
+    for result in record["results"]:
+        figures = {
+            FIGURE: result["final"],
+            "forgetting": result["forgetting"],
+            "chance": result["mean_chance"],
+        }
+        present = {name: value for name, value in figures.items() if value is not None or name == FIGURE}
+        yield Measurement(*_cell(record, result), record["seed"], present)
 
 
-def hits_of(runs: Sequence[Mapping[str, Any]]) -> Hits:
+def hits_of(records: Sequence[Mapping[str, Any]]) -> Hits:
     """Return which queries found something right, after the last lesson."""
-    found: dict[tuple[str, str], dict[int, Sequence[Sequence[int]]]] = {}
-    for run in runs:
-        for one in run["results"]:
-            found.setdefault(_place(run, one), {})[run["seed"]] = [ranks for ranks in one["ranks"] if ranks]
-    return found
+    hits: dict[tuple[str, str], dict[int, Sequence[Sequence[int]]]] = {}
+    for record in records:
+        for result in record["results"]:
+            ranks = [of_task for of_task in result["ranks"] if of_task]
+            hits.setdefault(_cell(record, result), {})[record["seed"]] = ranks
+    return hits
 
 
-def gaps(hits: Hits, rows: Sequence[Row]) -> Iterator[dict[str, object]]:
+def gaps(hits: Hits, measured: Sequence[Measurement]) -> Iterator[dict[str, object]]:
     """Yield what is claimed of policies and merges, direction by direction, for every method."""
     for table in dict.fromkeys(table for table, _ in hits):
-        there = dict.fromkeys(method for held, method in hits if held == table)
-        for method in dict.fromkeys(name.split(", ")[0] for name in there):
-            for first, second in _claims(method, table.endswith("unknown"), rows, table):
-                if {first, second} <= set(there) and first != second:
+        names = dict.fromkeys(name for of, name in hits if of == table)
+        for method in dict.fromkeys(name.split(", ")[0] for name in names):
+            for first, second in _claims(method, table.endswith("unknown"), measured, table):
+                if {first, second} <= set(names) and first != second:
                     yield gap(hits, table, first, second)
 
 
 def gap(hits: Hits, table: str, first: str, second: str) -> dict[str, object]:
     """Return how far one method is above another in a table, over the seeds of both."""
-    both = _shared(hits[table, first], hits[table, second])
+    both = _paired(hits[table, first], hits[table, second])
     difference, low, high = (round(value, 4) for value in metrics.paired(*both))
-    return {
-        "table": table,
-        "first": first,
-        "second": second,
-        "difference": difference,
-        "low": low,
-        "high": high,
-    }
+    named = {"table": table, "first": first, "second": second}
+    return {**named, "difference": difference, "low": low, "high": high}
 
 
-def _shared(
+def _paired(
     first: Mapping[int, Sequence[Sequence[int]]], second: Mapping[int, Sequence[Sequence[int]]]
 ) -> tuple[Right, Right]:
     """Return which queries of each task (S, Q) found something right, over the seeds of both."""
@@ -199,46 +219,47 @@ def _shared(
     return one, other
 
 
-def _claims(method: str, unknown: bool, rows: Sequence[Row], table: str) -> Iterator[tuple[str, str]]:
+def _claims(
+    method: str, unknown: bool, measured: Sequence[Measurement], table: str
+) -> Iterator[tuple[str, str]]:
     """Yield which two rows of a table are held beside each other."""
     merges = ("raw", "routed") if unknown else (None,)
     for policy in POLICIES if unknown else ():
-        yield _named(method, policy, "routed"), _named(method, policy, "raw")
+        yield _name(method, policy, "routed"), _name(method, policy, "raw")
     for merge in merges:
-        named = [_named(method, policy, merge) for policy in POLICIES]
-        yield named[1], named[0]
-        yield named[2], named[1]
-        yield named[2], named[0]
-        best = max(
-            (_named(method, policy, merge) for policy in FIXED), key=lambda name: _mean(rows, table, name)
-        )
-        yield _named(method, "auto", merge), best
-        for policy in FIXED if method != "joint" else ():
-            yield _named(method, policy, merge), _named("finetune", policy, merge)
-            yield _named(method, policy, merge), _named("joint", "reindex", merge)
+        reindex, no_reindex, matched = (_name(method, policy, merge) for policy in FIXED)
+        yield no_reindex, reindex
+        yield matched, no_reindex
+        yield matched, reindex
+        best = max((reindex, no_reindex, matched), key=lambda name: _mean(measured, table, name))
+        yield _name(method, "auto", merge), best
+        for fixed in FIXED if method != "joint" else ():
+            yield _name(method, fixed, merge), _name("finetune", fixed, merge)
+            yield _name(method, fixed, merge), _name("joint", "reindex", merge)
 
 
-def _trained(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return how long each method trained for all that it was asked after; of joint, the last training alone."""
+def _training_seconds(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return how long each method trained for all that is evaluated; of joint, the last training alone."""
     seconds: dict[str, list[float]] = {}
-    for run in (run for run in runs if "lesson_seconds" in run):
-        lessons = run["lesson_seconds"][-1:] if run["method"] == "joint" else run["lesson_seconds"]
-        seconds.setdefault(run["method"], []).append(sum(lessons))
-    return {method: round(statistics.median(held), 1) for method, held in seconds.items()}
+    for record in (record for record in records if "lesson_seconds" in record):
+        lessons = record["lesson_seconds"][-1:] if record["method"] == "joint" else record["lesson_seconds"]
+        seconds.setdefault(record["method"], []).append(sum(lessons))
+    return {method: round(statistics.median(some), 1) for method, some in seconds.items()}
 
 
-def _mean(rows: Sequence[Row], table: str, method: str) -> float:
-    found = [row.figures[FIGURE] for row in rows if (row.table, row.method) == (table, method)]
-    return sum(found) / len(found) if found else -1.0
+def _mean(measured: Sequence[Measurement], table: str, method: str) -> float:
+    values = [m.figures[FIGURE] for m in measured if (m.table, m.method) == (table, method)]
+    return sum(values) / len(values) if values else -1.0
 
 
-def _place(run: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, str]:
+def _cell(record: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[str, str]:
     """Return the table of a result and its name in it."""
-    table = f"{one['query']} to {one['target']}, task {'known' if one['task_known'] else 'unknown'}"
-    return table, _named(run["method"], one["policy"], one["merge"])
+    task = "known" if result["task_known"] else "unknown"
+    table = f"{result['query']} to {result['target']}, task {task}"
+    return table, _name(record["method"], result["policy"], result["merge"])
 
 
-def _named(method: object, policy: object, merge: object) -> str:
+def _name(method: object, policy: object, merge: object) -> str:
     return f"{method}, {policy}" + (f", {merge}" if merge else "")
 
 

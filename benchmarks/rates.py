@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.report import machine, markdown
+from benchmarks.report import machine, markdown, write
 from engine import media
 from engine.backbones import Backbone, Prepared
 from engine.ingest.encoding import CHUNK, DECODERS, Loader
@@ -45,8 +45,7 @@ def main() -> None:
             _measure(spec, table, Path(scratch) / name)
             for name, spec in (("builtin", "builtin"), ("open_clip", f"open_clip:{given.arch}/{weights}"))
         ]
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps({**machine(), "photos": given.items, "rates": rows}, indent=1) + "\n")
+    write(given.out, {**machine(), "photos": given.items, "rates": rows})
     print(markdown(rows))
 
 
@@ -125,7 +124,7 @@ def _jobs(row: Row) -> list[Job]:
 
 def _encode(backbone: Backbone, prepared: Sequence[tuple[Modality, Prepared]]) -> None:
     for modality in ("image", "text"):
-        batch = [one for held, one in prepared if held == modality]
+        batch = [item for of, item in prepared if of == modality]
         for start in range(0, len(batch), CHUNK):
             backbone.encode(modality, batch[start : start + CHUNK])
 

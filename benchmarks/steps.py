@@ -9,7 +9,6 @@ peak over what that of finetune holds. `cflat` and `sam` wrap plain finetune her
 """
 
 import argparse
-import json
 import multiprocessing
 import resource
 import statistics
@@ -22,7 +21,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from benchmarks.report import machine, markdown
+from benchmarks.report import machine, markdown, write
 from engine.heads.head import Head
 from engine.types import HeadForm, MethodName, Modality, TrainSettings
 from training import methods
@@ -53,14 +52,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/steps.json"))
     given = parser.parse_args()
-    anew = ("joint", "joint-intra", "experts")
-    names = [name for name in get_args(MethodName) if name not in anew]
+    restarting = ("joint", "joint-intra", "experts")
+    names = [name for name in get_args(MethodName) if name not in restarting]
     cases = [Case(name, form, 50) for form in BATCH for name in names]
     cases += [Case(name, "linear", 100) for name in ("dns", "dns-exact")]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        found = pool.starmap(measure, [(case, given.steps) for case in cases], chunksize=1)
+        measured = pool.starmap(measure, [(case, given.steps) for case in cases], chunksize=1)
         spectral = pool.apply(decompositions)
-    least = {form: found[cases.index(Case("finetune", form, 50))][1] for form in BATCH}
+    least = {form: measured[cases.index(Case("finetune", form, 50))][1] for form in BATCH}
     rows = [
         {
             "method": case.method,
@@ -71,9 +70,9 @@ def main() -> None:
             "step ms": round(seconds * 1e3, 2),
             "extra MB": round((peak - least[case.form]) / 2**20),
         }
-        for case, (ratio, peak, seconds) in zip(cases, found, strict=True)
+        for case, (ratio, peak, seconds) in zip(cases, measured, strict=True)
     ]
-    given.out.write_text(json.dumps({**machine(), "rows": rows, "spectral": spectral}, indent=1) + "\n")
+    write(given.out, {**machine(), "rows": rows, "spectral": spectral})
     print(markdown(rows))
     print(markdown(spectral))
 
@@ -83,8 +82,9 @@ def measure(case: Case, steps: int) -> tuple[float, int, float]:
     own = ready(case)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     plain = ready(replace(case, method="finetune"))
-    took = interleaved([own, plain], task(PAST_TASKS, case.rank), BATCH[case.form], steps)
-    return took[0] / took[1], peak, took[0]
+    pairs = task(PAST_TASKS, case.rank)
+    seconds, plain_seconds = interleaved([own, plain], pairs, BATCH[case.form], steps)
+    return seconds / plain_seconds, peak, seconds
 
 
 def interleaved(functions: Sequence[GradientFn], pairs: PairSet, size: int, steps: int) -> list[float]:
@@ -93,11 +93,11 @@ def interleaved(functions: Sequence[GradientFn], pairs: PairSet, size: int, step
     times: list[list[float]] = [[] for _ in functions]
     while len(times[0]) < steps:
         for batch in pairs.epoch(size, draw):
-            for function, taken in zip(functions, times, strict=True):
+            for function, seconds in zip(functions, times, strict=True):
                 began = time.perf_counter()
                 function(batch)
-                taken.append(time.perf_counter() - began)
-    return [statistics.median(taken[5:]) for taken in times]
+                seconds.append(time.perf_counter() - began)
+    return [statistics.median(seconds[5:]) for seconds in times]
 
 
 def ready(case: Case) -> GradientFn:
@@ -135,8 +135,8 @@ def past_of(tasks: Sequence[PairSet]) -> Past:
     """Return what remembers these tasks."""
 
     def recall(modality: Modality, numbers: Sequence[int]) -> dict[int, Tensor]:
-        held = [pairs.columns[modality] for pairs in tasks]
-        known = {int(n): x for column in held for n, x in zip(column.numbers, column.features, strict=True)}
+        columns = [pairs.columns[modality] for pairs in tasks]
+        known = {int(n): x for c in columns for n, x in zip(c.numbers, c.features, strict=True)}
         return {number: known[number] for number in numbers}
 
     return Past(
@@ -149,19 +149,19 @@ def decompositions(size: int = 64, modalities: int = 3) -> list[dict[str, object
     draw = torch.Generator().manual_seed(0)
     names = [f"m{n}" for n in range(modalities)]
     z = {m: torch.nn.functional.normalize(torch.randn(size, D, generator=draw), dim=1) for m in names}
-    here, rows = torch.ones(size, dtype=torch.bool), torch.arange(size)
+    present, rows = torch.ones(size, dtype=torch.bool), torch.arange(size)
     batch = Batch(
-        z, dict.fromkeys(names, here), dict.fromkeys(names, rows), torch.zeros_like(rows), torch.ones(size)
+        z, dict.fromkeys(names, present), dict.fromkeys(names, rows), torch.zeros_like(rows), torch.ones(size)
     )
 
     def timed(function: Callable[[dict[str, Tensor]], Tensor]) -> float:
-        taken = []
+        seconds = []
         for _ in range(30):
             leaves = {m: x.clone().requires_grad_() for m, x in z.items()}
             began = time.perf_counter()
             torch.autograd.backward(function(leaves).sum())
-            taken.append(time.perf_counter() - began)
-        return statistics.median(taken[5:])
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds[5:])
 
     def full(leaves: dict[str, Tensor]) -> Tensor:
         u, sigma, _ = torch.linalg.svd(torch.stack(list(leaves.values()), 2), full_matrices=True)
@@ -169,14 +169,14 @@ def decompositions(size: int = 64, modalities: int = 3) -> list[dict[str, object
         values: Tensor = (sigma / 0.05).log_softmax(1)[:, 0] + (leading / 0.1).log_softmax(1).diagonal()
         return values
 
-    took = {
+    seconds = {
         "infonce": timed(lambda leaves: infonce(leaves, batch)),
         "pmrl": timed(lambda leaves: pmrl(leaves, batch)),
     }
-    took["pmrl through svd, full matrices"] = timed(full)
+    seconds["pmrl through svd, full matrices"] = timed(full)
     return [
-        {"loss": name, "ms": round(value * 1e3, 2), "over infonce": round(value / took["infonce"], 2)}
-        for name, value in took.items()
+        {"loss": name, "ms": round(value * 1e3, 2), "over infonce": round(value / seconds["infonce"], 2)}
+        for name, value in seconds.items()
     ]
 
 

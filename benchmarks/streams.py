@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from engine.types import Relevance
+
 PARTS = 5
 FEW = {"train": 20, "val": 5}
 
 Row: TypeAlias = dict[str, Any]
+"""A line of metadata.jsonl."""
 Dealt: TypeAlias = tuple[list[Row], list[str]]
+"""Rows with their new tasks, and those tasks in order."""
 
 
 def by_lot(rows: list[Row], order: Sequence[str]) -> Dealt:
@@ -23,37 +27,39 @@ def by_lot(rows: list[Row], order: Sequence[str]) -> Dealt:
 
 def few(rows: list[Row], order: Sequence[str]) -> Dealt:
     """Keep 20 training and 5 validation rows of each task."""
-    met: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int] = {}
     kept = []
     for row in rows:
         group = (row["task"], row["split"])
-        met[group] = met.get(group, 0) + 1
-        if met[group] <= FEW.get(row["split"], len(rows)):
+        counts[group] = counts.get(group, 0) + 1
+        if counts[group] <= FEW.get(row["split"], len(rows)):
             kept.append(row)
     return kept, list(order)
 
 
 def sevenths(rows: list[Row], order: Sequence[str]) -> Dealt:
     """Deal each task's rows to seven, which come round after round: 49 tasks, of domains that return."""
-    met: dict[str, int] = {}
+    counts: dict[str, int] = {}
     dealt = []
     for row in rows:
-        met[row["task"]] = met.get(row["task"], 0) + 1
-        dealt.append({**row, "task": f"{row['task']}-{met[row['task']] % 7}"})
+        counts[row["task"]] = counts.get(row["task"], 0) + 1
+        dealt.append({**row, "task": f"{row['task']}-{counts[row['task']] % 7}"})
     return dealt, [f"{task}-{number}" for number in range(7) for task in order]
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A pack, how its answers are judged, in which order its tasks come, and how its rows are dealt to them.
+    """A pack as a stream of tasks.
 
     Attributes:
-        order: of the pack's own order; empty: as it is.
+        k, relevance: how its answers are judged.
+        order: in which its tasks come, as places in the pack's own order; empty: in that.
+        deal: how its rows are dealt to other tasks, after they were shuffled.
     """
 
     pack: str
     k: int
-    relevance: str
+    relevance: Relevance
     order: tuple[int, ...] = ()
     deal: Callable[[list[Row], Sequence[str]], Dealt] | None = None
 
@@ -71,8 +77,8 @@ STREAMS = {
 }
 
 
-def made(stream: Stream, data: Path, to: Path) -> tuple[Path, list[str]]:
-    """Return the source of a stream and its tasks in order; a dealt pack is copied to a folder."""
+def prepare(stream: Stream, data: Path, folder: Path) -> tuple[Path, list[str]]:
+    """Return the source of a stream and its tasks in order; a pack that is dealt anew is copied to a folder."""
     source = (data / stream.pack).absolute()
     order = json.loads((source / "tasks.json").read_text(encoding="utf-8"))["order"]
     order = [order[place] for place in stream.order] or order
@@ -81,7 +87,7 @@ def made(stream: Stream, data: Path, to: Path) -> tuple[Path, list[str]]:
     rows = [json.loads(line) for line in (source / "metadata.jsonl").read_text(encoding="utf-8").splitlines()]
     random.Random(0).shuffle(rows)
     dealt, tasks = stream.deal(rows, order)
-    if not to.is_dir():
-        shutil.copytree(source, to)
-    (to / "metadata.jsonl").write_text("\n".join(map(json.dumps, dealt)) + "\n", encoding="utf-8")
-    return to, tasks
+    if not folder.is_dir():
+        shutil.copytree(source, folder)
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, dealt)) + "\n", encoding="utf-8")
+    return folder, tasks

@@ -9,17 +9,17 @@ an interrupted sweep goes on. Differences are paired over seeds, with 95 % inter
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.papers.tables import Row, difference, strays, summary, write
 from benchmarks.report import machine
-from studies.sweeps import runner, spec
+from benchmarks.tables import Measurement, difference, strays, summary, write
+from studies.sweeps import runner, toml_file
 
 FIGURE = "recall@10"
 
@@ -34,55 +34,49 @@ def main() -> None:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         out = given.out or Path(scratch) / "sweep"
-        wanted = spec.load_quick(given.spec) if given.quick else spec.load(given.spec)
-        (runner.resume if (out / runner.SPEC).is_file() else runner.begin)(wanted, out)
-        runner.run(wanted, out, jobs=given.jobs)
-        runs = [json.loads(path.read_bytes()) for path in sorted((out / "results").iterdir())]
-    rows = [row for run in runs for row in rows_of(run)]
-    seeds = sorted({run["seed"] for run in runs})
-    kept = given.spec.parent / "results" / f"{given.spec.stem}.json"
+        spec = toml_file.load_quick(given.spec) if given.quick else toml_file.load(given.spec)
+        runner.begin_or_resume(spec, out)
+        runner.run(spec, out, jobs=given.jobs)
+        records = runner.read_records(out)
+    measured = [measurement for record in records for measurement in measurements(record)]
+    full = given.spec.parent / "results" / f"{given.spec.stem}.json"
     facts = {
         **machine(),
         "command": f"python -m benchmarks.swept {given.spec}",
-        "seeds": len(seeds),
+        "seeds": len({record["seed"] for record in records}),
         "seconds of this call": round(time.perf_counter() - began),
-        "seconds of all runs, one after the other": round(sum(run["seconds"] for run in runs)),
-        "rows": summary(rows, {}),
-        "differences": list(gaps(rows)),
+        "seconds of all runs, one after the other": round(sum(record["seconds"] for record in records)),
+        "rows": summary(measured, {}),
+        "differences": list(gaps(measured)),
     }
-    target = kept.with_name(f"{kept.stem}-quick.json") if given.quick else kept
-    write(target, facts)
-    print(target.with_suffix(".md").read_text(encoding="utf-8"))
-    if given.quick and strays(summary(rows, {}), kept, [FIGURE]):
+    page = write(full.with_stem(f"{full.stem}-quick") if given.quick else full, facts)
+    print(page.read_text(encoding="utf-8"))
+    if given.quick and strays(summary(measured, {}), full, [FIGURE]):
         sys.exit(1)
 
 
-def rows_of(run: dict[str, object]) -> Iterator[Row]:
-    """Yield what one training came to: a row for every policy, direction, and task known or not."""
-    results, seconds = run["results"], run["seconds"]
-    assert isinstance(results, list)
-    assert isinstance(seconds, float)
-    for one in results:
-        known = "known" if one["task_known"] else f"unknown, {one['merge']}"
-        measured = {FIGURE: "final", "forgetting": "forgetting", "plasticity": "plasticity"}
-        figures = {name: one[key] for name, key in measured.items() if one[key] is not None}
-        table = f"{one['query']} to {one['target']}, task {known}, head {run['head']}"
-        seed = run["seed"]
-        assert isinstance(seed, int)
-        yield Row(table, f"{run['method']}, {one['policy']}", seed, {**figures, "seconds": seconds})
+def measurements(record: Mapping[str, Any]) -> Iterator[Measurement]:
+    """Yield what one training came to: one for every policy, direction, and task known or not."""
+    for result in record["results"]:
+        task = "known" if result["task_known"] else f"unknown, {result['merge']}"
+        fields = {FIGURE: "final", "forgetting": "forgetting", "plasticity": "plasticity"}
+        figures = {name: result[field] for name, field in fields.items() if result[field] is not None}
+        table = f"{result['query']} to {result['target']}, task {task}, head {record['head']}"
+        method = f"{record['method']}, {result['policy']}"
+        yield Measurement(table, method, record["seed"], {**figures, "seconds": record["seconds"]})
 
 
-def gaps(rows: list[Row]) -> Iterator[dict[str, object]]:
+def gaps(measured: Sequence[Measurement]) -> Iterator[dict[str, object]]:
     """Yield, table by table, what each method is above finetune under the same policy, and policies above reindex."""
-    for table in dict.fromkeys(row.table for row in rows):
-        there = dict.fromkeys(row.method for row in rows if row.table == table)
-        for one in there:
-            method, _, policy = one.rpartition(", ")
-            other = f"finetune, {policy}" if method != "finetune" else "finetune, reindex"
-            if other in there and other != one:
-                yield difference(rows, FIGURE, (table, one, other))
-        if "joint, reindex" in there and "joint-intra, reindex" in there:
-            yield difference(rows, FIGURE, (table, "joint, reindex", "joint-intra, reindex"))
+    for table in dict.fromkeys(measurement.table for measurement in measured):
+        names = dict.fromkeys(measurement.method for measurement in measured if measurement.table == table)
+        for name in names:
+            method, _, policy = name.rpartition(", ")
+            base = f"finetune, {policy}" if method != "finetune" else "finetune, reindex"
+            if base in names and base != name:
+                yield difference(measured, FIGURE, (table, name, base))
+        if "joint, reindex" in names and "joint-intra, reindex" in names:
+            yield difference(measured, FIGURE, (table, "joint, reindex", "joint-intra, reindex"))
 
 
 if __name__ == "__main__":

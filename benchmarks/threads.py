@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.report import machine, markdown
+from benchmarks.report import machine, markdown, write
 
 REPEATS = 20
 
@@ -31,7 +31,7 @@ def main() -> None:
                 subprocess.Popen([sys.executable, "-c", "while True: pass"]) if beside != "nothing" else None
             )
             try:
-                found = subprocess.run(
+                child = subprocess.run(
                     [sys.executable, "-m", "benchmarks.threads", "--child"],
                     env={**os.environ, "OMP_WAIT_POLICY": policy},
                     capture_output=True,
@@ -40,9 +40,8 @@ def main() -> None:
             finally:
                 if busy:
                     busy.kill()
-            rows.append({"beside": beside, "OMP_WAIT_POLICY": policy, **json.loads(found.stdout)})
-    out = Path("benchmarks/results/threads.json")
-    out.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n")
+            rows.append({"beside": beside, "OMP_WAIT_POLICY": policy, **json.loads(child.stdout)})
+    write(Path(__file__).parent / "results" / "threads.json", {**machine(), "rows": rows})
     print(markdown(rows))
 
 
@@ -54,9 +53,9 @@ def _search() -> float:
 
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((300, 512), dtype=np.float32)
-    held = shards.build(ShardKey("task", "image", 0, 0), [f"{n:032x}" for n in range(300)], vectors)
+    shard = shards.build(ShardKey("task", "image", 0, 0), [f"{n:032x}" for n in range(300)], vectors)
     queries = rng.standard_normal((100, 512), dtype=np.float32)
-    return _milliseconds(lambda: held.index.search(queries, 18))
+    return _milliseconds(lambda: shard.index.search(queries, 18))
 
 
 def _step() -> float:
@@ -68,10 +67,10 @@ def _step() -> float:
     head, rows = Head("mlp", 512), 128
     for modality in ("image", "text"):
         head.add_branch(modality, 512)
-    there = torch.ones(rows, dtype=torch.bool)
+    present = torch.ones(rows, dtype=torch.bool)
     batch = Batch(
         features={m: torch.randn(rows, 512) for m in ("image", "text")},
-        present=dict.fromkeys(("image", "text"), there),
+        present=dict.fromkeys(("image", "text"), present),
         item={"image": torch.arange(rows), "text": torch.arange(rows, 2 * rows)},
         group=torch.zeros(rows, dtype=torch.int64),
         weight=torch.ones(rows),

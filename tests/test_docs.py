@@ -8,7 +8,7 @@ import pytest
 
 import cli
 from studies.demo import pictures
-from studies.sweeps import spec
+from studies.sweeps import toml_file
 
 ROOT = Path(__file__).parents[1]
 SHOWING = ["README.md", "docs/guide.md", "docs/methods.md", "docs/policies.md"]
@@ -40,7 +40,7 @@ def test_the_sweep_shown_is_one_that_can_be_made(tmp_path: Path) -> None:
     (shown,) = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     (tmp_path / "SPEC.toml").write_text(shown, encoding="utf-8")
     (tmp_path / "pictures").mkdir()
-    assert len(spec.load(tmp_path / "SPEC.toml").runs) == 9
+    assert len(toml_file.load(tmp_path / "SPEC.toml").runs) == 9
 
 
 @pytest.mark.parametrize("document", SHOWING)

@@ -20,11 +20,11 @@ import torch
 
 from benchmarks.papers import centrobind_mixture as mixture
 from benchmarks.papers import centrobind_spoken as spoken
-from benchmarks.papers.script import asked, conclude
-from benchmarks.papers.tables import Row, differences, summary
+from benchmarks.papers.script import conclude, parse_options
+from benchmarks.tables import Measurement, differences, summary
 from engine.ingest.setup import WorkspaceOptions
 from indexer.serving import index as indexing
-from studies.sweeps.workers import each
+from studies.sweeps.workers import map_unordered
 
 FULL = ("no binding", "FABIND-X1", "FABIND-X{}", "CentroBind")
 ANCHORS = ("weighted", "median", "random", "random + intra")
@@ -69,52 +69,52 @@ class Job:
     anchors: Sequence[str] = ()
 
 
-def mixed(job: Job, size: mixture.Size) -> list[Row]:
+def mixed(job: Job, size: mixture.Size) -> list[Measurement]:
     """Return the rows of table 3 of one seed."""
     drawn = mixture.draw(job.modalities, size.train + size.held, job.seed)
-    known, held = (drawn.rows(part) for part in torch.arange(len(drawn.y)).tensor_split([size.train]))
+    train, test = (drawn.rows(part) for part in torch.arange(len(drawn.y)).tensor_split([size.train]))
     rows = []
     for backbone in job.backbones:
         start = mixture.encoders(job.modalities, job.seed)
         if backbone == "pretrained":
-            mixture.pretrain(start, known, size, job.seed)
+            mixture.pretrain(start, train, size, job.seed)
         for name in (*FULL, *(job.anchors if backbone == "random" else ())):
             method, net = name.format(job.modalities), copy.deepcopy(start)
             if method != "no binding":
                 loss = mixture.losses(net)[method]
-                mixture.train(net, known, loss, (size.binding, size.batch), job.seed)
-            figures = mixture.accuracies(net, known, held, size, job.seed)
-            rows.append(Row(f"Table 3, {backbone}, M={job.modalities}", method, job.seed, figures))
+                mixture.train(net, train, loss, (size.binding, size.batch), job.seed)
+            figures = mixture.accuracies(net, train, test, size, job.seed)
+            rows.append(Measurement(f"Table 3, {backbone}, M={job.modalities}", method, job.seed, figures))
     return rows
 
 
-def bound(seed: int, root: Path) -> list[Row]:
+def bound(seed: int, root: Path) -> list[Measurement]:
     """Return the rows of table 1 of one seed."""
     splits = spoken.read(root)
-    found = {"chance": spoken.chance(splits.test)}
+    by_method = {"chance": spoken.chance(splits.test)}
     for name in spoken.SETTINGS:
-        found[name] = spoken.retrieval(spoken.trained(splits, name, seed), splits.test)
-    return [Row("Table 1", method, seed, figures) for method, figures in found.items()]
+        by_method[name] = spoken.retrieval(spoken.trained(splits, name, seed), splits.test)
+    return [Measurement("Table 1", method, seed, figures) for method, figures in by_method.items()]
 
 
 def paper() -> dict[tuple[str, str], dict[str, float]]:
     """Return the paper's figures by table and method."""
-    found = {}
+    known = {}
     for (backbone, method), values in PAPER_3.items():
         figures = dict(zip(UNI, values, strict=True))
-        found[f"Table 3, {backbone}, M=4", method] = {**figures, "mean": round(sum(values[:4]) / 4, 4)}
+        known[f"Table 3, {backbone}, M=4", method] = {**figures, "mean": round(sum(values[:4]) / 4, 4)}
     for place, method in enumerate(("FABIND text", "CentroBind")):
         figures = {
-            f"{way} R@{k}": value
-            for way, both in PAPER_1.items()
+            f"{direction} R@{k}": value
+            for direction, both in PAPER_1.items()
             for k, value in zip(spoken.KS, both[place], strict=True)
         }
         for title, plus in (("one to one", False), ("two to one", True)):
             for k in spoken.KS:
-                values_k = [figures[f"{way} R@{k}"] for way in PAPER_1 if ("+" in way) == plus]
+                values_k = [figures[f"{name} R@{k}"] for name in PAPER_1 if ("+" in name) == plus]
                 figures[f"{title} R@{k}"] = round(sum(values_k) / len(values_k), 4)
-        found["Table 1", method] = figures
-    return found
+        known["Table 1", method] = figures
+    return known
 
 
 def jobs(seeds: int, quick: bool) -> list[Job]:
@@ -127,27 +127,29 @@ def jobs(seeds: int, quick: bool) -> list[Job]:
     return [*mixtures, *(Job(seed, 0) for seed in range(seeds))]
 
 
-def numbered(root: Path, todo: Sequence[Job], number: int) -> list[Row]:
+def run_job(root: Path, every: Sequence[Job], number: int) -> list[Measurement]:
     """Return the rows of one job, by its number."""
-    job = todo[number]
+    job = every[number]
     return mixed(job, mixture.Size()) if job.modalities else bound(job.seed, root)
 
 
 def main() -> int:
-    given, made = asked("centrobind", __doc__, Path("../shared/data/spoken")), dict[int, list[Row]]()
+    options = parse_options("centrobind", __doc__, Path("../shared/data/spoken"))
+    rows_of = dict[int, list[Measurement]]()
     with tempfile.TemporaryDirectory() as scratch:
-        indexing.index(Path(scratch), [given.data], WorkspaceOptions(["builtin"]))
-        todo = jobs(len(given.seeds), given.quick)
-        for number, found in each(partial(numbered, Path(scratch), todo), range(len(todo)), given.jobs):
-            made[number] = found
-            given.say(f"{found[0].table}, seed {found[0].seed}")
-    rows = [row for number in sorted(made) for row in made[number]]
+        indexing.index(Path(scratch), [options.data], WorkspaceOptions(["builtin"]))
+        every = jobs(len(options.seeds), options.quick)
+        job = partial(run_job, Path(scratch), every)
+        for number, measured in map_unordered(job, range(len(every)), options.jobs):
+            rows_of[number] = measured
+            options.log(f"{measured[0].table}, seed {measured[0].seed}")
+    rows = [row for number in sorted(rows_of) for row in rows_of[number]]
     figures = {
         "sizes": str(mixture.Size()),
         "rows": summary(rows, paper()),
         "differences": differences(rows, "mean") + differences(rows, "one to one R@10"),
     }
-    return conclude(given, figures, ("mean", "one to one R@10", "two to one R@10"))
+    return conclude(options, figures, ("mean", "one to one R@10", "two to one R@10"))
 
 
 if __name__ == "__main__":

@@ -60,14 +60,14 @@ def draw(modalities: int, count: int, seed: int, *, means: float = 1.0, spread: 
     centres = means * torch.randn(CLASSES, LATENT, generator=g)
     y = torch.randint(CLASSES, (count,), generator=g)
     z = centres[y] + spread * torch.randn(count, LATENT, generator=g)
-    found = {}
+    by_modality = {}
     for number, share in enumerate(torch.linspace(0.6, 0.1, modalities).tolist(), start=1):
         inner = torch.randn(WIDTH, LATENT, generator=g)
         inner[:, torch.randperm(LATENT, generator=g)[: round(LATENT * share)]] = 0
         outer = torch.randn(WIDTH, WIDTH, generator=g)
         x = torch.sigmoid(z @ inner.T) @ outer.T + torch.randn(count, WIDTH, generator=g)
-        found[f"x{number}"] = (x - x.mean(0)) / x.std(0)
-    return Mixture(found, y)
+        by_modality[f"x{number}"] = (x - x.mean(0)) / x.std(0)
+    return Mixture(by_modality, y)
 
 
 def encoders(modalities: int, seed: int) -> nn.ModuleDict:
@@ -116,32 +116,32 @@ def pretrain(net: nn.ModuleDict, mixture: Mixture, size: Size, seed: int) -> Non
     train(net, mixture, loss, (size.pretraining, size.batch), seed)
 
 
-def train(net: nn.ModuleDict, mixture: Mixture, loss: Loss, lasting: tuple[int, int], seed: int) -> None:
+def train(net: nn.ModuleDict, mixture: Mixture, loss: Loss, steps: tuple[int, int], seed: int) -> None:
     """Take steps of Adam on batches drawn with replacement.
 
     Args:
-        lasting: steps, and rows of a batch.
+        steps: how many, and rows of a batch.
     """
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
-    for batch in _batches(mixture, *lasting, seed):
+    for batch in _batches(mixture, *steps, seed):
         optimiser.zero_grad()
         torch.autograd.backward(weighted_mean(loss(embed(net, batch.features), batch), batch))
         optimiser.step()
 
 
-def accuracies(net: nn.ModuleDict, known: Mixture, held: Mixture, size: Size, seed: int) -> dict[str, float]:
-    """Return the accuracy on held rows of a decoder on each modality, their mean, and of one on all of them."""
+def accuracies(net: nn.ModuleDict, train: Mixture, test: Mixture, size: Size, seed: int) -> dict[str, float]:
+    """Return the accuracy on held-out rows of a decoder on each modality, their mean, and of one on all of them."""
     with torch.no_grad():
-        z, held_z = (torch.stack(list(embed(net, part.x).values())) for part in (known, held))  # (M, N, 16)
-    alone = decode((z, known.y), (held_z, held.y), size, seed)
-    flat, held_flat = (part.transpose(0, 1).flatten(1)[None] for part in (z, held_z))
-    together = decode((flat, known.y), (held_flat, held.y), size, seed)
+        z, test_z = (torch.stack(list(embed(net, part.x).values())) for part in (train, test))  # (M, N, 16)
+    alone = decode((z, train.y), (test_z, test.y), size, seed)
+    flat, test_flat = (part.transpose(0, 1).flatten(1)[None] for part in (z, test_z))
+    together = decode((flat, train.y), (test_flat, test.y), size, seed)
     return {**dict(zip(net, alone, strict=True)), "mean": sum(alone) / len(alone), "all": together[0]}
 
 
-def decode(known: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], size: Size, seed: int) -> list[float]:
-    """Train M decoders of two layers side by side on features (M, N, D); return their accuracies on held ones."""
-    (f, y), (held_f, held_y) = known, held
+def decode(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], size: Size, seed: int) -> list[float]:
+    """Train M decoders of two layers side by side on features (M, N, D); return their accuracies on the test ones."""
+    (f, y), (test_f, test_y) = train, test
     g = _generator("decoders", seed)
     shapes = ((f.shape[2], 64), (64, CLASSES))
     weights = [
@@ -157,23 +157,23 @@ def decode(known: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], size: Size
     for _ in range(size.decoding):
         rows = torch.randint(len(y), (2 * size.batch,), generator=g)
         optimiser.zero_grad()
-        guesses = logits(f[:, rows]).transpose(1, 2)  # (M, K, B)
+        predicted = logits(f[:, rows]).transpose(1, 2)  # (M, K, B)
         # times M: each decoder is trained as it would be alone
-        torch.autograd.backward(len(f) * cross_entropy(guesses, y[rows].expand(len(f), -1)))
+        torch.autograd.backward(len(f) * cross_entropy(predicted, y[rows].expand(len(f), -1)))
         optimiser.step()
     with torch.no_grad():
-        right = (logits(held_f).argmax(2) == held_y).float().mean(1)
+        right = (logits(test_f).argmax(2) == test_y).float().mean(1)
     return [float(share) for share in right]
 
 
 def _batches(mixture: Mixture, steps: int, rows: int, seed: int) -> Iterator[Batch]:
     g = _generator("batches", seed)
-    there = torch.ones(rows, dtype=torch.bool)
+    present = torch.ones(rows, dtype=torch.bool)
     for number in torch.randint(2**62, (steps,), generator=g).tolist():
         drawn = torch.randint(len(mixture.y), (rows,), generator=g)
         yield Batch(
             {m: x[drawn] for m, x in mixture.x.items()},
-            dict.fromkeys(mixture.x, there),
+            dict.fromkeys(mixture.x, present),
             dict.fromkeys(mixture.x, drawn),
             torch.zeros_like(drawn),
             torch.ones(rows),

@@ -1,6 +1,5 @@
 """Retrieval over the three modalities of a pack, from one and from two of them, after each way to bind them."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from benchmarks.retrieval import recalls
+from engine.evaluation import metrics
 from engine.heads.head import Head
 from engine.storage.store import Store
 from engine.storage.workspace import open_at
@@ -50,8 +51,9 @@ def read(root: Path) -> Splits:
 
         def part(split: Split) -> PairSet:
             chosen = [pair for pair in pairs if pair.split == split]
-            found = collect(chosen, sorted(backbones), lambda m, ids: store.features(ids, backbones[m].id))
-            return together(found)
+            return together(
+                collect(chosen, sorted(backbones), lambda m, ids: store.features(ids, backbones[m].id))
+            )
 
         return Splits(part("train"), part("val"), part("test"))
 
@@ -77,71 +79,69 @@ def retrieval(head: Head, test: PairSet) -> dict[str, float]:
     """Return recall at 1, 5 and 10 of every direction from one modality and from two, and the means."""
     with torch.no_grad():
         z = head({m: column.features for m, column in test.columns.items()})
-    return _table({(asked, target): recalls(z, test, asked, target) for asked, target in _directions(test)})
+    return _table({(query, target): recall(z, test, query, target) for query, target in _directions(test)})
 
 
 def chance(test: PairSet) -> dict[str, float]:
     """Return the same where every order of the items is as likely."""
-    right = {(asked, target): relevant(test, asked, target)[1] for asked, target in _directions(test)}
-    return _table({direction: {k: expected(rows, k) for k in KS} for direction, rows in right.items()})
+    right = {(query, target): relevant(test, query, target)[1] for query, target in _directions(test)}
+    return _table({direction: [_expected(rows, k) for k in KS] for direction, rows in right.items()})
 
 
-def recalls(z: Embeddings, test: PairSet, asked: tuple[Modality, ...], target: Modality) -> dict[int, float]:
-    """Return recall at each k: every distinct query and item counts once, and the item of any pair with it is right.
+def recall(z: Embeddings, test: PairSet, query: tuple[Modality, ...], target: Modality) -> list[float]:
+    """Return recall at each of `KS`.
+
+    Every distinct query and item counts once, and the item of any pair with it is right.
 
     Args:
-        asked: whose items make a query: one, or the centroid of two that stand in a pair.
+        query: whose items make a query: one, or the centroid of two that stand in a pair.
     """
-    places, right = relevant(test, asked, target)
-    query = normalize(torch.stack([z[m][rows] for m, rows in zip(asked, places, strict=True)]).mean(0), dim=1)
-    near = (query @ z[target].T).topk(min(max(KS), right.shape[1]), dim=1).indices
-    hits = right.gather(1, near)
-    return {k: float(hits[:, :k].any(1).float().mean()) for k in KS}
+    items, right = relevant(test, query, target)
+    centroids = torch.stack([z[m][rows] for m, rows in zip(query, items, strict=True)]).mean(0)
+    return recalls(normalize(centroids, dim=1) @ z[target].T, right, KS)
 
 
-def expected(right: Tensor, k: int) -> float:
+def _expected(right: Tensor, k: int) -> float:
     """Return the expected recall at k of a random order, given what is right (Q, N)."""
-    items = right.shape[1]
-    missed = [math.comb(items - count, k) / math.comb(items, k) for count in right.sum(1).tolist()]
-    return 1 - sum(missed) / len(missed)
+    return metrics.chance(right.sum(1).numpy(), right.shape[1], k)
 
 
-def relevant(test: PairSet, asked: tuple[Modality, ...], target: Modality) -> tuple[Tensor, Tensor]:
+def relevant(test: PairSet, query: tuple[Modality, ...], target: Modality) -> tuple[Tensor, Tensor]:
     """Return the items of each distinct query (1 or 2, Q), and which items of the target are right (Q, N)."""
-    stands = {m: standing(test, m) for m in (*asked, target)}
-    places = torch.tensor(sorted(set(_queries([stands[m] for m in asked])))).T
-    pairs = torch.stack([stands[m][:, rows] for m, rows in zip(asked, places, strict=True)]).all(0)  # (P, Q)
+    stands = {m: standing(test, m) for m in (*query, target)}
+    items = torch.tensor(sorted(set(_queries([stands[m] for m in query])))).T
+    pairs = torch.stack([stands[m][:, rows] for m, rows in zip(query, items, strict=True)]).all(0)  # (P, Q)
     right = pairs.float().T @ stands[target].float() > 0
     some = right.any(1)
-    return places[:, some], right[some]
+    return items[:, some], right[some]
 
 
 def standing(pairs: PairSet, modality: Modality) -> Tensor:
     """Return (P, N): which items stand in which pair."""
     column = pairs.columns[modality]
-    found = torch.zeros(len(pairs), len(column.features), dtype=torch.bool)
-    found[torch.arange(len(pairs)).repeat_interleave(column.count), column.flat] = True
-    return found
+    stands = torch.zeros(len(pairs), len(column.features), dtype=torch.bool)
+    stands[torch.arange(len(pairs)).repeat_interleave(column.count), column.flat] = True
+    return stands
 
 
 def _queries(stands: Sequence[Tensor]) -> Iterator[tuple[int, ...]]:
-    """Yield the items of each pair that are asked with, in every combination."""
-    for held in zip(*stands, strict=True):
-        yield from product(*(row.nonzero()[:, 0].tolist() for row in held))
+    """Yield the items of each pair that make a query, in every combination."""
+    for rows in zip(*stands, strict=True):
+        yield from product(*(row.nonzero()[:, 0].tolist() for row in rows))
 
 
 def _directions(test: PairSet) -> list[tuple[tuple[Modality, ...], Modality]]:
     names = sorted(test.columns)
-    one: list[tuple[tuple[Modality, ...], Modality]] = [((a,), b) for a, b in permutations(names, 2)]
-    return [*one, *(((a, b), c) for a, b, c in permutations(names, 3) if a < b)]
+    single: list[tuple[tuple[Modality, ...], Modality]] = [((a,), b) for a, b in permutations(names, 2)]
+    return [*single, *(((a, b), c) for a, b, c in permutations(names, 3) if a < b)]
 
 
-def _table(found: Mapping[tuple[tuple[Modality, ...], Modality], Mapping[int, float]]) -> dict[str, float]:
+def _table(recalls: Mapping[tuple[tuple[Modality, ...], Modality], Sequence[float]]) -> dict[str, float]:
     """Return recalls by name, each k's means after them."""
     table: dict[str, float] = {}
-    for k in KS:
+    for place, k in enumerate(KS):
         for title, count in (("one to one", 1), ("two to one", 2)):
-            chosen = {direction: at[k] for direction, at in found.items() if len(direction[0]) == count}
-            table |= {f"{' + '.join(asked)} to {b} R@{k}": value for (asked, b), value in chosen.items()}
+            chosen = {direction: at[place] for direction, at in recalls.items() if len(direction[0]) == count}
+            table |= {f"{' + '.join(query)} to {b} R@{k}": value for (query, b), value in chosen.items()}
             table[f"{title} R@{k}"] = sum(chosen.values()) / len(chosen)
     return table

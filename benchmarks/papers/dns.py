@@ -32,13 +32,13 @@ from benchmarks.papers.dns_runs import (
     run,
 )
 from benchmarks.papers.dns_stream import STEPS, prepare, stream
-from benchmarks.papers.script import Given, asked, conclude
-from benchmarks.papers.tables import Row, differences, summary
-from studies.sweeps.workers import each
+from benchmarks.papers.script import Options, conclude, parse_options
+from benchmarks.tables import Measurement, differences, summary
+from studies.sweeps.workers import map_unordered
 
 FEW = 3
 """Seeds of what stands in the tables of sensitivity alone."""
-JUDGED = ("R@10", "Acc", "BWT R@10")
+COMPARED = ("R@10", "Acc", "BWT R@10")
 NAMES = ("Acc", "BWT Acc", "R@1", "R@5", "R@10", "BWT R@10")
 PAPER = {
     "vanilla": (0.5186, -0.1571, 0.0751, 0.2536, 0.3602, -0.1019),
@@ -62,52 +62,53 @@ def paper() -> dict[tuple[str, str], dict[str, float]]:
     }
 
 
-def against_vanilla(rows: Sequence[Row], figure: str) -> list[dict[str, Any]]:
+def against_vanilla(rows: Sequence[Measurement], figure: str) -> list[dict[str, Any]]:
     """Return the paired difference between vanilla and every other row of its table, the better one first."""
-    found = []
+    gaps = []
     for table, method in dict.fromkeys((row.table, row.method) for row in rows):
         if method not in ("vanilla", "chance"):
-            two = [row for row in rows if row.table == table and row.method in ("vanilla", method)]
-            found += differences(two, figure)
-    return [{**gap, "first": f"{figure}: {gap['first']}"} for gap in found]
+            pair = [row for row in rows if row.table == table and row.method in ("vanilla", method)]
+            gaps += differences(pair, figure)
+    return [{**gap, "first": f"{figure}: {gap['first']}"} for gap in gaps]
 
 
-def numbered(streams: Mapping[int, Path], trials: Sequence[Trial], job: tuple[int, int]) -> list[Row]:
+def run_trial(
+    streams: Mapping[int, Path], trials: Sequence[Trial], job: tuple[int, int]
+) -> list[Measurement]:
     """Return the rows of one trial, by its number, with one seed."""
     number, seed = job
     return run(streams[seed], trials[number], seed)
 
 
-def results(given: Given) -> list[Row]:
+def results(options: Options) -> list[Measurement]:
     """Prepare the stream and return the rows of every trial and seed."""
-    wanted = [t for t in TRIALS if not given.quick or any((MAIN, name) in t.stands for name in QUICK)]
-    todo = [
-        (n, seed) for n, t in enumerate(wanted) for seed in (given.seeds if t.is_main else given.seeds[:FEW])
-    ]
+    quick, seeds = options.quick, options.seeds
+    trials = [t for t in TRIALS if not quick or any((MAIN, name) in t.places for name in QUICK)]
+    jobs = [(n, seed) for n, t in enumerate(trials) for seed in (seeds if t.is_main else seeds[:FEW])]
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        prepare(given.data, root)
-        streams = dict(each(partial(stream, root), given.seeds, given.jobs))
-        given.say("streams ready")
-        rows = [row for seed in given.seeds for row in baselines(streams[seed], seed)]
-        made = dict[tuple[int, int], list[Row]]()
-        for job, found in each(partial(numbered, streams, wanted), todo, given.jobs):
-            made[job] = found
-            given.say(f"{found[0].table}, {found[0].method}, seed {job[1]}")
-    rows += [row for job in todo for row in made[job]]
-    return [row for row in rows if not given.quick or row.table.startswith(MAIN)]
+        prepare(options.data, root)
+        streams = dict(map_unordered(partial(stream, root), seeds, options.jobs))
+        options.log("streams ready")
+        rows = [row for seed in seeds for row in baselines(streams[seed], seed)]
+        rows_of = dict[tuple[int, int], list[Measurement]]()
+        for job, measured in map_unordered(partial(run_trial, streams, trials), jobs, options.jobs):
+            rows_of[job] = measured
+            options.log(f"{measured[0].table}, {measured[0].method}, seed {job[1]}")
+    rows += [row for job in jobs for row in rows_of[job]]
+    return [row for row in rows if not quick or row.table.startswith(MAIN)]
 
 
 def main() -> int:
-    given = asked("dns", __doc__, Path("../shared/data"))
-    rows = results(given)
+    options = parse_options("dns", __doc__, Path("../shared/data"))
+    rows = results(options)
     figures = {
         "settings": f"epochs {EPOCHS}, batch {BATCH}, lr {LR}, weight decay {WEIGHT_DECAY}, infonce at 0.07",
         "steps": ", ".join(f"{step.name} ({'-'.join(step.modalities)})" for step in STEPS),
         "rows": summary(rows, paper()),
-        "differences": [gap for figure in JUDGED for gap in against_vanilla(rows, figure)],
+        "differences": [gap for figure in COMPARED for gap in against_vanilla(rows, figure)],
     }
-    return conclude(given, figures, JUDGED)
+    return conclude(options, figures, COMPARED)
 
 
 if __name__ == "__main__":

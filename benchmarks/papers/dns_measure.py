@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.papers.dns_stream import Step
+from benchmarks.retrieval import recalls
 from engine.evaluation import metrics
 from engine.heads.head import Head
 
@@ -21,7 +22,7 @@ SCORES = ("inner product", "cosine")
 
 
 @dataclass(frozen=True)
-class Exam:
+class StepPairs:
     """The test pairs of a step, features (N, D) by modality and their classes, and its train pairs."""
 
     step: Step
@@ -38,20 +39,20 @@ class Grade:
     alignment: Tensor
 
 
-def exams(root: Path, steps: Sequence[Step]) -> list[Exam]:
+def read_steps(root: Path, steps: Sequence[Step]) -> list[StepPairs]:
     """Read the pairs of every step."""
-    held = {split: _arrays(root / f"{split}.npz") for split in ("train", "test")}
+    arrays = {split: _arrays(root / f"{split}.npz") for split in ("train", "test")}
 
     def features(step: Step, split: str) -> dict[str, Tensor]:
-        rows = held[split]["task"] == step.name
-        return {m: torch.from_numpy(held[split][m][rows]) for m in step.modalities}
+        rows = arrays[split]["task"] == step.name
+        return {m: torch.from_numpy(arrays[split][m][rows]) for m in step.modalities}
 
-    classes = held["test"]["class"]
+    classes = arrays["test"]["class"]
     return [
-        Exam(
+        StepPairs(
             step,
             features(step, "test"),
-            classes[held["test"]["task"] == step.name].tolist(),
+            classes[arrays["test"]["task"] == step.name].tolist(),
             features(step, "train"),
         )
         for step in steps
@@ -59,35 +60,35 @@ def exams(root: Path, steps: Sequence[Step]) -> list[Exam]:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(path) as found:
-        return {name: found[name] for name in found.files}
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 @torch.inference_mode()
-def grade(head: Head, exam: Exam, score: str) -> Grade:
-    """Judge a head on one step."""
-    a, b = exam.step.modalities
+def grade(head: Head, pairs: StepPairs, score: str) -> Grade:
+    """Measure a head on one step."""
+    a, b = pairs.step.modalities
     test, train = (
         {m: normalize(y, dim=1) if score == "cosine" else y for m, y in head.project(x).items()}
-        for x in (exam.test, exam.train)
+        for x in (pairs.test, pairs.train)
     )
-    figures = {}
-    if exam.step.ranked:
-        for k in KS:
-            both = (recall(exam.test, test, way, k) for way in ((a, b), (b, a)))
-            figures[f"R@{k}"] = statistics.mean(both)
-    if exam.step.classed:
+    figures: dict[str, float] = {}
+    if pairs.step.ranked:
+        both = zip(*(recall(pairs.test, test, direction) for direction in ((a, b), (b, a))), strict=True)
+        figures |= {f"R@{k}": statistics.mean(values) for k, values in zip(KS, both, strict=True)}
+    if pairs.step.classed:
         media = a if b == "text" else b
-        figures["Acc"] = accuracy(test[media], test["text"], exam.classes)
+        figures["Acc"] = accuracy(test[media], test["text"], pairs.classes)
     return Grade(figures, train[a] @ train[b].T)
 
 
-def recall(features: Mapping[str, Tensor], y: Mapping[str, Tensor], way: tuple[str, str], k: int) -> float:
-    """Return recall@k from one modality to the other; rows of equal features are one item."""
-    ia, ib = (numbered(features[m]) for m in way)
-    scores = y[way[0]][first(ia)] @ y[way[1]][first(ib)].T
-    best = scores.argsort(dim=1, descending=True, stable=True)
-    return metrics.recall(joins(ia, ib).gather(1, best).numpy(), k)
+def recall(
+    features: Mapping[str, Tensor], y: Mapping[str, Tensor], direction: tuple[str, str]
+) -> list[float]:
+    """Return recall at each of `KS` from one modality to the other; rows of equal features are one item."""
+    query, target = direction
+    a, b = numbered(features[query]), numbered(features[target])
+    return recalls(y[query][first(a)] @ y[target][first(b)].T, joins(a, b), KS)
 
 
 def numbered(x: Tensor) -> Tensor:
@@ -114,23 +115,23 @@ def accuracy(y: Tensor, texts: Tensor, classes: Sequence[str]) -> float:
     """Return how often the nearest prototype, the first text of a class, is that of the row's own class."""
     names = sorted(set(classes))
     prototypes = texts[[classes.index(name) for name in names]]
-    taken = (y @ prototypes.T).argmax(1).tolist()
-    return statistics.mean(float(names[n] == own) for n, own in zip(taken, classes, strict=True))
+    nearest = (y @ prototypes.T).argmax(1).tolist()
+    return statistics.mean(float(names[n] == own) for n, own in zip(nearest, classes, strict=True))
 
 
-def chance(exams: Sequence[Exam]) -> dict[str, float]:
-    """Return what a random order comes to."""
-    found: dict[str, list[float]] = {}
-    for exam in exams:
-        if exam.step.classed:
-            found.setdefault("Acc", []).append(1 / len(set(exam.classes)))
-        for way in (exam.step.modalities, exam.step.modalities[::-1]) if exam.step.ranked else ():
-            joined = joins(*(numbered(exam.test[m]) for m in way))
+def chance(every: Sequence[StepPairs]) -> dict[str, float]:
+    """Return what a random order comes to, averaged over steps."""
+    values: dict[str, list[float]] = {}
+    for pairs in every:
+        modalities = pairs.step.modalities
+        if pairs.step.classed:
+            values.setdefault("Acc", []).append(1 / len(set(pairs.classes)))
+        for direction in (modalities, modalities[::-1]) if pairs.step.ranked else ():
+            right = joins(*(numbered(pairs.test[m]) for m in direction))
             for k in KS:
-                found.setdefault(f"R@{k}", []).append(
-                    metrics.chance(joined.sum(1).numpy(), joined.shape[1], k)
-                )
-    means = {name: statistics.mean(values) for name, values in found.items()}
+                expected = metrics.chance(right.sum(1).numpy(), right.shape[1], k)
+                values.setdefault(f"R@{k}", []).append(expected)
+    means = {name: statistics.mean(some) for name, some in values.items()}
     return {**means, "new Acc": means["Acc"], "new R@10": means["R@10"]}
 
 
@@ -140,15 +141,15 @@ def figures(new: Sequence[Grade], last: Sequence[Grade]) -> dict[str, float]:
     Args:
         new: of every step after itself. last: after the last step. The last step counts in no BWT.
     """
-    found = {}
+    means = {}
     for name in ("Acc", *(f"R@{k}" for k in KS)):
-        found[name] = statistics.mean(g.figures[name] for g in last if name in g.figures)
+        means[name] = statistics.mean(g.figures[name] for g in last if name in g.figures)
     for name in ("Acc", "R@10"):
         pairs = [(n, g) for n, g in zip(new, last, strict=True) if name in g.figures]
-        found[f"new {name}"] = statistics.mean(n.figures[name] for n, _ in pairs)
-        moved = [g.figures[name] - n.figures[name] for n, g in pairs if g is not last[-1]]
-        found[f"BWT {name}"] = statistics.mean(moved)
+        means[f"new {name}"] = statistics.mean(n.figures[name] for n, _ in pairs)
+        moves = [g.figures[name] - n.figures[name] for n, g in pairs if g is not last[-1]]
+        means[f"BWT {name}"] = statistics.mean(moves)
     drifts = [
         float((g.alignment - n.alignment).abs().mean()) for n, g in zip(new[:-1], last[:-1], strict=True)
     ]
-    return {**found, "drift": statistics.mean(drifts)}
+    return {**means, "drift": statistics.mean(drifts)}

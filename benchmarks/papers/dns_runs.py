@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.papers.dns_measure import SCORES, Grade, chance, exams, figures, grade
+from benchmarks.papers.dns_measure import SCORES, Grade, chance, figures, grade, read_steps
 from benchmarks.papers.dns_stream import MODALITIES, STEPS, WIDTH, Step
-from benchmarks.papers.tables import Row
+from benchmarks.tables import Measurement
 from engine.heads import head as heads
 from engine.heads.head import Head
 from engine.ingest.setup import WorkspaceOptions
@@ -23,9 +23,13 @@ AS_PUBLISHED = {"dns.mode": "dual", "dns.outputs": "stored", "dns.rule": "absolu
 
 @dataclass(frozen=True)
 class Trial:
-    """A method with its settings, and under which tables and names its figures stand."""
+    """A method with its settings.
 
-    stands: Sequence[tuple[str, str]]
+    Attributes:
+        places: the tables its figures stand in, and under which names.
+    """
+
+    places: Sequence[tuple[str, str]]
     method: str
     options: Mapping[str, int | float | str] = field(default_factory=dict)
     lr: float = LR
@@ -34,11 +38,11 @@ class Trial:
     @property
     def is_main(self) -> bool:
         """Whether it stands in the main table."""
-        return any(table == MAIN for table, _ in self.stands)
+        return any(table == MAIN for table, _ in self.places)
 
 
-def _published(stands: Sequence[tuple[str, str]], cut: float = 0.01, decay: float = WEIGHT_DECAY) -> Trial:
-    return Trial(stands, "dns", {**AS_PUBLISHED, "dns.lambda_min": cut}, weight_decay=decay)
+def _published(places: Sequence[tuple[str, str]], cut: float = 0.01, decay: float = WEIGHT_DECAY) -> Trial:
+    return Trial(places, "dns", {**AS_PUBLISHED, "dns.lambda_min": cut}, weight_decay=decay)
 
 
 TRIALS = (
@@ -65,37 +69,39 @@ QUICK = ("vanilla", "ewc", "dns", "dns-exact", "dns, as published")
 """The names of the main table that a quick run has too."""
 
 
-def run(root: Path, trial: Trial, seed: int, steps: Sequence[Step] = STEPS) -> list[Row]:
+def run(root: Path, trial: Trial, seed: int, steps: Sequence[Step] = STEPS) -> list[Measurement]:
     """Learn the stream step by step and return the figures, under each table and each score."""
-    asked = exams(root, steps)
+    every = read_steps(root, steps)
     new: dict[str, list[Grade]] = {score: [] for score in SCORES}
     with tempfile.TemporaryDirectory(dir=root) as folder:
-        at = _fresh(root, Path(folder))
+        workspace = _fresh_workspace(root, Path(folder))
         for number, step in enumerate(steps, 1):
-            lessons.learn(at, [], WorkspaceOptions(), _settings(trial, step.name, seed))
-            head, _ = heads.read(open_at(at).head(number))
+            lessons.learn(workspace, [], WorkspaceOptions(), _settings(trial, step.name, seed))
+            head, _ = heads.read(open_at(workspace).head(number))
             for score in SCORES:
-                new[score].append(grade(head, asked[number - 1], score))
-    last = {score: [grade(head, exam, score) for exam in asked] for score in SCORES}
-    found = {score: figures(new[score], last[score]) for score in SCORES}
+                new[score].append(grade(head, every[number - 1], score))
+    last = {score: [grade(head, pairs, score) for pairs in every] for score in SCORES}
+    by_score = {score: figures(new[score], last[score]) for score in SCORES}
     return [
-        Row(f"{table}, {score}", name, seed, found[score]) for table, name in trial.stands for score in SCORES
+        Measurement(f"{table}, {score}", name, seed, by_score[score])
+        for table, name in trial.places
+        for score in SCORES
     ]
 
 
-def baselines(root: Path, seed: int, steps: Sequence[Step] = STEPS) -> list[Row]:
+def baselines(root: Path, seed: int, steps: Sequence[Step] = STEPS) -> list[Measurement]:
     """Return the rows of what no training comes to: a random order, and the prior under identity heads."""
-    asked = exams(root, steps)
+    every = read_steps(root, steps)
     identity = Head("linear", WIDTH).eval()
     for m in MODALITIES:
         identity.add_branch(m, WIDTH)
     rows = []
     for score in SCORES:
-        grades = [grade(identity, exam, score) for exam in asked]
-        still = figures(grades, grades)
-        random = {**dict.fromkeys(still, 0.0), **chance(asked)}
-        rows += [Row(f"{MAIN}, {score}", "chance", seed, random)]
-        rows += [Row(f"{MAIN}, {score}", "zero-shot", seed, still)]
+        grades = [grade(identity, pairs, score) for pairs in every]
+        untrained = figures(grades, grades)
+        random = {**dict.fromkeys(untrained, 0.0), **chance(every)}
+        rows += [Measurement(f"{MAIN}, {score}", "chance", seed, random)]
+        rows += [Measurement(f"{MAIN}, {score}", "zero-shot", seed, untrained)]
     return rows
 
 
@@ -114,7 +120,7 @@ def _settings(trial: Trial, task: str, seed: int) -> TrainSettings:
     )
 
 
-def _fresh(root: Path, folder: Path) -> Path:
+def _fresh_workspace(root: Path, folder: Path) -> Path:
     """Return a workspace that holds the stream and has learned nothing; its store is shared."""
     (folder / "store").symlink_to(root.absolute() / "stored/store", target_is_directory=True)
     shutil.copy(root / "stored/workspace.json", folder / "workspace.json")

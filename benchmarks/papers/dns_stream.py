@@ -90,14 +90,16 @@ def stream(root: Path, seed: int) -> Path:
     A prior of its own, since priors differ by more than what is learnt on top of one: even rounding moves Acc by .05.
     """
     torch.set_num_threads(1)  # as in a process of several, so that one seed alone has the same prior
-    here = root / str(seed)
+    folder = root / str(seed)
     settings = TrainSettings(task="prior", form="mlp", epochs=12, seed=seed)
-    outcome, _ = lessons.learn(here / "prior", [root / "prior.npz"], WorkspaceOptions(width=WIDTH), settings)
+    outcome, _ = lessons.learn(
+        folder / "prior", [root / "prior.npz"], WorkspaceOptions(width=WIDTH), settings
+    )
     packs = read(root / "packs")
-    embedded = through(packs, open_at(here / "prior"), outcome.lesson.head)
+    embedded = through(packs, open_at(folder / "prior"), outcome.lesson.head)
     for split in ("train", "test"):
-        save(here / f"{split}.npz", embedded, list(_lines(packs, split)))
-    return stored(here)
+        save(folder / f"{split}.npz", embedded, list(_lines(packs, split)))
+    return stored(folder)
 
 
 def stored(root: Path) -> Path:
@@ -128,8 +130,8 @@ def through(packs: Packs, workspace: Workspace, version: int) -> Packs:
     """Return the packs with what a head makes of each item, unit rows, for features."""
     head, _ = heads.read(workspace.head(version))
     with torch.inference_mode():
-        found = head({m: torch.from_numpy(x) for m, x in packs.features.items()})
-    return Packs(packs.rows, packs.place, {m: z.numpy() for m, z in found.items()})
+        embeddings = head({m: torch.from_numpy(x) for m, x in packs.features.items()})
+    return Packs(packs.rows, packs.place, {m: z.numpy() for m, z in embeddings.items()})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ Counts = Mapping[str, Mapping[Split, int]]
 
 
 @dataclass(frozen=True)
-class Row:
+class MetadataRow:
     """One line of metadata.jsonl.
 
     Attributes:
@@ -53,19 +53,19 @@ def cleaned(texts: Sequence[str]) -> list[str]:
     return kept
 
 
-def drawn(ids: Sequence[int], held: int, name: str, seed: int) -> dict[int, Split]:
-    """Draw a task's or category's splits: `held` ids for val and for test, the rest for train.
+def draw_splits(ids: Sequence[int], size: int, name: str, seed: int) -> dict[int, Split]:
+    """Draw a task's or category's splits: `size` ids for val and for test, the rest for train.
 
-    Fewer than 3 * held ids give a tenth each, and stderr says so.
+    Fewer than 3 * size ids give a tenth each, and stderr says so.
 
     Args:
         name: of what is drawn; with the seed it seeds the draw, so that no draw depends on another.
     """
-    if len(ids) < 3 * held:
-        held = len(ids) // 10
-        print(f"{name}: only {len(ids)} found, so {held} each for val and test", file=sys.stderr)
+    if len(ids) < 3 * size:
+        size = len(ids) // 10
+        print(f"{name}: only {len(ids)} found, so {size} each for val and test", file=sys.stderr)
     order = Random(f"{seed} {name}").sample(sorted(ids), len(ids))
-    return {id_: "val" if n < held else "test" if n < 2 * held else "train" for n, id_ in enumerate(order)}
+    return {id_: "val" if n < size else "test" if n < 2 * size else "train" for n, id_ in enumerate(order)}
 
 
 def place(image: Path, out: Path, name: str) -> None:
@@ -97,7 +97,7 @@ def claim(out: Path, prefix: str) -> None:
                 raise UserError(f"{table} was not written by this script: name another folder with --out")
 
 
-def write(out: Path, rows: Sequence[Row]) -> None:
+def write(out: Path, rows: Sequence[MetadataRow]) -> None:
     """Write metadata.jsonl, in one step."""
     out.mkdir(parents=True, exist_ok=True)
     part = out / "metadata.jsonl.part"
@@ -108,11 +108,11 @@ def write(out: Path, rows: Sequence[Row]) -> None:
     part.replace(out / "metadata.jsonl")
 
 
-def summary(rows: Sequence[Row], paper: Counts) -> str:
+def summary(rows: Sequence[MetadataRow], paper: Counts) -> str:
     """Return the rows of each task and split beside the paper's, tab-separated."""
-    found = Counter((row.task, row.split) for row in rows)
+    counts = Counter((row.task, row.split) for row in rows)
     lines = [
-        f"{task}\t{split}\t{found[task, split]}\t{paper[task][split]}" for task in paper for split in SPLITS
+        f"{task}\t{split}\t{counts[task, split]}\t{paper[task][split]}" for task in paper for split in SPLITS
     ]
     return "\n".join(["task\tsplit\trows\tpaper", *lines])
 

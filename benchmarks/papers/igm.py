@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.igm_classifier import APART, JOINT, METHODS, Plan, read, run
-from benchmarks.papers.script import asked, conclude
-from benchmarks.papers.tables import Row, differences, summary
+from benchmarks.papers.script import conclude, parse_options
+from benchmarks.tables import Measurement, differences, summary
 from engine.ingest.setup import WorkspaceOptions
 from indexer.serving import index as indexing
-from studies.sweeps.workers import each
+from studies.sweeps.workers import map_unordered
 
 QUICK = (JOINT, "alternation only", "MLA", "IGM w/o SAM", "IGM")
 TABLE_2, TABLE_3 = "Tables 1 and 2, digits", "Table 3, digits: fused accuracy after each turn"
@@ -68,43 +68,43 @@ class Job:
     plan: Plan
 
 
-def do(job: Job) -> list[dict[str, float]]:
+def train(job: Job) -> list[dict[str, float]]:
     """Return a method's figures before training and after each turn."""
     return run(read(job.root), job.method, job.seed, job.plan)
 
 
-def rows(method: str, seed: int, turns: Sequence[dict[str, float]]) -> Iterator[Row]:
+def rows(method: str, seed: int, turns: Sequence[dict[str, float]]) -> Iterator[Measurement]:
     """Yield what a run comes to in each table."""
-    yield Row(TABLE_2, method, seed, turns[-1])
+    yield Measurement(TABLE_2, method, seed, turns[-1])
     if method in ONE_WAY:
         after = dict(zip(TURNS, (turn[FUSED] for turn in turns), strict=False))
-        yield Row(TABLE_3, method, seed, {**after, FUSED: turns[-1][FUSED]})
+        yield Measurement(TABLE_3, method, seed, {**after, FUSED: turns[-1][FUSED]})
 
 
-def compared(found: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def compared(measurements: Sequence[Measurement]) -> Iterator[dict[str, Any]]:
     """Yield the difference of each pair of methods, seed by seed, the better first."""
-    for table, one, other in COMPARED:
-        chosen = [row for row in found if row.table == table and row.method in (one, other)]
+    for table, *pair in COMPARED:
+        chosen = [row for row in measurements if row.table == table and row.method in pair]
         for figure in (FUSED, AUDIO) if table == TABLE_2 else (FUSED,):
             for gap in differences(chosen, figure):
                 yield {**gap, "second": f"{gap['second']}, {figure}"}
 
 
 def main() -> int:
-    given, plan = asked("igm", __doc__, Path("../shared/data/digits")), Plan()
-    methods = QUICK if given.quick else METHODS
+    options, plan = parse_options("igm", __doc__, Path("../shared/data/digits")), Plan()
+    methods = QUICK if options.quick else METHODS
     with tempfile.TemporaryDirectory() as scratch:
-        indexing.index(Path(scratch), [given.data], WorkspaceOptions(["builtin"]))
+        indexing.index(Path(scratch), [options.data], WorkspaceOptions(["builtin"]))
         jobs = [
-            Job(Path(scratch), method, seed, plan) for seed in given.seeds for method in reversed(methods)
+            Job(Path(scratch), method, seed, plan) for seed in options.seeds for method in reversed(methods)
         ]
-        done = dict[tuple[str, int], list[dict[str, float]]]()
-        for job, turns in each(do, jobs, given.jobs):
-            done[job.method, job.seed] = turns
-            given.say(f"{job.method}, seed {job.seed}")
-    found = [row for m in methods for seed in given.seeds for row in rows(m, seed, done[m, seed])]
-    figures = {"plan": str(plan), "rows": summary(found, PAPER), "differences": list(compared(found))}
-    return conclude(given, figures, (AUDIO, IMAGE, FUSED, MAP, *TURNS))
+        turns_of = dict[tuple[str, int], list[dict[str, float]]]()
+        for job, turns in map_unordered(train, jobs, options.jobs):
+            turns_of[job.method, job.seed] = turns
+            options.log(f"{job.method}, seed {job.seed}")
+    every = [row for m in methods for seed in options.seeds for row in rows(m, seed, turns_of[m, seed])]
+    figures = {"plan": str(plan), "rows": summary(every, PAPER), "differences": list(compared(every))}
+    return conclude(options, figures, (AUDIO, IMAGE, FUSED, MAP, *TURNS))
 
 
 if __name__ == "__main__":

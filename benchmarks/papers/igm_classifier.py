@@ -64,14 +64,14 @@ class Classifier(nn.Module):
 
     def inputs(self, features: Mapping[Modality, Tensor]) -> dict[Modality, dict[str, Tensor]]:
         """Return what each layer is given {m: {name of the layer: (B, D_in)}}."""
-        found: dict[Modality, dict[str, Tensor]] = {}
+        inputs: dict[Modality, dict[str, Tensor]] = {}
         for m, x in features.items():
-            found[m] = {}
+            inputs[m] = {}
             for place, layer in self.layers[m].named_children():
                 if isinstance(layer, nn.Linear):
-                    found[m][f"layers.{m}.{place}"] = x
+                    inputs[m][f"layers.{m}.{place}"] = x
                 x = layer(x)
-        return found
+        return inputs
 
     def forward(self, features: Mapping[Modality, Tensor], seed: int = 0) -> dict[Modality, Tensor]:
         """Map features {m: (B, D)} to logits {m: (B, C)}; nothing is drawn."""
@@ -89,13 +89,13 @@ class Momentum:
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Add what is left of the steps before."""
-        found, named = inner(batch), dict(head.named_parameters())
-        for name, g in found.by_name.items():
-            pulled = g.add(named[name].detach(), alpha=self.decay)
+        gradient, parameters = inner(batch), dict(head.named_parameters())
+        for name, g in gradient.by_name.items():
+            decayed = g.add(parameters[name].detach(), alpha=self.decay)
             self.state[name] = (
-                self.state[name].mul_(self.share).add_(pulled) if name in self.state else pulled
+                self.state[name].mul_(self.share).add_(decayed) if name in self.state else decayed
             )
-        return Gradient(found.loss, {name: self.state[name] for name in found.by_name})
+        return Gradient(gradient.loss, {name: self.state[name] for name in gradient.by_name})
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Forget the steps before."""
@@ -112,9 +112,9 @@ class OneWay:
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Let IGM see every turn, and return what it made of this modality's."""
-        found = inner(batch)
-        changed = self.igm.gradient(head, batch, lambda _: found)
-        return changed if all(head.branch_of(name) == self.modified for name in found.by_name) else found
+        plain = inner(batch)
+        changed = self.igm.gradient(head, batch, lambda _: plain)
+        return changed if all(head.branch_of(name) == self.modified for name in plain.by_name) else plain
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Close IGM's last stage."""
@@ -140,8 +140,8 @@ def read(root: Path) -> Pack:
 
         def part(split: Split) -> PairSet:
             chosen = [pair for pair in pairs if pair.split == split]
-            found = collect(chosen, MODALITIES, lambda m, ids: store.features(ids, backbones[m].id))
-            return PairSet(found.columns, torch.tensor([names.index(pair.labels[0]) for pair in chosen]))
+            columns = collect(chosen, MODALITIES, lambda m, ids: store.features(ids, backbones[m].id)).columns
+            return PairSet(columns, torch.tensor([names.index(pair.labels[0]) for pair in chosen]))
 
         return Pack(part("train"), part("test"), len(names))
 
@@ -158,15 +158,15 @@ def run(pack: Pack, method: str, seed: int, plan: Plan) -> list[dict[str, float]
     momentum, order = Momentum(), torch.Generator().manual_seed(seed)
     loss = fused_loss if method == JOINT else own_loss
     step = compose([momentum, *strategies(method, plan)], head, loss_gradient(head, loss))
-    found = [figures(net, pack)]
+    after = [figures(net, pack)]
     for turn in range(plan.rounds * (1 if method in (JOINT, APART) else len(widths))):
         momentum.state.clear()
         for epoch in range(plan.epochs):
             rate = RATE if epoch < 0.8 * plan.epochs else RATE / 10
             for batch in pack.train.epoch(BATCH, order, turn * plan.epochs + epoch):
                 _move(net, step(batch), rate)
-        found.append(figures(net, pack))
-    return found
+        after.append(figures(net, pack))
+    return after
 
 
 def strategies(method: str, plan: Plan) -> list[Strategy]:
@@ -219,8 +219,8 @@ def fuse(logits: Embeddings) -> Tensor:
 def measures(p: Tensor, classes: Tensor) -> dict[str, float]:
     """Return accuracy, and the means over classes of average precision and of F1, from scores (B, C)."""
     right = one_hot(classes, p.shape[1])
-    guessed = one_hot(p.argmax(1), p.shape[1])
-    f1 = 2 * (right & guessed).sum(0) / (right.sum(0) + guessed.sum(0)).clamp_min(1)
+    predicted = one_hot(p.argmax(1), p.shape[1])
+    f1 = 2 * (right & predicted).sum(0) / (right.sum(0) + predicted.sum(0)).clamp_min(1)
     hits = right.gather(0, p.argsort(dim=0, descending=True, stable=True))
     precision = hits.cumsum(0) / torch.arange(1, len(p) + 1)[:, None]
     average = (precision * hits).sum(0) / hits.sum(0).clamp_min(1)
@@ -240,7 +240,7 @@ def _dense(inputs: int, width: int, draw: torch.Generator) -> nn.Linear:
 
 
 @torch.no_grad()
-def _move(net: Classifier, found: Gradient, rate: float) -> None:
-    named = dict(net.named_parameters())
-    for name, g in found.by_name.items():
-        named[name].sub_(g, alpha=rate)
+def _move(net: Classifier, gradient: Gradient, rate: float) -> None:
+    parameters = dict(net.named_parameters())
+    for name, g in gradient.by_name.items():
+        parameters[name].sub_(g, alpha=rate)

@@ -17,13 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.papers.pmrl_runs import PLAN, Found, Job, Noise, Start, run
+from benchmarks.papers.pmrl_runs import PLAN, Job, Noise, Start, Trained, run
 from benchmarks.papers.pmrl_vectors import FREE, trends
-from benchmarks.papers.script import asked, conclude
-from benchmarks.papers.tables import Row, differences, summary
+from benchmarks.papers.script import conclude, parse_options
+from benchmarks.tables import Measurement, differences, summary
 from engine.ingest.setup import WorkspaceOptions
 from indexer.serving import index as indexing
-from studies.sweeps.workers import each
+from studies.sweeps.workers import map_unordered
 
 PACKS = {"spoken": False, "digits": True}
 """By pack, whether its pairs are joined by class."""
@@ -61,16 +61,16 @@ CLASSES: Mapping[Noise, Mapping[str, tuple[float, float]]] = {
 
 
 def main() -> int:
-    given = asked("pmrl", __doc__, Path("../shared/data"))
+    options = parse_options("pmrl", __doc__, Path("../shared/data"))
     with tempfile.TemporaryDirectory() as scratch:
-        jobs = list(_jobs(given.data, Path(scratch), given.seeds, given.quick))
-        found = sorted(each(run, jobs, given.jobs), key=lambda one: jobs.index(one[0]))
-    free = sorted(each(_free, given.seeds, given.jobs), key=lambda one: one[0])
-    rows = [row for _, made in free for row in made]
-    rows += [row for job, heads in found for row in _rows(job, heads)]
+        jobs = list(_jobs(options.data, Path(scratch), options.seeds, options.quick))
+        trained = [(jobs.index(job), heads) for job, heads in map_unordered(run, jobs, options.jobs)]
+    free = sorted(map_unordered(_free, options.seeds, options.jobs), key=lambda pair: pair[0])
+    rows = [row for _, some in free for row in some]
+    rows += [row for n, heads in sorted(trained, key=lambda pair: pair[0]) for row in _rows(jobs[n], heads)]
     figures = {"rows": summary(rows, _paper()), "differences": differences(rows, "mean R@1")}
-    named = dict.fromkeys(name for row in rows for name in row.figures)
-    return conclude(given, figures, [name for name in named if not name.startswith("V ")])
+    names = dict.fromkeys(name for row in rows for name in row.figures)
+    return conclude(options, figures, [name for name in names if not name.startswith("V ")])
 
 
 def _jobs(data: Path, scratch: Path, seeds: Sequence[int], quick: bool) -> Iterator[Job]:
@@ -78,28 +78,30 @@ def _jobs(data: Path, scratch: Path, seeds: Sequence[int], quick: bool) -> Itera
     for pack, by_class in PACKS.items():
         root = scratch / pack
         indexing.index(root, [data / pack], WorkspaceOptions(["builtin"]))
-        make = partial(Job, root, pack, by_class)
-        yield from (make(seed, plan=QUICK if quick else PLAN) for seed in seeds)
+        job = partial(Job, root, pack, by_class)
+        yield from (job(seed, plan=QUICK if quick else PLAN) for seed in seeds)
         conditions: Sequence[Noise] = ("input", "labels") if by_class else ()
         plan: Mapping[Start, Sequence[str]] = {"infonce": ("pmrl",)} if quick else NOISY
-        yield from (make(seed, noise=noise, plan=plan) for seed in seeds for noise in conditions)
+        yield from (job(seed, noise=noise, plan=plan) for seed in seeds for noise in conditions)
 
 
-def _free(seed: int) -> list[Row]:
+def _free(seed: int) -> list[Measurement]:
     rows = []
     for name in FREE:
         for step, sigma in trends(name, seed, STEPS).items():
             figures = {f"sigma{n + 1}": value for n, value in enumerate(sigma)}
-            rows.append(Row("Figure 11, four free vectors a row", f"{name}, step {step}", seed, figures))
+            rows.append(
+                Measurement("Figure 11, four free vectors a row", f"{name}, step {step}", seed, figures)
+            )
     return rows
 
 
-def _rows(job: Job, heads: Sequence[Found]) -> Iterator[Row]:
-    for found in heads:
-        yield Row(_title(job.pack, job.noise, found.start), found.variant, job.seed, found.figures)
+def _rows(job: Job, heads: Sequence[Trained]) -> Iterator[Measurement]:
+    for head in heads:
+        yield Measurement(_title(job.pack, job.noise, head.start), head.variant, job.seed, head.figures)
         if job.noise == "none":
-            title = f"Figure 10, {job.pack}, {FROM[found.start]}"
-            yield Row(title, found.variant, job.seed, found.directions)
+            title = f"Figure 10, {job.pack}, {FROM[head.start]}"
+            yield Measurement(title, head.variant, job.seed, head.directions)
 
 
 def _title(pack: str, noise: Noise, start: Start) -> str:
@@ -113,8 +115,8 @@ def _paper() -> dict[tuple[str, str], Mapping[str, float]]:
     paper: dict[tuple[str, str], dict[str, float]] = {}
     for variant, value in VIDEO.items():
         paper[spoken, variant] = {TO_IMAGE: value}
-    for variant, (there, back) in AUDIO.items():
-        known = {TO_AUDIO: there} if back is None else {TO_AUDIO: there, FROM_AUDIO: back}
+    for variant, (to_audio, from_audio) in AUDIO.items():
+        known = {TO_AUDIO: to_audio} if from_audio is None else {TO_AUDIO: to_audio, FROM_AUDIO: from_audio}
         paper.setdefault((spoken, variant), {}).update(known)
     for noise, by_variant in CLASSES.items():
         for variant, (area, accuracy) in by_variant.items():

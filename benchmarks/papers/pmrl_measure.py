@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from engine.evaluation.metrics import recall
+from benchmarks.retrieval import recalls
 from engine.heads.head import Head
 from engine.types import Modality
 from training.data.pairs import Column, PairSet
@@ -26,9 +26,9 @@ def retrieve(head: Head, test: PairSet, owner: Tensor) -> dict[str, float]:
     """
     with torch.inference_mode():
         z = {m: head({m: column.features})[m] for m, column in test.columns.items()}
-    found = dict(_recalls(z, test, owner))
-    figures = {f"{a} to {b} R@1": at[0] for (a, b), at in found.items() if "text" in (a, b)}
-    means = [sum(at) / len(found) for at in zip(*found.values(), strict=True)]
+    by_direction = dict(_recalls(z, test, owner))
+    figures = {f"{a} to {b} R@1": at[0] for (a, b), at in by_direction.items() if "text" in (a, b)}
+    means = [sum(at) / len(by_direction) for at in zip(*by_direction.values(), strict=True)]
     return {**figures, "mean R@1": means[0], "mean R@10": means[1]}
 
 
@@ -44,9 +44,9 @@ def classify(head: Head, test: PairSet, owner: Tensor) -> dict[str, float]:
         batch = test.in_order(len(test))[0]
         own = embed(head, batch)
         text = test.columns["text"]
-        named = normalize(_stands(text, owner).T @ head({"text": text.features})["text"], dim=1)  # (C, E)
-        scores = (own["image"] + own["audio"]) @ named.T / 2  # (P, C)
-    areas = [_area(scores[:, c], owner == c) for c in range(len(named))]
+        classes = normalize(_stands(text, owner).T @ head({"text": text.features})["text"], dim=1)  # (C, E)
+        scores = (own["image"] + own["audio"]) @ classes.T / 2  # (P, C)
+    areas = [_area(scores[:, c], owner == c) for c in range(len(classes))]
     return {
         "accuracy": float((scores.argmax(1) == owner).float().mean()),
         "AUC": sum(areas) / len(areas),
@@ -76,14 +76,11 @@ def directions(head: Head, test: PairSet) -> dict[str, float]:
 
 def _recalls(
     z: Embeddings, test: PairSet, owner: Tensor
-) -> Iterator[tuple[tuple[Modality, Modality], tuple[float, float]]]:
+) -> Iterator[tuple[tuple[Modality, Modality], list[float]]]:
     """Yield recall@1 and @10 of every direction."""
     stands = {m: _stands(column, owner) for m, column in test.columns.items()}
     for a, b in permutations(sorted(z), 2):
-        right = stands[a] @ stands[b].T > 0
-        near = (z[a] @ z[b].T).topk(10, dim=1).indices
-        found = right.gather(1, near).numpy()
-        yield (a, b), (recall(found, 1), recall(found, 10))
+        yield (a, b), recalls(z[a] @ z[b].T, stands[a] @ stands[b].T > 0, (1, 10))
 
 
 def _stands(column: Column, owner: Tensor) -> Tensor:

@@ -64,8 +64,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one head came to: recall, and where there are classes their accuracy; and its directions."""
+class Trained:
+    """What one trained head came to: recall, and where there are classes their accuracy; and its directions."""
 
     start: Start
     variant: str
@@ -73,7 +73,7 @@ class Found:
     directions: Mapping[str, float]
 
 
-def run(job: Job) -> list[Found]:
+def run(job: Job) -> list[Trained]:
     """Train each variant from each start and measure it on the test pairs."""
     torch.set_num_threads(1)
     by_split = dict(sets(job))
@@ -81,14 +81,14 @@ def run(job: Job) -> list[Found]:
     material = Material(by_split["train"][0], by_split["val"][0])
     first = _trained(_head(job.seed), "infonce", material, _course(job, 1e-3))
     courses: Mapping[Start, Course] = {"scratch": _course(job, 1e-3), "infonce": _course(job, 1e-4)}
-    found = []
+    heads = []
     for start, variants in job.plan.items():
         for variant in variants:
             head = deepcopy(first) if start == "infonce" else _head(job.seed)
             head = _trained(head, variant, material, courses[start])
             figures = retrieve(head, test, owner) | (classify(head, test, owner) if job.by_class else {})
-            found.append(Found(start, variant, figures, directions(head, test)))
-    return found
+            heads.append(Trained(start, variant, figures, directions(head, test)))
+    return heads
 
 
 def _head(seed: int) -> Head:
@@ -128,13 +128,13 @@ def sets(job: Job) -> Iterator[tuple[Split, tuple[PairSet, Tensor]]]:
             pairs = [pair for pair in every if pair.split == split]
             if job.noise == "labels" and split != "test":
                 pairs = flipped(pairs, draw)
-            found = collect(pairs, MODALITIES, read)
-            found = replace(found, group=torch.zeros_like(found.group))
+            columns = collect(pairs, MODALITIES, read)
+            columns = replace(columns, group=torch.zeros_like(columns.group))
             owner = torch.arange(len(pairs))
             if job.by_class:
                 owner = torch.tensor([classes.index(pair.labels[0]) for pair in pairs])
-                found = _numbered(found, owner)
-            yield split, (found, owner)
+                columns = _numbered(columns, owner)
+            yield split, (columns, owner)
 
 
 def disturbed(x: NDArray[np.float32], draw: np.random.Generator) -> NDArray[np.float32]:
@@ -147,13 +147,13 @@ def disturbed(x: NDArray[np.float32], draw: np.random.Generator) -> NDArray[np.f
 def flipped(pairs: Sequence[Pair], draw: np.random.Generator) -> list[Pair]:
     """Return the pairs, three in ten with the label and the texts of another class."""
     texts = {pair.labels[0]: pair.items["text"] for pair in pairs}
-    found = []
+    relabelled = []
     for pair in pairs:
         label = pair.labels[0]
         if draw.random() < FLIPPED:
             label = str(draw.choice([other for other in sorted(texts) if other != label]))
-        found.append(replace(pair, items={**pair.items, "text": texts[label]}, labels=(label,)))
-    return found
+        relabelled.append(replace(pair, items={**pair.items, "text": texts[label]}, labels=(label,)))
+    return relabelled
 
 
 def _numbered(pairs: PairSet, owner: Tensor) -> PairSet:

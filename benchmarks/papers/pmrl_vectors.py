@@ -39,24 +39,24 @@ def trends(name: str, seed: int, marks: Sequence[int]) -> dict[int, list[float]]
     head = _free(seed)
     pairs = _rows()
     batch = pairs.in_order(ROWS)[0]
-    found: dict[int, list[float]] = {}
-    note = _note(head, batch, found, marks)
+    sigma: dict[int, list[float]] = {}
+    note = _note(head, batch, sigma, marks)
     note(-1, Epoch(0.0))
     nothing = PairSet({}, torch.zeros(0, dtype=torch.int64))
     course = Course(epochs=max(marks), lr=1e-2, batch_size=ROWS, keep="last", seed=seed)
     train_task(head, Material(pairs, nothing), Objective(FREE[name], [Adam()]), course, note)
-    return found
+    return sigma
 
 
 def _note(
-    head: Head, batch: Batch, found: dict[int, list[float]], marks: Sequence[int]
+    head: Head, batch: Batch, sigma: dict[int, list[float]], marks: Sequence[int]
 ) -> Callable[[int, Epoch], None]:
     """Return what writes down the singular values after a step that is marked."""
 
     def note(number: int, _: Epoch) -> None:
         if number + 1 in marks:
             with torch.inference_mode():
-                found[number + 1] = singular_values(embed(head, batch), batch).mean(0).tolist()
+                sigma[number + 1] = singular_values(embed(head, batch), batch).mean(0).tolist()
 
     return note
 

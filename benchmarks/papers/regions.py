@@ -55,7 +55,7 @@ def matched(
     ]
     pairs: dict[str, Pair] = {}
     taken: set[int] = set()
-    for _, id_, category, region in sorted(ranked, key=lambda one: one[:3]):
+    for _, id_, category, region in sorted(ranked, key=lambda ranking: ranking[:3]):
         if category not in pairs and id_ not in taken:
             pairs[category] = Pair(image, category, region)
             taken.add(id_)

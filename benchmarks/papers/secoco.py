@@ -23,10 +23,10 @@ from typing import Any
 
 from benchmarks.papers.groups import (
     Counts,
-    Row,
+    MetadataRow,
     claim,
     cleaned,
-    drawn,
+    draw_splits,
     exit_code,
     place,
     present,
@@ -65,7 +65,7 @@ class Picture:
     texts: Sequence[str]
 
 
-def build(coco: Path, out: Path, parts: Sequence[str] = ("train", "val"), seed: int = 0) -> list[Row]:
+def build(coco: Path, out: Path, parts: Sequence[str] = ("train", "val"), seed: int = 0) -> list[MetadataRow]:
     """Write the source and return its rows, task after task in the paper's order."""
     claim(out, "coco-")
     pictures = [picture for part in parts for picture in _pictures(coco, f"{part}{_year(coco, parts)}")]
@@ -74,18 +74,20 @@ def build(coco: Path, out: Path, parts: Sequence[str] = ("train", "val"), seed: 
     rows = []
     for task in GROUPS:
         ours = {picture.id: picture for picture in pictures if picture.task == task}
-        splits = drawn(list(ours), HELD, task, seed)
+        splits = draw_splits(list(ours), HELD, task, seed)
         for id_, picture in sorted(ours.items()):
             place(coco / picture.name, out, picture.name)
-            rows.append(Row(f"coco-{id_}", task, splits[id_], picture.name, picture.texts, picture.labels))
+            rows.append(
+                MetadataRow(f"coco-{id_}", task, splits[id_], picture.name, picture.texts, picture.labels)
+            )
     write(out, rows)
     return rows
 
 
 def _year(coco: Path, parts: Sequence[str]) -> str:
     """Return 2017 where only its files are there, else 2014, the paper's."""
-    found = [y for y in ("2014", "2017") if (coco / f"annotations/instances_{parts[0]}{y}.json").is_file()]
-    return found[0] if found else "2014"
+    years = [y for y in ("2014", "2017") if (coco / f"annotations/instances_{parts[0]}{y}.json").is_file()]
+    return years[0] if years else "2014"
 
 
 def _pictures(coco: Path, part: str) -> Iterator[Picture]:
@@ -105,16 +107,16 @@ def _pictures(coco: Path, part: str) -> Iterator[Picture]:
     folder = next((name for name in (part, f"images/{part}") if (coco / name).is_dir()), None)
     if folder is None:
         raise UserError(f"no folder {coco / part}: get {part}.zip from {ORIGIN}")
-    there = {path.name for path in (coco / folder).iterdir()}
-    missing = sum(names[id_] not in there for id_ in tasks)
-    bare = sum(names[id_] in there and not texts.get(id_) for id_ in tasks)
+    files = {path.name for path in (coco / folder).iterdir()}
+    missing = sum(names[id_] not in files for id_ in tasks)
+    bare = sum(names[id_] in files and not texts.get(id_) for id_ in tasks)
     print(
         f"{part}: {len(names)} images, {len(tasks)} of one group; {missing} without a file and {bare} without a "
         "caption left out",
         file=sys.stderr,
     )
     for id_, (task, labels) in tasks.items():
-        if names[id_] in there and texts.get(id_):
+        if names[id_] in files and texts.get(id_):
             yield Picture(id_, task, f"{folder}/{names[id_]}", labels, texts[id_])
 
 

@@ -22,7 +22,17 @@ from pathlib import Path, PurePosixPath
 from random import Random
 from typing import Any
 
-from benchmarks.papers.groups import Counts, Row, claim, cleaned, drawn, exit_code, present, summary, write
+from benchmarks.papers.groups import (
+    Counts,
+    MetadataRow,
+    claim,
+    cleaned,
+    draw_splits,
+    exit_code,
+    present,
+    summary,
+    write,
+)
 from benchmarks.papers.regions import Box, Pair, Photo, Region, clipped, crop_path, cut, matched
 from benchmarks.papers.stream import each
 from engine.errors import UserError
@@ -69,7 +79,7 @@ HELD = 100
 ORIGIN = "https://homes.cs.washington.edu/~ranjay/visualgenome/api.html"
 
 
-def build(vg: Path, out: Path, *, overlap: float = 0.5, most: int = 1900, seed: int = 0) -> list[Row]:
+def build(vg: Path, out: Path, *, overlap: float = 0.5, most: int = 1900, seed: int = 0) -> list[MetadataRow]:
     """Write crops and metadata and return the rows, task after task in the paper's order."""
     if not 0 < overlap <= 1 or most < 1:
         raise UserError(f"--overlap is above 0 and at most 1, --most at least 1; not {overlap} and {most}")
@@ -89,11 +99,11 @@ def build(vg: Path, out: Path, *, overlap: float = 0.5, most: int = 1900, seed: 
     return rows
 
 
-def _rows(chosen: Sequence[Pair], category: str, seed: int) -> list[Row]:
+def _rows(chosen: Sequence[Pair], category: str, seed: int) -> list[MetadataRow]:
     ours = {pair.region.id: pair.region for pair in chosen if pair.category == category}
-    splits, task = drawn(list(ours), HELD, category, seed), TASK_OF[category]
+    splits, task = draw_splits(list(ours), HELD, category, seed), TASK_OF[category]
     return [
-        Row(f"vg-{id_}", task, splits[id_], crop_path(region), [region.phrase], [category])
+        MetadataRow(f"vg-{id_}", task, splits[id_], crop_path(region), [region.phrase], [category])
         for id_, region in ours.items()
     ]
 
@@ -106,9 +116,9 @@ def _photos(table: Path) -> dict[int, Photo]:
         folder, name = PurePosixPath(entry["url"]).parts[-2:]
         return _id(entry), Photo(vg / folder / name, int(entry["width"]), int(entry["height"]))
 
-    there = {path for folder in ("VG_100K", "VG_100K_2") for path in (vg / folder).glob("*.jpg")}
+    files = {path for folder in ("VG_100K", "VG_100K_2") for path in (vg / folder).glob("*.jpg")}
     named = dict(each(table, photo))
-    photos = {id_: photo for id_, photo in named.items() if photo.path in there}
+    photos = {id_: photo for id_, photo in named.items() if photo.path in files}
     if not photos:
         raise UserError(
             f"no image in {vg}/VG_100K or VG_100K_2: get images.zip and images2.zip from {ORIGIN}"
@@ -122,12 +132,12 @@ def _boxes(objects: Path) -> dict[int, list[tuple[str, Box]]]:
 
     def boxes(entry: Mapping[str, Any]) -> tuple[int, list[tuple[str, Box]]]:
         return _id(entry), [
-            (CATEGORY_OF[name], (one["x"], one["y"], one["w"], one["h"]))
-            for one in entry["objects"]
-            for name in {name.strip().lower() for name in one["names"]} & CATEGORY_OF.keys()
+            (CATEGORY_OF[name], (thing["x"], thing["y"], thing["w"], thing["h"]))
+            for thing in entry["objects"]
+            for name in {name.strip().lower() for name in thing["names"]} & CATEGORY_OF.keys()
         ]
 
-    return {id_: found for id_, found in each(objects, boxes) if found}
+    return {id_: some for id_, some in each(objects, boxes) if some}
 
 
 def _pairs(
@@ -138,16 +148,16 @@ def _pairs(
         if id_ not in boxes or id_ not in photos:
             return id_, []
         return id_, [
-            Region(int(one["region_id"]), clipped(one, photos[id_]), phrase)
-            for one in entry["regions"]
-            for phrase in cleaned([one["phrase"]])
+            Region(int(region["region_id"]), clipped(region, photos[id_]), phrase)
+            for region in entry["regions"]
+            for phrase in cleaned([region["phrase"]])
         ]
 
     return [
         pair
-        for id_, found in each(regions, described)
-        if found
-        for pair in matched(id_, boxes[id_], found, overlap)
+        for id_, in_photo in each(regions, described)
+        if in_photo
+        for pair in matched(id_, boxes[id_], in_photo, overlap)
     ]
 
 

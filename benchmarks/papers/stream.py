@@ -30,23 +30,23 @@ def _elements(path: Path) -> Iterator[dict[str, Any]]:
     decode = json.JSONDecoder().raw_decode
     gap = re.compile(r"[\s,]*")
     with path.open(encoding="utf-8") as file:
-        held, at = _more(path, file.read), 0
-        start = gap.match(held)
-        if not held.startswith("[", at := start.end() if start else 0):
+        buffer, at = _more(path, file.read), 0
+        start = gap.match(buffer)
+        if not buffer.startswith("[", at := start.end() if start else 0):
             raise UserError(f"{path} is not a JSON array")
         at += 1
         while True:
-            space = gap.match(held, at)
+            space = gap.match(buffer, at)
             at = space.end() if space else at
-            if held.startswith("]", at):
+            if buffer.startswith("]", at):
                 return
             try:
-                entry, at = decode(held, at)
+                entry, at = decode(buffer, at)
             except json.JSONDecodeError as error:
-                more = _more(path, file.read) if len(held) - at < MOST else ""
+                more = _more(path, file.read) if len(buffer) - at < MOST else ""
                 if not more:
                     raise UserError(f"{path} is cut off or not JSON: {error.msg}") from None
-                held, at = held[at:] + more, 0
+                buffer, at = buffer[at:] + more, 0
             else:
                 yield entry
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,19 +22,24 @@ from engine.types import Skipped
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.results import Result
 from studies.sweeps import summary, workers
-from studies.sweeps.grid import Run
-from studies.sweeps.spec import Spec, Step
-from studies.sweeps.summary import Row
+from studies.sweeps.spec import Spec, Step, SweepRun
+from studies.sweeps.summary import SummaryRow
 from training import lesson as lessons
 
 FORMAT = 1
-SPEC, STORED, INGESTED = "sweep.json", "stored", "ingested.json"
+SPEC, STORED, INGESTED, RESULTS = "sweep.json", "stored", "ingested.json", "results"
 OUT, RESUME = Setting("out"), Setting("resume")
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Whom to tell how far a sweep is: rows read, runs made, and what else a person should know."""
+class Callbacks:
+    """What a sweep calls while it goes on.
+
+    Attributes:
+        rows, runs: with how many are done, of how many: rows read of a source, runs made.
+        skipped: with the rows of a source that could not be used.
+        note: with a line that a person should read.
+    """
 
     rows: Progress = silent
     runs: Progress = silent
@@ -43,29 +48,36 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Work:
+class Job:
     """One run and all that a process needs to make it."""
 
     out: Path
     steps: Sequence[Step]
-    run: Run
+    run: SweepRun
     device: str
 
     @property
-    def result(self) -> Path:
-        """The file that says the run is made."""
-        return self.out / "results" / f"{self.run.slug}.json"
+    def record(self) -> Path:
+        """The file of what the run came to; it is there once the run is made."""
+        return self.out / RESULTS / f"{self.run.slug}.json"
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a sweep came to; wall seconds of this call."""
+class SweepSummary:
+    """What a sweep came to.
+
+    Attributes:
+        runs: how many are made, by this call and by earlier ones.
+        failed: the names of those that could not be made.
+        seconds: of wall time that this call took.
+        rows: of the tables.
+    """
 
     out: Path
     runs: int
     failed: Sequence[str]
     seconds: float
-    rows: Sequence[Row]
+    rows: Sequence[SummaryRow]
 
 
 def begin(spec: Spec, out: Path) -> None:
@@ -91,66 +103,88 @@ def resume(spec: Spec, out: Path) -> None:
         )
 
 
-def run(spec: Spec, out: Path, *, jobs: int = 1, device: str = "cpu", watch: Watch | None = None) -> Done:
-    """Make the runs that are not made yet, and write the tables of all."""
-    began, watch = time.perf_counter(), watch or Watch()
-    works = [Work(out, spec.steps, one, device) for one in spec.runs]
+def begin_or_resume(spec: Spec, out: Path) -> None:
+    """Make the folder of a sweep, or take it up where it is there."""
+    (resume if (out / SPEC).is_file() else begin)(spec, out)
+
+
+def run(
+    spec: Spec, out: Path, *, jobs: int = 1, device: str = "cpu", callbacks: Callbacks | None = None
+) -> SweepSummary:
+    """Make the runs that are not made yet, and write the tables of all.
+
+    Args:
+        out: the folder of the sweep, begun or resumed.
+        jobs: runs at a time, each in a process of its own where there are several.
+    """
+    began, callbacks = time.perf_counter(), callbacks or Callbacks()
+    all_jobs = [Job(out, spec.steps, run, device) for run in spec.runs]
     try:
         with writing(out / STORED):
-            _store(spec, out, device, watch)
-            failed = _make_all(works, jobs, watch)
+            _store(spec, out, device, callbacks)
+            failed = _make_missing(all_jobs, jobs, callbacks)
     except UserError:
         if not (out / STORED).exists():  # nothing came of it: the name is free for another try
             (out / SPEC).unlink(missing_ok=True)
         raise
-    results = [json.loads(work.result.read_bytes()) for work in works if work.result.is_file()]
-    rows = summary.rows(results)
-    _write_tables(out, rows, len(results))
-    return Done(out, len(results), failed, time.perf_counter() - began, rows)
+    records = [json.loads(job.record.read_bytes()) for job in all_jobs if job.record.is_file()]
+    rows = summary.rows(records)
+    _write_tables(out, rows, len(records))
+    return SweepSummary(out, len(records), failed, time.perf_counter() - began, rows)
+
+
+def read_records(out: Path) -> list[dict[str, Any]]:
+    """Return what every run of a sweep came to, in the order of their slugs."""
+    return [json.loads(path.read_bytes()) for path in sorted((out / RESULTS).iterdir())]
 
 
 def _described(spec: Spec) -> Any:
-    return json.loads(json.dumps({"format": FORMAT, **asdict(spec)}, default=str))
+    """Return a sweep as its file has it; format 1 calls what is measured of a run its setting."""
+    runs = [{**asdict(run), "setting": asdict(run.evaluation)} for run in spec.runs]
+    for described in runs:
+        del described["evaluation"]
+    return json.loads(json.dumps({"format": FORMAT, **asdict(spec), "runs": runs}, default=str))
 
 
-def _store(spec: Spec, out: Path, device: str, watch: Watch) -> None:
+def _store(spec: Spec, out: Path, device: str, callbacks: Callbacks) -> None:
     """Store what the steps need, once; whatever was stored of it stays."""
     root = out / STORED
     if (root / INGESTED).is_file():
         return
-    wanted = list(dict.fromkeys((step.source, step.task) for step in spec.steps))
-    sources = list(dict.fromkeys(source for source, _ in wanted))
-    options = WorkspaceOptions(spec.backbones, spec.width, partial(_note_backbone, watch))
+    needed = list(dict.fromkeys((step.source, step.task) for step in spec.steps))
+    sources = list(dict.fromkeys(source for source, _ in needed))
+    options = WorkspaceOptions(spec.backbones, spec.width, partial(_note_backbone, callbacks))
     workspace, encoders = enter(root, sources, options, device)
     with Store(workspace.store, readonly=False) as store:
         loader = Loader(store, encoders.backbone)
-        for source, task in wanted:
-            watch.skipped(ingest(loader, source, task=task, progress=watch.rows).skipped)
-    files.replace(root / INGESTED, files.to_json({"format": FORMAT, "tasks": [task for _, task in wanted]}))
+        for source, task in needed:
+            callbacks.skipped(ingest(loader, source, task=task, progress=callbacks.rows).skipped)
+    files.replace(root / INGESTED, files.to_json({"format": FORMAT, "tasks": [task for _, task in needed]}))
 
 
-def _note_backbone(watch: Watch, spec: str) -> None:
-    watch.note(f"backbone: {spec} (name another as backbone under [stream])")
+def _note_backbone(callbacks: Callbacks, spec: str) -> None:
+    callbacks.note(f"backbone: {spec} (name another as backbone under [stream])")
 
 
-def _make_all(works: Sequence[Work], jobs: int, watch: Watch) -> list[str]:
-    """Make what is left to make; return the names of the runs that could not be made."""
-    (works[0].out / "results").mkdir(exist_ok=True)
-    files.drop_drafts(works[0].out / "results")
-    left = [work for work in works if not work.result.is_file()]
-    done, failed = len(works) - len(left), []
-    watch.runs(done, len(works))
-    with closing(workers.each(attempt, left, jobs)) as made:
-        for work, problem in made:
+def _make_missing(all_jobs: Sequence[Job], processes: int, callbacks: Callbacks) -> list[str]:
+    """Make the runs that have no record; return the names of those that could not be made."""
+    folder = all_jobs[0].out / RESULTS
+    folder.mkdir(exist_ok=True)
+    files.drop_drafts(folder)
+    missing = [job for job in all_jobs if not job.record.is_file()]
+    made, failed = len(all_jobs) - len(missing), []
+    callbacks.runs(made, len(all_jobs))
+    with closing(workers.map_unordered(attempt, missing, processes)) as attempts:
+        for job, problem in attempts:
             if problem is not None:
-                failed.append(work.run.name)
-                watch.note(f"{work.run.name}: {problem}")
-            done += 1
-            watch.runs(done, len(works))
+                failed.append(job.run.name)
+                callbacks.note(f"{job.run.name}: {problem}")
+            made += 1
+            callbacks.runs(made, len(all_jobs))
     return failed
 
 
-def _write_tables(out: Path, rows: Sequence[Row], runs: int) -> None:
+def _write_tables(out: Path, rows: Sequence[SummaryRow], runs: int) -> None:
     content = {"format": FORMAT, "runs": runs, "rows": [asdict(row) for row in rows]}
     files.replace(out / "results.json", files.to_json(content))
     files.replace(out / "table.csv", summary.to_csv(rows).encode())
@@ -158,41 +192,48 @@ def _write_tables(out: Path, rows: Sequence[Row], runs: int) -> None:
     files.replace(out / "table.tex", summary.to_latex(rows).encode())
 
 
-def attempt(work: Work) -> str | None:
+def attempt(job: Job) -> str | None:
     """Learn the stream and measure it; return why that could not be done, None where it was."""
     try:
-        _make(work)
+        _make(job)
     except UserError as error:
         return str(error)
     return None
 
 
-def _make(work: Work) -> None:
-    began, run = time.perf_counter(), work.run
-    root = _fresh(work.out, run.slug)
-    trained: list[float] = []
-    for number, step in enumerate(work.steps, 1):
-        settings = replace(run.settings, task=step.task, modalities=step.modalities)
-        if run.last_only and number < len(work.steps):
-            settings = replace(settings, epochs=1)
-        outcome, _ = lessons.learn(root, [], WorkspaceOptions(), settings, device=work.device)
-        trained.append(outcome.seconds)
-        if outcome.epochs[-1].interrupted:  # which is a lesson all the same, but not the one asked for
-            raise KeyboardInterrupt
-    with open_evaluation(root, run.setting, device=work.device) as evaluation:
-        results = [figures_of(result, last_only=run.last_only) for result in evaluation.results()]
+def _make(job: Job) -> None:
+    began, run = time.perf_counter(), job.run
+    root = _fresh_workspace(job.out, run.slug)
+    lesson_seconds = [_learn(root, job, number) for number in range(len(job.steps))]
+    with open_evaluation(root, run.evaluation, device=job.device) as evaluation:
+        results = [result_record(result, last_only=run.last_only) for result in evaluation.results()]
     content = {
         "format": FORMAT,
         **{"method": run.method, "loss": run.loss, "head": run.head, "seed": run.settings.seed},
-        **{"folder": str(root.relative_to(work.out)), "device": work.device},
+        **{"folder": str(root.relative_to(job.out)), "device": job.device},
         **{"settings": asdict(run.settings), "seconds": time.perf_counter() - began},
-        **{"lesson_seconds": trained},
-        **{"lessons": [step.task for step in work.steps], "results": results},
+        **{"lesson_seconds": lesson_seconds},
+        **{"lessons": [step.task for step in job.steps], "results": results},
     }
-    files.replace(work.result, files.to_json(content))
+    files.replace(job.record, files.to_json(content))
 
 
-def _fresh(out: Path, slug: str) -> Path:
+def _learn(root: Path, job: Job, number: int) -> float:
+    """Learn one step of the stream, by its number from 0; return how many seconds that took.
+
+    Where only the last lesson counts, those before it take one epoch.
+    """
+    step = job.steps[number]
+    settings = replace(job.run.settings, task=step.task, modalities=step.modalities)
+    if job.run.last_only and number + 1 < len(job.steps):
+        settings = replace(settings, epochs=1)
+    outcome, _ = lessons.learn(root, [], WorkspaceOptions(), settings, device=job.device)
+    if outcome.epochs[-1].interrupted:  # which is a lesson all the same, but not the one asked for
+        raise KeyboardInterrupt
+    return outcome.seconds
+
+
+def _fresh_workspace(out: Path, slug: str) -> Path:
     """Return a workspace that holds what is stored and has learned nothing; its store is shared."""
     root = out / "runs" / slug
     shutil.rmtree(root, ignore_errors=True)
@@ -202,8 +243,8 @@ def _fresh(out: Path, slug: str) -> Path:
     return root
 
 
-def figures_of(result: Result, *, last_only: bool) -> dict[str, object]:
-    """Return what a file keeps of a matrix; before a lone last lesson there is nothing to judge."""
+def result_record(result: Result, *, last_only: bool) -> Mapping[str, object]:
+    """Return what a run's file keeps of a matrix; before a lone last lesson there is nothing to judge."""
     matrix: metrics.Matrix = result.matrix
     if last_only:
         matrix = [*([None] * len(row) for row in matrix[:-1]), matrix[-1]]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-Result: TypeAlias = Mapping[str, Any]
+Record: TypeAlias = Mapping[str, Any]
 """One finished run as it stands in its file: its names, its seed, its matrices."""
 
 Key: TypeAlias = tuple[str, str, str, str, str | None, str, str]
@@ -20,9 +20,9 @@ MEASURES = {
     "plasticity": "plasticity",
     "chance": "mean_chance",
 }
-"""What a figure is called, and the field of a result it is read from."""
+"""By the name of a figure of merit: the field of a matrix's record that it is read from."""
 HEADINGS = {"recall": "R", "forgetting": "forgetting", "bwt": "BWT", "plasticity": "plasticity"}
-"""The figures that a table shows; the others are for spreadsheets."""
+"""The measures that a table shows, by name; the others are for spreadsheets."""
 LABELS = ("method", "loss", "head", "policy", "task", "direction")
 ESCAPES = str.maketrans(
     {
@@ -33,8 +33,8 @@ ESCAPES = str.maketrans(
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A measure over the seeds that have it; no deviation of fewer than two."""
+class Estimate:
+    """The mean of a measure over the n seeds that have it, and its standard deviation, None of fewer than two."""
 
     mean: float
     sd: float | None
@@ -42,10 +42,11 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one training under one policy comes to in one direction; no merge: the task is known.
+class SummaryRow:
+    """What one training under one policy comes to in one direction, over its seeds.
 
     Attributes:
+        merge: how the tasks' hits were merged; None: the task was known.
         figures: by measure and K, as in `recall@10`.
     """
 
@@ -57,7 +58,7 @@ class Row:
     query: str
     target: str
     seeds: tuple[int, ...]
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Estimate]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -66,27 +67,27 @@ class Row:
         return self.method, self.loss, self.head, self.policy, task, f"{self.query} to {self.target}"
 
 
-def rows(results: Sequence[Result]) -> list[Row]:
+def rows(records: Sequence[Record]) -> list[SummaryRow]:
     """Return a row for each training, policy, merge and direction that has figures."""
-    found: dict[Key, dict[str, list[float]]] = {}
+    values: dict[Key, dict[str, list[float]]] = {}
     seeds: dict[Key, dict[int, None]] = {}
-    for result in results:
-        for one in result["results"]:
-            asked = one["policy"], one["merge"], one["query"], one["target"]
-            key = result["method"], result["loss"], result["head"], *asked
-            seeds.setdefault(key, {})[result["seed"]] = None
-            measured = found.setdefault(key, {})
-            for name, measure in MEASURES.items():
-                if one[measure] is not None:
-                    measured.setdefault(f"{name}@{one['k']}", []).append(one[measure])
+    for record in records:
+        names = record["method"], record["loss"], record["head"]
+        for matrix in record["results"]:
+            key = *names, matrix["policy"], matrix["merge"], matrix["query"], matrix["target"]
+            seeds.setdefault(key, {})[record["seed"]] = None
+            by_figure = values.setdefault(key, {})
+            for measure, field in MEASURES.items():
+                if matrix[field] is not None:
+                    by_figure.setdefault(f"{measure}@{matrix['k']}", []).append(matrix[field])
     return [
-        Row(*key, tuple(seeds[key]), {name: _figure(values) for name, values in measured.items()})
-        for key, measured in found.items()
-        if measured
+        SummaryRow(*key, tuple(seeds[key]), {name: _estimate(some) for name, some in by_figure.items()})
+        for key, by_figure in values.items()
+        if by_figure
     ]
 
 
-def to_csv(rows: Sequence[Row]) -> str:
+def to_csv(rows: Sequence[SummaryRow]) -> str:
     """Return a line for each figure."""
     text = io.StringIO()
     lines = csv.writer(text)
@@ -96,56 +97,56 @@ def to_csv(rows: Sequence[Row]) -> str:
         for name, figure in row.figures.items():
             metric, _, k = name.partition("@")
             sd = "" if figure.sd is None else figure.sd
-            labels = (getattr(row, held) or "known" for held in names)
+            labels = (getattr(row, label) or "known" for label in names)
             seeds = " ".join(map(str, row.seeds))
             lines.writerow([*labels, k, metric, figure.mean, sd, figure.n, seeds])
     return text.getvalue()
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
+def to_markdown(rows: Sequence[SummaryRow]) -> str:
     """Return a table in which a label that all rows share is left out."""
     head, *body = _cells(rows, lambda text: text.replace("|", "\\|"), "±")
     marks = ["---"] * len(head)
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, marks, *body))
 
 
-def to_latex(rows: Sequence[Row]) -> str:
+def to_latex(rows: Sequence[SummaryRow]) -> str:
     """Return the same table as a plain tabular."""
     head, *body = _cells(rows, lambda text: text.translate(ESCAPES), r"$\pm$")
-    labels = len(_telling(rows))
+    labels = len(_varying_labels(rows))
     columns = "l" * labels + "r" * (len(head) - labels)
     lines = [" & ".join(line) + r" \\" for line in (head, *body)]
     lines = [rf"\begin{{tabular}}{{{columns}}}", r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"]
     return "\n".join([*lines, r"\end{tabular}", ""])
 
 
-def _figure(values: Sequence[float]) -> Figure:
+def _estimate(values: Sequence[float]) -> Estimate:
     sd = statistics.stdev(values) if len(values) > 1 else None
-    return Figure(statistics.mean(values), sd, len(values))
+    return Estimate(statistics.mean(values), sd, len(values))
 
 
-def _cells(rows: Sequence[Row], plain: Callable[[str], str], plus_minus: str) -> list[list[str]]:
+def _cells(rows: Sequence[SummaryRow], plain: Callable[[str], str], plus_minus: str) -> list[list[str]]:
     """Return the header and the lines of a table."""
-    telling = _telling(rows)
+    varying = _varying_labels(rows)
     every = dict.fromkeys(name for row in rows for name in row.figures)
     names = [name for measure in HEADINGS for name in every if name.startswith(f"{measure}@")]
-    shown = [f"{HEADINGS[measure]}@{k}" for measure, _, k in (name.partition("@") for name in names)]
+    headings = [f"{HEADINGS[measure]}@{k}" for measure, _, k in (name.partition("@") for name in names)]
     body = [
-        [plain(row.labels[place]) for place in telling]
-        + [_shown(row.figures.get(name), plus_minus) for name in names]
+        [plain(row.labels[place]) for place in varying]
+        + [_cell(row.figures.get(name), plus_minus) for name in names]
         for row in rows
     ]
-    return [[LABELS[place] for place in telling] + shown, *body]
+    return [[LABELS[place] for place in varying] + headings, *body]
 
 
-def _telling(rows: Sequence[Row]) -> list[int]:
-    """Return the places of the labels that tell rows apart, the method's at least."""
+def _varying_labels(rows: Sequence[SummaryRow]) -> list[int]:
+    """Return the places of the labels in which rows differ, the method's at least."""
     return [
         place for place in range(len(LABELS)) if not place or len({row.labels[place] for row in rows}) > 1
     ]
 
 
-def _shown(figure: Figure | None, plus_minus: str) -> str:
+def _cell(figure: Estimate | None, plus_minus: str) -> str:
     if figure is None:
         return "-"
     mean = f"{figure.mean:.3f}".replace("-0.000", "0.000")

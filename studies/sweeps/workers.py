@@ -13,33 +13,39 @@ import torch
 
 from engine.errors import Setting, UserError
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Argument = TypeVar("Argument")
+Value = TypeVar("Value")
 
 
-def each(
-    function: Callable[[Given], Made], given: Sequence[Given], jobs: int
-) -> Generator[tuple[Given, Made], None, None]:
-    """Yield what a function makes of each, as it is made; one job at a time works in this process.
+def map_unordered(
+    function: Callable[[Argument], Value], arguments: Sequence[Argument], jobs: int
+) -> Generator[tuple[Argument, Value], None, None]:
+    """Yield each argument and what a function makes of it, as it is made; one job works in this process.
 
     To be closed by who stops listening: that ends the processes.
+
+    Args:
+        jobs: how many processes there may be; each has its share of the cores for threads.
+
+    Raises:
+        UserError: a process died.
     """
-    jobs = min(jobs, len(given))
+    jobs = min(jobs, len(arguments))
     if jobs > 1:
-        yield from _at_once(function, given, jobs)
+        yield from _in_processes(function, arguments, jobs)
     else:
-        yield from ((one, function(one)) for one in given)
+        yield from ((argument, function(argument)) for argument in arguments)
 
 
-def _at_once(
-    function: Callable[[Given], Made], given: Sequence[Given], jobs: int
-) -> Generator[tuple[Given, Made], None, None]:
+def _in_processes(
+    function: Callable[[Argument], Value], arguments: Sequence[Argument], jobs: int
+) -> Generator[tuple[Argument, Value], None, None]:
     before = set(multiprocessing.active_children())
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _begin, (threads,)) as pool:
-        with _deaf():
-            futures = {pool.submit(function, one): one for one in given}
+        with _ignoring_sigint():
+            futures = {pool.submit(function, argument): argument for argument in arguments}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -57,13 +63,13 @@ def _at_once(
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def _ignoring_sigint() -> Iterator[None]:
     """Start processes that ignore Ctrl-C, which a terminal sends to all: their parent ends them."""
-    held = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, held)
+        signal.signal(signal.SIGINT, handler)
 
 
 def _begin(threads: int) -> None:

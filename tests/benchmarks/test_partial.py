@@ -16,9 +16,9 @@ def test_a_random_order_is_the_same_every_time_and_another_for_another_seed(trai
         facts = Measured(read, grouped(pairs), "text", "image", lambda task: ids)
 
         def order(name: str, seed: int) -> list[int]:
-            with partial.drawn(name, seed):
-                found: list[int] = facts.drift("sky", 1, 3, ids).argsort().tolist()
-            return found
+            with partial.ordered(name, seed):
+                places: list[int] = facts.drift("sky", 1, 3, ids).argsort().tolist()
+            return places
 
         drift = facts.drift("sky", 1, 3, ids).argsort().tolist()
         assert order("drift", 0) == order("drift", 1) == drift

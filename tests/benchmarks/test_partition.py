@@ -13,16 +13,16 @@ def unit(count: int, seed: int) -> NDArray[np.float32]:
     return units
 
 
-def test_each_way_gives_its_own_partition() -> None:
+def test_each_partition_is_another_estimate_of_the_exact_one() -> None:
     vectors, queries = unit(1000, 0), unit(4, 1)
-    made = shards.build(ShardKey("sky", "image", 1, 1), [f"{n:032x}" for n in range(1000)], vectors)
-    best, found = made.search(queries, 10).scores, {}
-    for way, under in partition.WAYS.items():
-        with under:
-            found[way] = made.log_partition(queries, 0.2, best)
+    shard = shards.build(ShardKey("sky", "image", 1, 1), [f"{n:032x}" for n in range(1000)], vectors)
+    best, by_name = shard.search(queries, 10).scores, {}
+    for name, patched in partition.PARTITIONS.items():
+        with patched:
+            by_name[name] = shard.log_partition(queries, 0.2, best)
     cosines = queries.astype(np.float64) @ vectors.T.astype(np.float64)
     exact = np.log(np.exp(cosines / 0.2).sum(axis=1))
-    assert found["exact"] == pytest.approx(exact, abs=1e-9)
-    assert found["normal"] == pytest.approx(exact, abs=0.1)
-    assert found["sample"] == pytest.approx(exact, abs=0.5)
-    assert len({tuple(held) for held in found.values()}) == 4
+    assert by_name["exact"] == pytest.approx(exact, abs=1e-9)
+    assert by_name["normal"] == pytest.approx(exact, abs=0.1)
+    assert by_name["sample"] == pytest.approx(exact, abs=0.5)
+    assert len({tuple(values) for values in by_name.values()}) == 4

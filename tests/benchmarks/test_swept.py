@@ -1,7 +1,7 @@
-from benchmarks.papers.tables import Row, difference
-from benchmarks.swept import gaps, rows_of
+from benchmarks.swept import gaps, measurements
+from benchmarks.tables import Measurement
 
-RUN = {
+RECORD = {
     "method": "ewc",
     "head": "mlp",
     "seed": 3,
@@ -15,29 +15,27 @@ RUN = {
 }
 
 
-def row(method: str, seed: int, value: float) -> Row:
-    return Row("t", method, seed, {"recall@10": value})
-
-
-def test_a_run_gives_a_row_for_every_policy_and_direction() -> None:
-    (found,) = rows_of(RUN)
-    assert (found.table, found.method) == ("text to image, task known, head mlp", "ewc, reindex")
+def test_a_run_gives_a_measurement_for_every_policy_and_direction() -> None:
+    (measurement,) = measurements(RECORD)
+    assert (measurement.table, measurement.method) == ("text to image, task known, head mlp", "ewc, reindex")
 
 
 def test_a_figure_that_was_not_measured_is_left_out() -> None:
-    (found,) = rows_of(RUN)
-    assert found.figures == {"recall@10": 0.4, "forgetting": 0.1, "seconds": 2.5}
+    (measurement,) = measurements(RECORD)
+    assert measurement.figures == {"recall@10": 0.4, "forgetting": 0.1, "seconds": 2.5}
 
 
-def test_a_difference_is_paired_by_seed() -> None:
-    rows = [row("a", 0, 0.5), row("a", 1, 0.7), row("b", 1, 0.6), row("b", 0, 0.2), row("b", 2, 0.9)]
-    assert difference(rows, "recall@10", ("t", "a", "b"))["difference"] == 0.2
+def compared(*methods: str) -> set[tuple[object, object]]:
+    measured = [Measurement("t", method, 0, {"recall@10": 0.1}) for method in methods]
+    return {(gap["first"], gap["second"]) for gap in gaps(measured)}
 
 
 def test_every_method_is_held_beside_finetune_under_its_own_policy() -> None:
-    rows = [row(name, 0, 0.1) for name in ("finetune, reindex", "finetune, no-reindex", "ewc, no-reindex")]
-    pairs = {(gap["first"], gap["second"]) for gap in gaps(rows)}
-    assert pairs == {
+    assert compared("finetune, reindex", "finetune, no-reindex", "ewc, no-reindex") == {
         ("finetune, no-reindex", "finetune, reindex"),
         ("ewc, no-reindex", "finetune, no-reindex"),
     }
+
+
+def test_joint_is_held_beside_joint_without_negatives_across_tasks() -> None:
+    assert compared("joint, reindex", "joint-intra, reindex") == {("joint, reindex", "joint-intra, reindex")}

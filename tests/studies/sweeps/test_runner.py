@@ -1,11 +1,9 @@
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,8 @@ from engine.ingest.setup import WorkspaceOptions
 from engine.types import TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from studies.sweeps import runner, spec
-from studies.sweeps.runner import Watch
+from studies.sweeps import runner, toml_file
+from studies.sweeps.runner import Callbacks
 from studies.sweeps.spec import Spec, Step
 from training import lesson as lessons
 from training.lesson import Outcome
@@ -42,7 +40,7 @@ batch_size = 16
 [evaluate]
 k = [1]
 """
-SETTING = EvalSettings(policies=["reindex", "matched"], ks=(1,))
+EVALUATION = EvalSettings(policies=["reindex", "matched"], ks=(1,))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +54,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(source: Path) -> Spec:
-    return spec.load(source / "study.toml")
+    return toml_file.load(source / "study.toml")
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +68,18 @@ def done(source: Path, study: Spec) -> Path:
 
 def figures(out: Path) -> dict[str, Any]:
     """Return what every run came to, less how long it took."""
-    held = {file.stem: json.loads(file.read_bytes()) for file in sorted((out / "results").glob("*.json"))}
-    return {name: {**content, "seconds": 0, "lesson_seconds": []} for name, content in held.items()}
+    records = {file.stem: json.loads(file.read_bytes()) for file in sorted((out / "results").glob("*.json"))}
+    return {slug: {**record, "seconds": 0, "lesson_seconds": []} for slug, record in records.items()}
 
 
-def matrices(content: dict[str, Any]) -> list[Any]:
-    return [(one["policy"], one["merge"], one["query"], one["matrix"]) for one in content["results"]]
+def matrices(record: dict[str, Any]) -> list[Any]:
+    return [(r["policy"], r["merge"], r["query"], r["matrix"]) for r in record["results"]]
 
 
-def by_hand(root: Path, source: Path, settings: TrainSettings, setting: EvalSettings) -> list[Any]:
+def by_hand(root: Path, source: Path, settings: TrainSettings, evaluate: EvalSettings) -> list[Any]:
     for task in TASKS:
         lessons.learn(root, [source], WorkspaceOptions(), replace(settings, task=task))
-    with open_evaluation(root, setting) as evaluation:
+    with open_evaluation(root, evaluate) as evaluation:
         return [(r.policy, r.merge, r.query, r.matrix) for r in evaluation.results()]
 
 
@@ -89,7 +87,7 @@ def test_a_run_comes_to_what_training_and_evaluating_by_hand_come_to(
     done: Path, source: Path, tmp_path: Path
 ) -> None:
     settings = TrainSettings("", form="mlp", epochs=2, batch_size=16, seed=1)
-    expected = by_hand(tmp_path / ".mneme", source / "all.npz", settings, SETTING)
+    expected = by_hand(tmp_path / ".mneme", source / "all.npz", settings, EVALUATION)
     assert matrices(figures(done)["finetune_infonce_mlp_seed1"]) == expected
 
 
@@ -98,14 +96,14 @@ def test_where_the_last_lesson_counts_alone_it_comes_to_what_it_does_by_hand(
 ) -> None:
     settings = TrainSettings("", method="joint", form="mlp", epochs=2, batch_size=16)
     expected = by_hand(tmp_path / ".mneme", source / "all.npz", settings, EvalSettings(("reindex",), ks=(1,)))
-    found = matrices(figures(done)["joint_infonce_mlp_seed0"])
-    assert [matrix[-1] for *_, matrix in found] == [matrix[-1] for *_, matrix in expected]
+    swept = matrices(figures(done)["joint_infonce_mlp_seed0"])
+    assert [matrix[-1] for *_, matrix in swept] == [matrix[-1] for *_, matrix in expected]
 
 
 def test_where_the_last_lesson_counts_alone_nothing_before_it_is_judged(done: Path) -> None:
-    found = figures(done)["joint_infonce_mlp_seed0"]["results"]
-    assert {(one["forgetting"], one["bwt"], one["plasticity"]) for one in found} == {(None, None, None)}
-    assert [one["matrix"][0] for one in found] == [[None, None]] * len(found)
+    results = figures(done)["joint_infonce_mlp_seed0"]["results"]
+    assert {(r["forgetting"], r["bwt"], r["plasticity"]) for r in results} == {(None, None, None)}
+    assert [r["matrix"][0] for r in results] == [[None, None]] * len(results)
 
 
 def test_the_lessons_before_a_last_one_that_counts_alone_are_of_one_epoch(done: Path) -> None:
@@ -115,19 +113,18 @@ def test_the_lessons_before_a_last_one_that_counts_alone_are_of_one_epoch(done: 
 
 
 def test_the_seeds_of_a_run_differ(done: Path) -> None:
-    found = figures(done)
-    one, other = (found[f"finetune_infonce_mlp_seed{seed}"] for seed in (0, 1))
-    assert matrices(one) != matrices(other)
+    made = figures(done)
+    assert matrices(made["finetune_infonce_mlp_seed0"]) != matrices(made["finetune_infonce_mlp_seed1"])
 
 
 def test_the_tables_hold_every_training_policy_merge_and_direction(done: Path) -> None:
     rows = json.loads((done / "results.json").read_bytes())["rows"]
     names = ("method", "policy", "merge", "query", "target")
-    found = {tuple(row[name] for name in names) for row in rows}
-    asked = [("finetune", "reindex"), ("finetune", "matched"), ("joint", "reindex")]
-    ways = [("image", "text"), ("text", "image")]
-    assert found == {(*one, merge, *way) for one in asked for merge in (None, "raw") for way in ways}
-    assert len(rows) == len(found)
+    keys = {tuple(row[name] for name in names) for row in rows}
+    trained = [("finetune", "reindex"), ("finetune", "matched"), ("joint", "reindex")]
+    directions = [("image", "text"), ("text", "image")]
+    assert keys == {(*t, merge, *d) for t in trained for merge in (None, "raw") for d in directions}
+    assert len(rows) == len(keys)
 
 
 def test_all_tables_are_written(done: Path) -> None:
@@ -149,10 +146,10 @@ def test_a_resumed_sweep_makes_what_is_missing_and_nothing_else(
 ) -> None:
     out = copied(done, tmp_path)
     (out / "results/finetune_infonce_mlp_seed1.json").unlink()
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     runner.resume(study, out)
-    runner.run(study, out, watch=Watch(runs=lambda made, all_: told.append((made, all_))))
-    assert told == [(3, 4), (4, 4)]
+    runner.run(study, out, callbacks=Callbacks(runs=lambda made, all_: progress.append((made, all_))))
+    assert progress == [(3, 4), (4, 4)]
     assert figures(out) == figures(done)
     assert (out / "results.json").read_bytes() == (done / "results.json").read_bytes()
 
@@ -208,21 +205,20 @@ def test_there_must_be_a_sweep_to_resume(study: Spec, tmp_path: Path) -> None:
 
 
 def test_a_run_that_cannot_be_made_is_told_and_the_next_is_tried(source: Path, tmp_path: Path) -> None:
-    few = [*worlds.rows("sky"), worlds.rows("life", 1)[0]]
-    worlds.save(tmp_path / "all.npz", few)
+    worlds.save(tmp_path / "all.npz", [*worlds.rows("sky"), worlds.rows("life", 1)[0]])
     shutil.copy(source / "study.toml", tmp_path)
-    study, told = spec.load_quick(tmp_path / "study.toml"), list[str]()
+    study, notes = toml_file.load_quick(tmp_path / "study.toml"), list[str]()
     runner.begin(study, tmp_path / "out")
-    done = runner.run(study, tmp_path / "out", watch=Watch(note=told.append))
+    summary = runner.run(study, tmp_path / "out", callbacks=Callbacks(note=notes.append))
     why = "task 'life' has 1 train pairs that join image and text: at least 2 are needed"
     names = ["finetune, infonce, mlp, seed 0", "joint, infonce, mlp, seed 0"]
-    assert (done.failed, told) == (names, [f"{name}: {why}" for name in names])
+    assert (summary.failed, notes) == (names, [f"{name}: {why}" for name in names])
 
 
 def test_a_sweep_whose_source_cannot_be_read_leaves_its_name_free(source: Path, tmp_path: Path) -> None:
     (tmp_path / "all.npz").write_bytes(b"no features")
     shutil.copy(source / "study.toml", tmp_path)
-    study = spec.load(tmp_path / "study.toml")
+    study = toml_file.load(tmp_path / "study.toml")
     runner.begin(study, tmp_path / "out")
     with pytest.raises(UserError, match="cannot read"):
         runner.run(study, tmp_path / "out")
@@ -235,9 +231,9 @@ def test_a_listener_that_fails_ends_the_processes(study: Spec, tmp_path: Path) -
             raise InterruptedError
 
     runner.begin(study, tmp_path / "out")
-    with pytest.raises(InterruptedError) as held:  # and with it whatever stands in its traceback
-        runner.run(study, tmp_path / "out", jobs=2, watch=Watch(runs=fail))
-    assert (held.type, multiprocessing.active_children()) == (InterruptedError, [])
+    with pytest.raises(InterruptedError) as caught:  # and with it whatever stands in its traceback
+        runner.run(study, tmp_path / "out", jobs=2, callbacks=Callbacks(runs=fail))
+    assert (caught.type, multiprocessing.active_children()) == (InterruptedError, [])
 
 
 def test_a_run_in_which_a_lesson_was_interrupted_is_not_made(
@@ -245,8 +241,8 @@ def test_a_run_in_which_a_lesson_was_interrupted_is_not_made(
 ) -> None:
     learn = lessons.learn
 
-    def interrupted(*given: Any, device: str) -> tuple[Outcome, list[IngestReport]]:
-        outcome, reports = learn(*given, device=device)
+    def interrupted(*arguments: Any, device: str) -> tuple[Outcome, list[IngestReport]]:
+        outcome, reports = learn(*arguments, device=device)
         last = replace(outcome.epochs[-1], interrupted=True)
         return replace(outcome, epochs=[*outcome.epochs[:-1], last]), reports
 
@@ -263,9 +259,9 @@ def test_a_run_in_which_a_lesson_was_interrupted_is_not_made(
 def mneme(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     """Run the command in this process; return its exit status."""
     monkeypatch.setattr(sys, "argv", ["mneme", *map(str, arguments)])
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_:
         cli.main()
-    return int(left.value.code or 0)
+    return int(exit_.value.code or 0)
 
 
 def test_the_command_prints_the_keys_it_promises(
@@ -277,10 +273,10 @@ def test_the_command_prints_the_keys_it_promises(
 ) -> None:
     out = copied(done, tmp_path)
     assert mneme(monkeypatch, "sweep", source / "study.toml", "--out", out, "--resume", "--json") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert set(said) == {"format", "out", "runs", "seconds", "rows"}
-    assert (said["format"], said["out"], said["runs"]) == (1, str(out), 4)
-    assert said["rows"] == json.loads((done / "results.json").read_bytes())["rows"]
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"format", "out", "runs", "seconds", "rows"}
+    assert (printed["format"], printed["out"], printed["runs"]) == (1, str(out), 4)
+    assert printed["rows"] == json.loads((done / "results.json").read_bytes())["rows"]
 
 
 def test_the_command_prints_the_table_and_names_its_folder_after_the_spec(
@@ -302,24 +298,60 @@ def test_a_run_that_cannot_be_made_makes_the_command_fail_at_the_end(
     (out / "results/joint_infonce_mlp_seed1.json").unlink()
     (out / "stored/workspace.json").write_text('{"format": 99}')
     status = mneme(monkeypatch, "sweep", source / "study.toml", "--out", out, "--resume", "-q")
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert status == 1
-    assert said.out.startswith("| method |")
-    assert said.err == (
+    assert printed.out.startswith("| method |")
+    assert printed.err == (
         f"joint, infonce, mlp, seed 1: {out}/runs/joint_infonce_mlp_seed1/workspace.json has format 99; "
         "this mneme reads up to 3: upgrade mneme\n"
         "error: 1 of 4 runs failed; --resume tries them again\n"
     )
 
 
-# the command, in processes of its own
+# sweeps in processes of their own, which stop themselves once the first run is made
 
 
-def command(study: Path, out: Path) -> "subprocess.Popen[str]":
-    """Begin a sweep of two jobs in a process group of its own."""
-    told = ["sweep", str(study), "--out", str(out), "--jobs", "2", "--device", "cpu"]
+def sweep_that(stops: str, out: Path, study: Path) -> "subprocess.Popen[str]":
+    """Begin a sweep of two jobs, in a process group of its own, that stops when its first run is made.
+
+    Its output is at an end once it and all its workers are.
+
+    Args:
+        stops: how, as code.
+    """
+    code = f"""
+import os, signal
+from dataclasses import replace
+import cli
+from studies.sweeps import runner
+
+run_all = runner.run
+
+def run_one(spec, out, *, callbacks, **options):
+    def runs(made, total):
+        callbacks.runs(made, total)
+        if made == 1:
+            {stops}
+    return run_all(spec, out, callbacks=replace(callbacks, runs=runs), **options)
+
+runner.run = run_one
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever began this test may ignore it
+cli.main()
+"""
     return subprocess.Popen(
-        [sys.executable, "-c", "import cli; cli.main()", *told],
+        [
+            sys.executable,
+            "-c",
+            code,
+            "sweep",
+            str(study),
+            "--out",
+            str(out),
+            "--jobs",
+            "2",
+            "--device",
+            "cpu",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -327,36 +359,13 @@ def command(study: Path, out: Path) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for_a_result(out: Path) -> None:
-    """Return when the first run of a sweep is made."""
-    until = time.monotonic() + 120
-    while not list((out / "results").glob("[!.]*.json")):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def wait_for_the_end_of_all(group: int) -> None:
-    """Return when no process of a group is left."""
-    until = time.monotonic() + 60
-    while True:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_a_killed_sweep_leaves_no_process_and_comes_to_the_same_when_resumed(
     done: Path, study: Spec, source: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    running = command(source / "study.toml", out)
-    wait_for_a_result(out)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    wait_for_the_end_of_all(running.pid)
-    running.communicate()
+    sweep = sweep_that("os.kill(os.getpid(), signal.SIGKILL)", out, source / "study.toml")
+    sweep.communicate()
+    assert sweep.returncode == -signal.SIGKILL
     assert not (out / "results.json").exists()
     runner.resume(study, out)
     runner.run(study, out)
@@ -367,10 +376,10 @@ def test_an_interrupted_sweep_keeps_what_is_made_and_prints_no_traceback(
     done: Path, source: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    running = command(source / "study.toml", out)
-    wait_for_a_result(out)
-    os.killpg(running.pid, signal.SIGINT)
-    said = running.communicate()
-    wait_for_the_end_of_all(running.pid)
-    assert (running.returncode, *said) == (130, "", "")
-    assert figures(out).items() <= figures(done).items()
+    sweep = sweep_that("os.killpg(0, signal.SIGINT)", out, source / "study.toml")
+    output = sweep.communicate()
+    assert (sweep.returncode, *output) == (130, "", "")
+    assert not (out / "results.json").exists()
+    made = figures(out)
+    assert made
+    assert made.items() <= figures(done).items()

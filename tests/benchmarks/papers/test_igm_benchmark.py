@@ -21,7 +21,7 @@ from benchmarks.papers.igm_classifier import (
     run,
     strategies,
 )
-from benchmarks.papers.tables import Row
+from benchmarks.tables import Measurement
 from engine.heads.head import Head
 from training.data.pairs import Column, PairSet
 from training.gradient import Batch, Gradient, compose, loss_gradient
@@ -144,7 +144,9 @@ def test_the_paper_has_figures_of_methods_only() -> None:
 
 def test_a_difference_says_of_which_figure_it_is() -> None:
     made = [
-        Row(TABLE_2, m, s, {FUSED: v, AUDIO: v}) for m, v in (("IGM", 0.5), ("SAM", 0.25)) for s in (0, 1)
+        Measurement(TABLE_2, m, s, {FUSED: v, AUDIO: v})
+        for m, v in (("IGM", 0.5), ("SAM", 0.25))
+        for s in (0, 1)
     ]
     names = [gap["second"] for gap in compared(made)]
     assert names == ["SAM, fused accuracy", "SAM, audio accuracy"]

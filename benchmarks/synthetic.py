@@ -24,7 +24,7 @@ VALIDATION = 50
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a workspace is to be.
+    """How large a workspace is.
 
     Attributes:
         items: pairs of each task.
@@ -38,8 +38,8 @@ class Shape:
     tested: float = 0.01
 
 
-def made(root: Path, tasks: Sequence[str], shape: Shape) -> Path:
-    """Return a workspace with a lesson for each task, indexed as no-reindex."""
+def make_workspace(root: Path, tasks: Sequence[str], shape: Shape) -> Path:
+    """Make a workspace with a lesson for each task, indexed as no-reindex; return its folder."""
     root.mkdir(parents=True)
     source, width, form = _source(root / "rows.npz", tasks, shape), shape.width, shape.form
     with writing(root):

@@ -57,7 +57,7 @@ def vg(tmp_path: Path) -> Path:
     return folder
 
 
-def made(vg: Path, **options: int) -> dict[str, groups.Row]:
+def made(vg: Path, **options: int) -> dict[str, groups.MetadataRow]:
     return {row.id: row for row in sevige.build(vg, vg / "out", **options)}
 
 
@@ -78,7 +78,9 @@ def test_a_task_has_as_many_categories_as_the_paper_says() -> None:
 
 
 def test_a_pair_is_the_region_that_overlaps_an_object_of_a_category(vg: Path) -> None:
-    assert made(vg)["vg-11"] == groups.Row("vg-11", "animals", "train", "images/11.jpg", ["a dog"], ["dog"])
+    assert made(vg)["vg-11"] == groups.MetadataRow(
+        "vg-11", "animals", "train", "images/11.jpg", ["a dog"], ["dog"]
+    )
 
 
 def test_another_name_of_a_category_counts_as_it(vg: Path) -> None:

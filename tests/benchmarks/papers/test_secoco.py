@@ -46,7 +46,7 @@ def coco(tmp_path: Path) -> Path:
     return folder
 
 
-def made(coco: Path, out: Path | None = None) -> dict[str, groups.Row]:
+def made(coco: Path, out: Path | None = None) -> dict[str, groups.MetadataRow]:
     return {row.id: row for row in secoco.build(coco, out or coco)}
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from benchmarks.papers import dns, dns_measure, dns_runs, dns_stream
 from benchmarks.papers.dns_stream import Step
-from benchmarks.papers.tables import Row
+from benchmarks.tables import Measurement
 
 STEPS = (
     Step("one", "p", ("one",), ("image", "text")),
@@ -47,8 +47,8 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dns_stream.stored(root)
 
 
-def ran(stream: Path, name: str) -> dict[str, Row]:
-    trial = next(t for t in dns_runs.TRIALS if (dns_runs.MAIN, name) in t.stands)
+def ran(stream: Path, name: str) -> dict[str, Measurement]:
+    trial = next(t for t in dns_runs.TRIALS if (dns_runs.MAIN, name) in t.places)
     return {row.table: row for row in dns_runs.run(stream, trial, 0, STEPS)}
 
 
@@ -57,10 +57,10 @@ def views(*rows: list[float]) -> Tensor:
 
 
 def test_dns_exact_moves_old_scores_less_than_vanilla(stream: Path) -> None:
-    held, free = (
+    exact, free = (
         ran(stream, name)["Table 2, inner product"].figures["drift"] for name in ("dns-exact", "vanilla")
     )
-    assert held < free / 4
+    assert exact < free / 4
 
 
 def test_a_run_stands_in_every_table_of_its_trial(stream: Path) -> None:
@@ -73,9 +73,9 @@ def test_a_run_stands_in_every_table_of_its_trial(stream: Path) -> None:
 
 def test_zero_shot_ranks_by_the_features_themselves(stream: Path) -> None:
     expected = [
-        dns_measure.recall(exam.test, exam.test, way, 5)
-        for exam in dns_measure.exams(stream, STEPS)
-        for way in (exam.step.modalities, exam.step.modalities[::-1])
+        dns_measure.recall(pairs.test, pairs.test, direction)[dns_measure.KS.index(5)]
+        for pairs in dns_measure.read_steps(stream, STEPS)
+        for direction in (pairs.step.modalities, pairs.step.modalities[::-1])
     ]
     zero = next(row for row in dns_runs.baselines(stream, 1, STEPS) if row.method == "zero-shot")
     assert zero.figures["R@5"] == pytest.approx(sum(expected) / len(expected))
@@ -83,12 +83,12 @@ def test_zero_shot_ranks_by_the_features_themselves(stream: Path) -> None:
 
 def test_equal_texts_are_one_item() -> None:
     x = {"image": views([1, 0], [0, 1]), "text": views([1, 1], [1, 1])}
-    assert dns_measure.recall(x, x, ("image", "text"), 1) == 1
+    assert dns_measure.recall(x, x, ("image", "text"))[0] == 1
 
 
 def test_a_long_row_wins_by_inner_product() -> None:
     x = {"image": views([1, 0], [0, 1]), "text": views([1, 0], [9, 1])}
-    assert dns_measure.recall(x, x, ("image", "text"), 1) == 0.5
+    assert dns_measure.recall(x, x, ("image", "text"))[0] == 0.5
 
 
 def test_a_prototype_is_the_first_text_of_its_class() -> None:
@@ -101,14 +101,14 @@ def test_backward_transfer_leaves_the_last_step_out() -> None:
         figures = dict.fromkeys(("Acc", "R@1", "R@5", "R@10"), value)
         return dns_measure.Grade(figures, torch.zeros(1, 1))
 
-    found = dns_measure.figures([grade(0.5), grade(0.9)], [grade(0.4), grade(0.9)])
-    assert found["BWT R@10"] == pytest.approx(-0.1)
+    figures = dns_measure.figures([grade(0.5), grade(0.9)], [grade(0.4), grade(0.9)])
+    assert figures["BWT R@10"] == pytest.approx(-0.1)
 
 
 def test_chance_counts_both_directions() -> None:
     x = {"image": views([1, 0], [0, 1]), "text": views([1, 1], [1, 1])}
-    exam = dns_measure.Exam(Step("s", "p", (), ("image", "text"), classed=True), x, ["a", "b"], x)
-    assert dns_measure.chance([exam])["R@1"] == 1
+    pairs = dns_measure.StepPairs(Step("s", "p", (), ("image", "text"), classed=True), x, ["a", "b"], x)
+    assert dns_measure.chance([pairs])["R@1"] == 1
 
 
 def test_steps_and_what_the_prior_learned_share_no_task() -> None:
@@ -118,7 +118,11 @@ def test_steps_and_what_the_prior_learned_share_no_task() -> None:
 
 
 def test_every_method_is_set_against_vanilla() -> None:
-    rows = [Row("T", m, n, {"R@10": v + n / 10}) for m, v in (("vanilla", 0.1), ("dns", 0.2)) for n in (0, 1)]
+    rows = [
+        Measurement("T", m, n, {"R@10": v + n / 10})
+        for m, v in (("vanilla", 0.1), ("dns", 0.2))
+        for n in (0, 1)
+    ]
     assert [(g["first"], g["second"], g["difference"]) for g in dns.against_vanilla(rows, "R@10")] == [
         ("R@10: dns", "vanilla", 0.1)
     ]
