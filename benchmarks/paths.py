@@ -111,7 +111,9 @@ def main() -> None:
             print(f"  {file} {function}" + (f"  <- {caller}" if given.hops and caller else ""))
         print("  only imported:", *sorted(set(seen["imported"]) - set(seen["hops"])))
     if not given.commands and given.tree == ROOT:
-        rows = [row | {"files": list(traced[row["command"]]["hops"])} for row in counts]
+        rows = [
+            {**row, "files": list(seen["hops"])} for row, seen in zip(counts, traced.values(), strict=True)
+        ]
         OUT.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
