@@ -100,17 +100,20 @@ def main() -> None:
     from benchmarks.report import machine, markdown
 
     traced = trace(given.tree.resolve(), given.commands or list(COMMANDS))
-    rows = [
-        {"command": name, "on the way": len(told["hops"]), "imported": len(told["imported"])}
-        for name, told in traced.items()
+    counts = [
+        {"command": name, "on the way": len(seen["hops"]), "imported": len(seen["imported"])}
+        for name, seen in traced.items()
     ]
-    print(markdown(rows))
-    for name, told in traced.items():
+    print(markdown(counts))
+    for name, seen in traced.items():
         print(f"\n{name}")
-        for file, (caller, function) in told["hops"].items():
+        for file, (caller, function) in seen["hops"].items():
             print(f"  {file} {function}" + (f"  <- {caller}" if given.hops and caller else ""))
-        print("  only imported:", *sorted(set(told["imported"]) - set(told["hops"])))
+        print("  only imported:", *sorted(set(seen["imported"]) - set(seen["hops"])))
     if not given.commands and given.tree == ROOT:
+        rows = [
+            {**row, "files": list(seen["hops"])} for row, seen in zip(counts, traced.values(), strict=True)
+        ]
         OUT.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 

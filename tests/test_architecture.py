@@ -64,22 +64,22 @@ def is_type_checking(node: ast.AST) -> bool:
 def walk(node: ast.AST, *, lazy: bool) -> Iterator[ast.AST]:
     """Yield a module's nodes; without `lazy` only those that run when it is imported."""
     yield node
-    held = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    later = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
     for child in ast.iter_child_nodes(node):
-        if lazy or not (isinstance(child, held) or is_type_checking(child)):
+        if lazy or not (isinstance(child, later) or is_type_checking(child)):
             yield from walk(child, lazy=lazy)
 
 
 def imported(file: Path, *, lazy: bool = True) -> set[str]:
     """Return the modules that a file names in its imports; `from a import b` gives a and a.b."""
-    found = set()
+    names = set()
     for node in walk(ast.parse(file.read_text()), lazy=lazy):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: a relative import hides where it points"
-            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 def first(modules: set[str]) -> set[str]:
@@ -93,12 +93,12 @@ def test_imports_point_one_way(file: Path) -> None:
 
 
 def test_every_layer_that_is_installed_has_its_rule() -> None:
-    here = {
+    layers = {
         file.relative_to(ROOT).parts[0].removesuffix(".py")
         for pattern in ("*.py", "*/__init__.py")
         for file in ROOT.glob(pattern)
     }
-    assert here - {"tests", "benchmarks"} <= set(MAY_IMPORT)
+    assert layers - {"tests", "benchmarks"} <= set(MAY_IMPORT)
 
 
 def circular(needs: Mapping[str, set[str]]) -> set[str]:
@@ -141,8 +141,8 @@ def test_a_folder_holds_3_to_12_modules(folder: Path) -> None:
 
 
 def test_open_clip_is_imported_in_its_backbone_only() -> None:
-    found = {name for name, file in MODULES.items() if "open_clip" in first(imported(file))}
-    assert found == {"engine.backbones.open_clip"}
+    importing = {name for name, file in MODULES.items() if "open_clip" in first(imported(file))}
+    assert importing == {"engine.backbones.open_clip"}
 
 
 @EACH_FILE
@@ -218,14 +218,14 @@ def test_every_setting_that_a_message_speaks_of_is_an_option_of_the_command_line
 
 def modules_after(code: str) -> set[str]:
     """Return the first names of the modules that a fresh interpreter holds after some code."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
         cwd=ROOT,
     )
-    return first(set(told.stdout.split()))
+    return first(set(done.stdout.split()))
 
 
 def test_importing_the_command_line_pulls_in_nothing_heavy() -> None:
