@@ -29,8 +29,8 @@ from engine.ranking.fusion import BEST, Scores, log_partition
 from engine.storage import files
 from engine.types import MergeName, PolicyName
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.shards import files as shards
-from indexer.shards.files import Shard
+from indexer.shards import shard as shards
+from indexer.shards.shard import Shard
 from studies.sweeps import spec
 from studies.sweeps.grid import Run
 
@@ -48,8 +48,8 @@ def normal(self: Shard, queries: NDArray[np.float32], tau: float, best: Scores) 
 
 WAYS: Mapping[str, AbstractContextManager[object]] = {
     "normal": patch.object(Shard, "log_partition", normal),
-    "sample": patch.object(files, "SAMPLE", 64),
-    "exact": patch.object(files, "SAMPLE", 1 << 60),
+    "sample": patch.object(shards, "SAMPLE", 64),
+    "exact": patch.object(shards, "SAMPLE", 1 << 60),
     "raw": nullcontext(),
 }
 

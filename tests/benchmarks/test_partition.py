@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from benchmarks import partition
 from engine.types import ShardKey
-from indexer.shards import files as shards
+from indexer.shards.shard import build_shard
 
 
 def unit(count: int, seed: int) -> NDArray[np.float32]:
@@ -15,7 +15,7 @@ def unit(count: int, seed: int) -> NDArray[np.float32]:
 
 def test_each_way_gives_its_own_partition() -> None:
     vectors, queries = unit(1000, 0), unit(4, 1)
-    made = shards.build(ShardKey("sky", "image", 1, 1), [f"{n:032x}" for n in range(1000)], vectors)
+    made = build_shard(ShardKey("sky", "image", 1, 1), [f"{n:032x}" for n in range(1000)], vectors)
     best, found = made.search(queries, 10).scores, {}
     for way, under in partition.WAYS.items():
         with under:
