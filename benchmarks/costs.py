@@ -45,7 +45,7 @@ from indexer.evaluation.protocol import EvalSettings
 from indexer.serving.build import Wanted
 from indexer.serving.reindex import reindex, rollback
 from indexer.serving.search import Index, open_index
-from indexer.shards.files import Shard
+from indexer.shards.shard import Shard
 from studies.demo import pictures
 
 OUT = Path(__file__).parent / "results" / "costs.json"

@@ -28,8 +28,8 @@ from engine.ranking.fusion import BEST, Scores, log_partition
 from engine.types import PolicyName
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from indexer.shards import files as shards
-from indexer.shards.files import Shard
+from indexer.shards import shard as shards
+from indexer.shards.shard import Shard
 from studies.sweeps import runner
 
 OUT = Path(__file__).parent / "results" / "partition.json"

@@ -49,13 +49,13 @@ def _search() -> float:
     import numpy as np
 
     from engine.types import ShardKey
-    from indexer.shards import files as shards
+    from indexer.shards.shard import build_shard
 
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((300, 512), dtype=np.float32)
-    shard = shards.build(ShardKey("task", "image", 0, 0), [f"{n:032x}" for n in range(300)], vectors)
+    shard = build_shard(ShardKey("task", "image", 0, 0), [f"{n:032x}" for n in range(300)], vectors)
     queries = rng.standard_normal((100, 512), dtype=np.float32)
-    return _milliseconds(lambda: shard.index.search(queries, 18))
+    return _milliseconds(lambda: shard.proposer.propose(queries, 18))
 
 
 def _step() -> float:

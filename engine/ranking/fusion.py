@@ -71,20 +71,21 @@ def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = Non
 
     An item that several parts offer counts once, with its best.
     """
-    scores = np.concatenate([part.scores for part in parts], axis=1)  # (Q, n)
-    ids = np.concatenate([part.ids for part in parts], axis=1)
-    part = np.concatenate([np.full(p.scores.shape, n) for n, p in enumerate(parts)], axis=1)
-    by = (
-        scores if odds is None else np.concatenate([_log_p(*two) for two in zip(parts, odds, strict=True)], 1)
-    )
+    scores = np.concatenate([candidates.scores for candidates in parts], axis=1)  # (Q, n)
+    ids = np.concatenate([candidates.ids for candidates in parts], axis=1)
+    part = np.concatenate([np.full_like(one.scores, n, np.intp) for n, one in enumerate(parts)], axis=1)
+    log_p = None if odds is None else _log_p(parts, odds)
     numbers = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
-    order = np.lexsort((part, numbers, -by.round(DECIMALS)), axis=1)
+    keys = scores if log_p is None else log_p
+    order = np.lexsort((part, numbers, -keys.round(DECIMALS)), axis=1)
     repeated = _repeated(np.take_along_axis(numbers, order, 1))
     order = np.take_along_axis(order, np.argsort(repeated, axis=1, kind="stable"), 1)[:, :k]
     keep = np.arange(order.shape[1]) < (~repeated).sum(axis=1, keepdims=True)
-    scores, ids, part, by = (np.take_along_axis(array, order, 1) for array in (scores, ids, part, by))
     return Ranking(
-        np.where(keep, scores, NO_SCORE), ids, part, None if odds is None else np.where(keep, by, NO_SCORE)
+        scores=_ranked(scores, order, keep),
+        ids=np.take_along_axis(ids, order, 1),
+        part=np.take_along_axis(part, order, 1),
+        log_p=None if log_p is None else _ranked(log_p, order, keep),
     )
 
 
@@ -104,15 +105,22 @@ def log_partition(rows: int, best: Scores, sample: Scores, tau: float) -> Scores
         total = shares.sum(axis=1)
     else:
         below = sample < worst - 10.0**-DECIMALS
-        each = (shares * below).sum(axis=1) / np.maximum(below.sum(axis=1), 1)
-        each = np.where(below.any(axis=1), each, np.exp((worst - top) / tau)[:, 0])
-        total = np.exp((best - top) / tau).sum(axis=1) + (rows - best.shape[1]) * each
-    found: Scores = top[:, 0] / tau + np.log(total)
-    return found
+        mean = (shares * below).sum(axis=1) / np.maximum(below.sum(axis=1), 1)
+        mean = np.where(below.any(axis=1), mean, np.exp((worst - top) / tau)[:, 0])
+        total = np.exp((best - top) / tau).sum(axis=1) + (rows - best.shape[1]) * mean
+    log_z: Scores = top[:, 0] / tau + np.log(total)
+    return log_z
 
 
-def _log_p(part: Candidates, odds: Odds) -> Scores:
-    return part.scores / odds.tau + odds.shift[:, None]
+def _log_p(parts: Sequence[Candidates], odds: Sequence[Odds]) -> Scores:
+    """Return log p(item | q) of all candidates (Q, n), side by side."""
+    pairs = zip(parts, odds, strict=True)
+    return np.concatenate([part.scores / odd.tau + odd.shift[:, None] for part, odd in pairs], axis=1)
+
+
+def _ranked(values: Scores, order: NDArray[np.intp], keep: NDArray[np.bool_]) -> Scores:
+    """Return values (Q, n) in an order (Q, K), and no score where nothing is kept."""
+    return np.where(keep, np.take_along_axis(values, order, 1), NO_SCORE)
 
 
 def _repeated(numbers: NDArray[np.intp]) -> NDArray[np.bool_]:

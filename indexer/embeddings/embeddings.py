@@ -16,7 +16,7 @@ from engine.types import ItemId, Modality, Pair
 from indexer.embeddings import alignment
 from indexer.embeddings.lru import LruCache
 from indexer.shards import files as shards
-from indexer.shards.files import Shard
+from indexer.shards.shard import Shard
 
 SAMPLE = 4096
 """Most rows that a map between spaces is fitted on."""

@@ -18,8 +18,7 @@ from indexer.evaluation.protocol import Exam
 from indexer.policies.policies import POLICIES, Placement, Plan, Policy, referenced
 from indexer.policies.statistics import Measured
 from indexer.routing.slda import Router, agreed
-from indexer.shards import files as shards
-from indexer.shards.files import Shard
+from indexer.shards.shard import Shard, build_shard, to_gpu
 
 Right = NDArray[np.bool_]
 _NO_QUERIES = np.zeros((0, 0), np.float32)
@@ -229,9 +228,9 @@ class Direction:
             ids = self._items(key.task)
             if placement.items is not None:
                 ids = sorted(set(ids) & set(placement.items))
-            built = shards.build(key, ids, self.reader.embed(self.target, ids, key.head, key.space))
+            built = build_shard(key, ids, self.reader.embed(self.target, ids, key.head, key.space))
             built = replace(built, ids=self.exam.judge.rows(built.ids))
-            return shards.to_gpu(built) if self.on_gpu else built
+            return to_gpu(built) if self.on_gpu else built
 
         return self.kept.galleries.get((self.query, key), make)
 

@@ -21,6 +21,7 @@ from indexer.policies.planner import Members, Now, Planner, Route, named
 from indexer.policies.policies import REMAKING, Placement
 from indexer.routing import routers
 from indexer.shards import files as shards
+from indexer.shards.shard import build_shard
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Work:
         self.missing.append((key, ids))
         if not self.dry:
             vectors = self.planner.reader.embed(key.modality, ids, key.head, key.space)
-            made = shards.build(key, ids, vectors)
+            made = build_shard(key, ids, vectors)
             shards.write(made, self.workspace.shards / path, backbone=backbone, digest=digest)
         return path
 

@@ -17,7 +17,7 @@ from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import ItemId, Modality, ShardKey
 from indexer.shards import files as shards
-from indexer.shards.files import Shard
+from indexer.shards.shard import Shard
 
 FORMAT = 1
 BLOCK = 8192

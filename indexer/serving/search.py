@@ -22,7 +22,7 @@ from indexer.routing.slda import agreed
 from indexer.serving.snapshot import Ask, Snapshot
 from indexer.shards import files as shards
 from indexer.shards import flat
-from indexer.shards.files import Shard
+from indexer.shards.shard import Shard, build_shard, to_gpu
 
 Found = TypeVar("Found")
 
@@ -145,7 +145,7 @@ class Index:
     def _shard(self, ask: Ask) -> Shard:
         if ask.key not in self._open:
             found = self._read(ask)
-            self._open[ask.key] = shards.to_gpu(found) if self.device == "cuda" and flat.gpus() else found
+            self._open[ask.key] = to_gpu(found) if self.device == "cuda" and flat.gpus() else found
         return self._open[ask.key]
 
     def _read(self, ask: Ask) -> Shard:
@@ -154,7 +154,7 @@ class Index:
             backbone = self.workspace.manifest.backbones[key.modality].id
             return shards.read(self.workspace.shards / ask.path, key, backbone)
         vectors = self.view.plans().reader.embed(key.modality, ask.items, key.head, key.space)
-        return shards.build(key, ask.items, vectors)
+        return build_shard(key, ask.items, vectors)
 
     def refresh(self) -> None:
         """Read what is served now, and forget what was open."""

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from benchmarks import partition
 from engine.types import ShardKey
-from indexer.shards import files as shards
+from indexer.shards.shard import build_shard
 
 
 def unit(count: int, seed: int) -> NDArray[np.float32]:
@@ -15,7 +15,7 @@ def unit(count: int, seed: int) -> NDArray[np.float32]:
 
 def test_each_partition_is_another_estimate_of_the_exact_one() -> None:
     vectors, queries = unit(1000, 0), unit(4, 1)
-    shard = shards.build(ShardKey("sky", "image", 1, 1), [f"{n:032x}" for n in range(1000)], vectors)
+    shard = build_shard(ShardKey("sky", "image", 1, 1), [f"{n:032x}" for n in range(1000)], vectors)
     best, by_name = shard.search(queries, 10).scores, {}
     for name, patched in partition.PARTITIONS.items():
         with patched:

@@ -28,8 +28,8 @@ def random_parts(seed: int, *, missing: float) -> list[Candidates]:
 def slowly(parts: list[Candidates], query: int, k: int) -> list[tuple[float, bytes, int]]:
     """Rank one query: each item once with its best score, of its first part; ties by item id."""
     best: dict[bytes, tuple[float, int]] = {}
-    for number, one in enumerate(parts):
-        for score, id in zip(one.scores[query], one.ids[query], strict=True):
+    for number, candidates in enumerate(parts):
+        for score, id in zip(candidates.scores[query], candidates.ids[query], strict=True):
             if score > NO_SCORE and (id not in best or round(score, DECIMALS) > best[id][0]):
                 best[id] = (round(float(score), DECIMALS), number)
     ranked = sorted((-score, id, number) for id, (score, number) in best.items())
@@ -37,8 +37,8 @@ def slowly(parts: list[Candidates], query: int, k: int) -> list[tuple[float, byt
 
 
 def ranked(parts: list[Candidates], query: int, k: int) -> list[tuple[float, bytes, int]]:
-    found = merge(parts, k)
-    rows = zip(found.scores[query], found.ids[query], found.part[query], strict=True)
+    ranking = merge(parts, k)
+    rows = zip(ranking.scores[query], ranking.ids[query], ranking.part[query], strict=True)
     return [(float(score), bytes(id), int(number)) for score, id, number in rows if score > NO_SCORE]
 
 
@@ -85,7 +85,7 @@ def test_a_ranking_is_never_longer_than_asked() -> None:
 
 
 def odds(parts: list[Candidates], tau: float = 0.1, shift: float = 0.0) -> list[Odds]:
-    return [Odds(tau, np.full(len(one.scores), shift)) for one in parts]
+    return [Odds(tau, np.full(len(candidates.scores), shift)) for candidates in parts]
 
 
 def test_equal_odds_rank_as_cosine_does() -> None:
@@ -101,22 +101,22 @@ def test_one_part_ranks_as_cosine_does_whatever_its_odds() -> None:
 
 
 def test_log_p_is_the_cosine_over_tau_and_shifted() -> None:
-    found = merge([part([[0.5, 0.2]], [["a", "b"]])], 2, [Odds(0.1, np.array([-7.0]))])
-    assert found.log_p is not None
-    assert found.log_p.tolist() == [pytest.approx([-2.0, -5.0])]
+    ranking = merge([part([[0.5, 0.2]], [["a", "b"]])], 2, [Odds(0.1, np.array([-7.0]))])
+    assert ranking.log_p is not None
+    assert ranking.log_p.tolist() == [pytest.approx([-2.0, -5.0])]
 
 
 def test_the_likelier_shard_comes_first_whatever_its_cosines() -> None:
     parts = [part([[0.9]], [["a"]]), part([[0.1]], [["b"]])]
-    found = merge(parts, 2, [Odds(0.1, np.array([-20.0])), Odds(0.1, np.array([0.0]))])
-    assert found.ids.tolist() == [[b"b", b"a"]]
-    assert found.scores.tolist() == [[0.1, 0.9]]
+    ranking = merge(parts, 2, [Odds(0.1, np.array([-20.0])), Odds(0.1, np.array([0.0]))])
+    assert ranking.ids.tolist() == [[b"b", b"a"]]
+    assert ranking.scores.tolist() == [[0.1, 0.9]]
 
 
 def test_an_item_of_two_shards_counts_with_its_likeliest() -> None:
     parts = [part([[0.9]], [["a"]]), part([[0.1]], [["a"]])]
-    found = merge(parts, 2, [Odds(0.1, np.array([-20.0])), Odds(0.1, np.array([0.0]))])
-    assert found.scores.tolist() == [[0.1, NO_SCORE]]
+    ranking = merge(parts, 2, [Odds(0.1, np.array([-20.0])), Odds(0.1, np.array([0.0]))])
+    assert ranking.scores.tolist() == [[0.1, NO_SCORE]]
 
 
 def test_a_constant_added_to_all_cosines_of_a_shard_changes_no_ranking() -> None:
@@ -132,8 +132,8 @@ def test_a_constant_added_to_all_cosines_of_a_shard_changes_no_ranking() -> None
             parts.append(Candidates(np.take_along_axis(cosines, order, 1), names[number][order]))
             log_z = np.log(np.exp(cosines / 0.1).sum(axis=1))
             shifts.append(Odds(0.1, -log_z))
-        found: list[list[bytes]] = merge(parts, 40, shifts).ids.tolist()
-        return found
+        ids: list[list[bytes]] = merge(parts, 40, shifts).ids.tolist()
+        return ids
 
     assert ranking(0.0) == ranking(0.7)
 

@@ -21,7 +21,7 @@ from indexer.evaluation.results import Asked, Result
 from indexer.policies import policies as policy
 from indexer.report import text as tables
 from indexer.serving import search
-from indexer.shards import files as shards
+from indexer.shards import shard as shards
 from training import lesson
 
 POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched", "aligned", "auto")

@@ -22,6 +22,7 @@ from indexer.serving import export, reindex
 from indexer.serving.build import Wanted
 from indexer.serving.search import open_index
 from indexer.shards import files as shards
+from indexer.shards.shard import Shard
 
 GUIDE = Path(__file__).parents[3] / "docs/guide.md"
 COLUMNS = ["id", "modality", "task", "tasks", "path", "text", "head", "embedding"]
@@ -44,7 +45,7 @@ def columns(folder: Path, file: str) -> dict[str, list[Any]]:
     return found
 
 
-def served(root: Path) -> dict[str, shards.Shard]:
+def served(root: Path) -> dict[str, Shard]:
     """Return the shards on disk by the names of their files."""
     workspace = worlds.opened(root)
     backbones = workspace.manifest.backbones

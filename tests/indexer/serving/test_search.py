@@ -18,7 +18,7 @@ from engine.types import Hit, PolicyName
 from indexer.serving import index as indexing
 from indexer.serving import search
 from indexer.serving.search import Answers, Index
-from indexer.shards import files as shards
+from indexer.shards import shard as shards
 
 POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
 

@@ -208,7 +208,7 @@ def test_a_run_that_only_the_full_sweep_makes_is_checked_for_the_quick_one_too(w
         ),
         (
             "[set]\nepochs = 0",
-            "finetune, infonce, default, seed 0: --epochs must be at least 1, not 0",
+            "finetune, infonce, default, seed 0: `epochs` must be at least 1, not 0",
         ),
         ("[evaluate]\nk = [0]", "evaluate.k takes numbers from 1, not [0]"),
         ('[evaluate]\nsplit = "tset"', "evaluate.split is one of train, val, test, not 'tset'"),
