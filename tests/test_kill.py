@@ -1,4 +1,4 @@
-"""kill -9 at random moments of `index`, `train` and `reindex`: the next run completes, and answers are as ever.
+"""A crash of `index`, `train` or `reindex` at any touch of the disk: answers are as ever, and the next run completes.
 
 MNEME_KILLS sets how many moments of each command are tried; the suite tries few, for each takes seconds.
 """
@@ -6,14 +6,16 @@ MNEME_KILLS sets how many moments of each command are tried; the suite tries few
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import worlds
 from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Input
 from engine.storage.workspace import open_at
@@ -22,6 +24,7 @@ from indexer.serving.build import Wanted
 from indexer.serving.index import index
 from indexer.serving.reindex import reindex
 from indexer.serving.search import open_index
+from journal import Journal
 from studies.demo import pictures
 from training.lesson import learn
 
@@ -29,39 +32,66 @@ KILLS = int(os.environ.get("MNEME_KILLS", "2"))
 EPOCHS = 10
 QUERIES = [b"a red tram in the rain", b"five yellow tulips"]
 BUILTIN = WorkspaceOptions(["builtin"])
+MORTAL = """
+import os, signal, sys
+from pathlib import Path
+from engine.storage.store import Store
+import cli
+
+last, touches = int(sys.argv.pop(1)), 0
+
+def mortal(touch):
+    def touch_or_die(*arguments):
+        global touches
+        touches += 1
+        if touches == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return touch(*arguments)
+    return touch_or_die
+
+os.fsync, Store.writing = mortal(os.fsync), mortal(Store.writing)
+Path.rename, Path.replace = mortal(Path.rename), mortal(Path.replace)
+try:
+    cli.main()
+finally:
+    print(touches, file=sys.__stderr__)
+"""
+"""Runs `mneme`, and kills it before it flushes, renames or opens a transaction for the time that is given first."""
 
 
 @dataclass(frozen=True)
 class Calm:
-    """A source, a workspace that indexed it and one that learned too, and how long each command took (s)."""
+    """A source, and workspaces after each command ran in peace; how often each command touched the disk."""
 
     source: Path
     indexed: Path
     learned: Path
-    index_seconds: float
-    train_seconds: float
+    reindexed: Path
+    touches: dict[str, int]
 
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
     folder = tmp_path_factory.mktemp("calm")
-    source, indexed, learned = folder / "pictures", folder / "indexed", folder / "learned"
+    source, indexed, learned, reindexed = (folder / name for name in ("pictures", "one", "two", "three"))
     pictures.render(source, per_task=60)
-    began = time.monotonic()
-    command(indexed, "index", str(source), "--backbone", "builtin").wait()
-    index_seconds = time.monotonic() - began
+    touches = {"index": touches_of(indexed, *INDEX, str(source))}
     shutil.copytree(indexed, learned)
-    began = time.monotonic()
-    command(learned, "train", "-t", "streets", "--epochs", str(EPOCHS)).wait()
-    train_seconds = time.monotonic() - began
+    touches["train"] = touches_of(learned, *TRAIN)
     index(learned / ".mneme", [source], BUILTIN)
-    return Calm(source, indexed, learned, index_seconds, train_seconds)
+    shutil.copytree(learned, reindexed)
+    touches["reindex"] = touches_of(reindexed, *REINDEX)
+    return Calm(source, indexed, learned, reindexed, touches)
+
+
+INDEX = ("index", "--backbone", "builtin")
+TRAIN = ("train", "-t", "streets", "--epochs", str(EPOCHS))
+REINDEX = ("reindex", "--policy", "reindex")
 
 
 @pytest.mark.parametrize("attempt", range(KILLS))
 def test_a_killed_index_is_completed_by_the_next_run(attempt: int, calm: Calm, tmp_path: Path) -> None:
-    after = random.Random(attempt).uniform(0.3, 1.0) * calm.index_seconds
-    kill(command(tmp_path, "index", str(calm.source), "--backbone", "builtin"), after)
+    kill(tmp_path, moment(attempt, calm.touches["index"]), *INDEX, str(calm.source))
 
     index(tmp_path / ".mneme", [calm.source], BUILTIN)
 
@@ -74,8 +104,7 @@ def test_a_killed_train_changes_no_answer_and_is_completed_by_the_next_run(
 ) -> None:
     workspace = tmp_path / "workspace"
     shutil.copytree(calm.indexed, workspace)
-    after = random.Random(100 + attempt).uniform(0.3, 1.0) * calm.train_seconds
-    kill(command(workspace, "train", "-t", "streets", "--epochs", str(EPOCHS)), after)
+    kill(workspace, moment(attempt, calm.touches["train"]), *TRAIN)
     assert answers(workspace) == answers(calm.indexed)
 
     if not open_at(workspace / ".mneme").manifest.history.lessons:
@@ -89,30 +118,73 @@ def test_a_killed_train_changes_no_answer_and_is_completed_by_the_next_run(
 def test_a_killed_reindex_leaves_the_old_index_answering_or_the_new_one(
     attempt: int, calm: Calm, tmp_path: Path
 ) -> None:
-    workspace, done = tmp_path / "workspace", tmp_path / "done"
+    workspace = tmp_path / "workspace"
     shutil.copytree(calm.learned, workspace)
-    shutil.copytree(calm.learned, done)
-    began = time.monotonic()
-    command(done, "reindex", "--policy", "reindex").wait()
-    after = random.Random(200 + attempt).uniform(0.3, 1.0) * (time.monotonic() - began)
-    kill(command(workspace, "reindex", "--policy", "reindex"), after)
-    assert answers(workspace) in (answers(calm.learned), answers(done))
+    kill(workspace, moment(attempt, calm.touches["reindex"]), *REINDEX)
+    assert answers(workspace) in (answers(calm.learned), answers(calm.reindexed))
 
     reindex(workspace / ".mneme", Wanted("reindex"))
 
-    assert answers(workspace) == answers(done)
+    assert answers(workspace) == answers(calm.reindexed)
 
 
-def command(workspace: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    program = [sys.executable, "-c", "import cli; cli.main()", *arguments, "-w", str(workspace)]
-    return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def index_more(world: Path) -> None:
+    worlds.index(world, worlds.save(world / "more.npz", worlds.rows("sky", 40)))
 
 
-def kill(running: "subprocess.Popen[bytes]", after: float) -> None:
-    """Kill a command after so many seconds; it may be through by then."""
-    time.sleep(after)
-    running.kill()
-    running.wait()
+def learn_more(world: Path) -> None:
+    worlds.learn(world, "sky")
+
+
+def serve_otherwise(world: Path) -> None:
+    reindex(world / ".mneme", Wanted("reindex"))
+
+
+@pytest.mark.parametrize("change", [index_more, learn_more, serve_otherwise])
+def test_what_the_manifest_names_is_on_the_disk_before_the_manifest_is(
+    world: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    root = world / ".mneme"
+    journal = Journal(root)
+    journal.watch(monkeypatch)
+
+    change(world)
+
+    *made, flushed, named, settled = journal.lines
+    folders = [line.removeprefix("name ") for line in made if line.startswith("name ")]
+    assert folders != []
+    for folder in folders:
+        before, after = made[: made.index(f"name {folder}")], made[made.index(f"name {folder}") :]
+        files = [f"{folder}/{file.name}, {file.stat().st_size} bytes" for file in (root / folder).iterdir()]
+        assert {f"flush {name}" for name in (*files, f"{folder}/")} <= set(before)
+        assert f"flush {Path(folder).parent}/" in after
+    size = (root / "workspace.json").stat().st_size
+    assert (flushed, named, settled) == (
+        f"flush workspace.json, {size} bytes",
+        "name workspace.json",
+        "flush ./",
+    )
+
+
+def mortal(workspace: Path, touch: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    program = [sys.executable, "-c", MORTAL, str(touch), *arguments, "-w", str(workspace)]
+    return subprocess.run(program, capture_output=True, text=True, check=False)
+
+
+def touches_of(workspace: Path, *arguments: str) -> int:
+    """Run a command in peace; return how often it touched the disk."""
+    done = mortal(workspace, 0, *arguments)
+    assert done.returncode == 0, done.stderr
+    return int(done.stderr.splitlines()[-1])
+
+
+def moment(attempt: int, touches: int) -> int:
+    """Return before which touch of the disk a command is killed."""
+    return random.Random(attempt).randint(1, touches)
+
+
+def kill(workspace: Path, touch: int, *arguments: str) -> None:
+    assert mortal(workspace, touch, *arguments).returncode == -signal.SIGKILL
 
 
 def answers(workspace: Path) -> list[list[Hit]]:

@@ -16,10 +16,15 @@ def checksum(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
+def to_json(value: Any) -> bytes:
+    """Return JSON for a file: indented, keys in the order given."""
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
 def replace(path: Path, data: bytes) -> None:
     """Put these bytes in the place of a file in one step; a crash leaves the old file."""
     path = path.resolve()  # a link stays a link
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    draft = _draft(path)
     try:
         _write(draft, data)
         draft.replace(path)
@@ -30,17 +35,18 @@ def replace(path: Path, data: bytes) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a draft folder that takes the name `path` when the block ends without an error.
+    """Yield a draft folder, for files alone, that takes the name `path` when the block ends without an error.
 
     What stood under that name is an orphan of a crash and is dropped.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    _make_folder(path.parent)
+    draft = _draft(path)
     draft.mkdir()
     try:
         yield draft
         for file in draft.iterdir():
             _sync(file)
+        _sync_folder(draft)
         shutil.rmtree(path, ignore_errors=True)
         draft.rename(path)
         _sync_folder(path.parent)
@@ -50,7 +56,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def drop_folder(path: Path) -> None:
     """Delete a folder, of which a reader finds all or nothing; a crash may leave a draft."""
-    shutil.rmtree(path.rename(path.with_name(f".{path.name}.{uuid.uuid4().hex}")))
+    shutil.rmtree(path.rename(_draft(path)))
 
 
 def drop_drafts(folder: Path) -> None:
@@ -59,9 +65,17 @@ def drop_drafts(folder: Path) -> None:
         shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
-def to_json(value: Any) -> bytes:
-    """Return JSON for a file: indented, keys in the order given."""
-    return json.dumps(value, indent=1).encode() + b"\n"
+def _draft(path: Path) -> Path:
+    """Return a name beside a path that nobody else uses, and by which `drop_drafts` knows it."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, so that they survive a crash."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync_folder(made.parent)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -77,6 +91,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a crash."""
     if os.name == "nt":  # Windows cannot open a folder, and its renames are ordered by the journal
         return
     handle = os.open(folder, os.O_RDONLY)

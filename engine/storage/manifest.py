@@ -21,7 +21,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class ServedShard:
-    """A shard that queries are answered from; path is relative to the workspace's `shards`."""
+    """A shard that queries are answered from; its path is relative to the workspace's `shards`."""
 
     key: ShardKey
     path: str
@@ -29,10 +29,10 @@ class ServedShard:
 
 @dataclass(frozen=True)
 class Lookup:
-    """How one shard is asked in one direction.
+    """How one shard is searched in one direction.
 
     Attributes:
-        shard: its place among the served shards.
+        shard: its place among the served shards, from 0.
         queries: the head version that embeds the queries.
         tau: what its cosines are divided by to be log-likelihoods.
     """
@@ -72,7 +72,11 @@ class Served:
 
 @dataclass(frozen=True)
 class Temperature:
-    """What the cosines of a task were divided by in one direction, as a placement of head, space and queries."""
+    """What the cosines of a task were divided by in one direction, to be log-likelihoods.
+
+    Attributes:
+        head, space, queries: the versions that embedded the items, in whose space, and the queries.
+    """
 
     query: Modality
     target: Modality
@@ -84,12 +88,12 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Sealed:
-    """What stands in for the features of a task that were removed.
+    """What stands in for the features of a sealed task, whose features were removed.
 
     Attributes:
         shards: its vectors, by the head of its last lesson.
         sums: of each modality, the folder of the sums over its training items, relative to `router`.
-        temperatures: as its validation pairs gave them.
+        temperatures: as its validation pairs gave them while there were features.
     """
 
     shards: tuple[ServedShard, ...] = ()
@@ -105,8 +109,8 @@ class Manifest:
         width: the shared width E of all embeddings.
         aligned: whether the backbones share one pretrained space (heads are linear by default).
         previous: what was served before the last `reindex`.
-        sealed: the tasks whose features were removed.
-        references: heads trained beside the history.
+        sealed: the tasks whose features were removed; their vectors can still be searched.
+        references: heads trained beside the history, to measure it by.
     """
 
     width: int
@@ -137,7 +141,7 @@ def from_json(content: Mapping[str, Any]) -> Manifest:
         ),
         served=_served(content["served"], content["format"]),
         previous=_served(content["previous"], content["format"]) if content.get("previous") else None,
-        sealed={task: _sealed(held) for task, held in content["sealed"].items()}
+        sealed={task: _sealed(one) for task, one in content["sealed"].items()}
         if content["format"] > 2
         else {},
         references=tuple(Reference(**one) for one in content.get("references", ())),

@@ -55,8 +55,8 @@ def ids_of(row: StoredRow) -> list[ItemId]:
     return [id for ids in row.items.values() for id in ids]
 
 
-def parsed(value: bytes) -> StoredRow:
-    """Return a row from its JSON."""
+def parse(value: bytes) -> StoredRow:
+    """Return a row from its JSON, as the store keeps it."""
     fields = json.loads(str(value, "utf-8"))
     fields["labels"] = tuple(fields["labels"])
     fields["items"] = {modality: tuple(ids) for modality, ids in fields["items"].items()}

@@ -22,12 +22,23 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.ids import first_key, from_key, to_key
-from engine.storage.rows import FileStamp, StoredRow, digest, ids_of, parsed
+from engine.storage.rows import FileStamp, StoredRow, digest, ids_of, parse
 from engine.types import Item, ItemId, Modality, Pair
 
 Features: TypeAlias = NDArray[np.float32]
 MAP_BYTES = 1 << 40
 """Address space, not disk: the file grows as it is filled."""
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Handles of the five tables, as LMDB gives them."""
+
+    rows: Any
+    uses: Any
+    items: Any
+    files: Any
+    features: Any
 
 
 class Store:
@@ -42,11 +53,13 @@ class Store:
             )
         except lmdb.Error as error:
             raise UserError(f"cannot open {folder}: {error}") from None
-        self._rows = self._env.open_db(b"rows", create=not readonly)
-        self._uses = self._env.open_db(b"uses", create=not readonly, dupsort=True)
-        self._items = self._env.open_db(b"items", create=not readonly)
-        self._files = self._env.open_db(b"files", create=not readonly)
-        self._features = self._env.open_db(b"features", create=not readonly)
+        self._tables = _Tables(
+            rows=self._env.open_db(b"rows", create=not readonly),
+            uses=self._env.open_db(b"uses", create=not readonly, dupsort=True),
+            items=self._env.open_db(b"items", create=not readonly),
+            files=self._env.open_db(b"files", create=not readonly),
+            features=self._env.open_db(b"features", create=not readonly),
+        )
 
     def __enter__(self) -> "Store":
         return self
@@ -56,82 +69,82 @@ class Store:
 
     def counts(self) -> dict[Modality, int]:
         """Return how many items there are of each modality."""
-        with self._env.begin(self._items) as txn:
+        with self._env.begin(self._tables.items) as txn:
             return dict(Counter(json.loads(value)["modality"] for _, value in txn.cursor()))
 
     def rows(self) -> Iterator[StoredRow]:
         """Yield every row, in the order of their keys."""
-        with self._env.begin(self._rows) as txn:
+        with self._env.begin(self._tables.rows) as txn:
             for _, value in txn.cursor():
-                yield parsed(value)
+                yield parse(value)
 
     def row(self, key: bytes) -> StoredRow | None:
         """Return one row."""
-        with self._env.begin(self._rows) as txn:
+        with self._env.begin(self._tables.rows) as txn:
             value = txn.get(key)
-        return None if value is None else parsed(value)
+        return None if value is None else parse(value)
 
     def pairs(self) -> list[Pair]:
         """Return every pair, sorted by task and name: the order of arrival and the place leave no trace."""
-        found = []
-        with self._env.begin(self._rows) as txn, _no_collection():
+        keyed = []
+        with self._env.begin(self._tables.rows) as txn, _without_collection():
             for key, value in txn.cursor():
                 row = json.loads(str(value, "utf-8"))
                 items = {modality: tuple(ids) for modality, ids in row["items"].items()}
                 pair = Pair(key.hex(), items, row["task"], row["split"], tuple(row["labels"]))
-                found.append(((row["task"], row["name"], row["source"]), pair))
-            found.sort(key=itemgetter(0))
-            return [pair for _, pair in found]
+                keyed.append(((row["task"], row["name"], row["source"]), pair))
+            keyed.sort(key=itemgetter(0))
+            return [pair for _, pair in keyed]
 
     def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]] | None:
         """Return an item and the tasks it stands in; None where no row names it any more."""
         key = to_key(id)
         with self._env.begin() as txn:
-            value = txn.get(key, db=self._items)
+            value = txn.get(key, db=self._tables.items)
             if value is None:
                 return None
             content = json.loads(value)
-            uses = txn.cursor(self._uses)
+            uses = txn.cursor(self._tables.uses)
             keys = list(uses.iternext_dup()) if uses.set_key(key) else []
-            rows = [parsed(txn.get(row, b"", db=self._rows)) for row in keys]
+            rows = [parse(txn.get(row, b"", db=self._tables.rows)) for row in keys]
         modality: Modality = content["modality"]
-        paths = {row.files[modality] for row in rows if row.items.get(modality, ()) and modality in row.files}
+        paths = {row.files[modality] for row in rows if modality in row.files}
         item = Item(id, modality, tuple(sorted(paths)), content["text"])
         return item, tuple(sorted({row.task for row in rows}))
 
     def users(self, id: ItemId) -> list[bytes]:
         """Return the keys of the rows that name an item."""
-        with self._env.begin(self._uses) as txn:
+        with self._env.begin(self._tables.uses) as txn:
             uses = txn.cursor()
             return list(uses.iternext_dup()) if uses.set_key(to_key(id)) else []
 
     def stamp(self, path: str) -> FileStamp | None:
         """Return what a file looked like when it was last read."""
-        with self._env.begin(self._files) as txn:
+        with self._env.begin(self._tables.files) as txn:
             value = txn.get(digest(path))
         return None if value is None else FileStamp(*json.loads(value))
 
     def has_features(self, id: ItemId, backbone: str) -> bool:
         """Say whether an item's features by this backbone are stored."""
-        with self._env.begin(self._features) as txn:
+        with self._env.begin(self._tables.features) as txn:
             return txn.get(_feature_key(id, backbone)) is not None
 
     def lacking(self, ids: Iterable[ItemId]) -> set[ItemId]:
         """Return those of these items of which no features are stored, by any backbone."""
-        with self._env.begin(self._features) as txn:
+        with self._env.begin(self._tables.features) as txn:
             cursor = txn.cursor()
             return {id for id in ids if not _reach(cursor, to_key(id))}
 
     def features(self, ids: Sequence[ItemId], backbone: str) -> Features:
         """Return the features (N, D) of these items by one backbone."""
-        with self._env.begin(self._features, buffers=True) as txn:
-            found = [txn.get(_feature_key(id, backbone), b"") for id in ids]
-            return np.stack([np.frombuffer(value, np.float32) for value in found])
+        with self._env.begin(self._tables.features, buffers=True) as txn:
+            values = [txn.get(_feature_key(id, backbone), b"") for id in ids]
+            return np.stack([np.frombuffer(value, np.float32) for value in values])
 
     def find(self, beginning: str, backbone: str) -> Features | None:
         """Return the features (D,) of the item whose id begins with these hex digits; None: not stored."""
         suffix = _feature_key("", backbone)
-        with self._env.begin(self._features) as txn:
+        with self._env.begin(self._tables.features) as txn:
             cursor = txn.cursor()
             more = cursor.set_range(first_key(beginning))
             while more and from_key(cursor.key()).startswith(beginning):
@@ -144,7 +157,7 @@ class Store:
     def writing(self) -> Iterator["Writer"]:
         """Yield a writer whose changes all land when the block ends, or none."""
         with self._env.begin(write=True) as txn:
-            yield Writer(txn, self._rows, self._uses, self._items, self._files, self._features)
+            yield Writer(txn, self._tables)
 
 
 @dataclass(frozen=True)
@@ -152,54 +165,52 @@ class Writer:
     """One write transaction."""
 
     _txn: Any
-    _rows: Any
-    _uses: Any
-    _items: Any
-    _files: Any
-    _features: Any
+    _tables: _Tables
 
     def put_item(self, item: Item) -> None:
         """Store what an item is."""
         value = json.dumps({"modality": item.modality, "text": item.text})
-        self._txn.put(to_key(item.id), value.encode(), db=self._items)
+        self._txn.put(to_key(item.id), value.encode(), db=self._tables.items)
 
     def put_features(self, id: ItemId, backbone: str, features: Features) -> None:
         """Store one item's features (D,)."""
-        self._txn.put(_feature_key(id, backbone), features.astype(np.float32).tobytes(), db=self._features)
+        self._txn.put(
+            _feature_key(id, backbone), features.astype(np.float32).tobytes(), db=self._tables.features
+        )
 
     def put_stamp(self, path: str, stamp: FileStamp) -> None:
         """Remember what a file held."""
         self._txn.put(
-            digest(path), json.dumps([stamp.size, stamp.mtime, stamp.item]).encode(), db=self._files
+            digest(path), json.dumps([stamp.size, stamp.mtime, stamp.item]).encode(), db=self._tables.files
         )
 
     def put_row(self, row: StoredRow) -> None:
         """Store a row in place of the one of its key."""
         self._forget(row.key)
-        self._txn.put(row.key, json.dumps(vars(row)).encode(), db=self._rows)
+        self._txn.put(row.key, json.dumps(vars(row)).encode(), db=self._tables.rows)
         for id in ids_of(row):
-            self._txn.put(to_key(id), row.key, db=self._uses)
+            self._txn.put(to_key(id), row.key, db=self._tables.uses)
 
     def remove_row(self, key: bytes) -> None:
         """Drop a row."""
         self._forget(key)
-        self._txn.delete(key, db=self._rows)
+        self._txn.delete(key, db=self._tables.rows)
 
     def drop_unused(self) -> None:
         """Drop every item that no row names any more, with its features.
 
         For the end of a run: an item that one row has let go may be about to be named by another.
         """
-        items, uses = self._txn.cursor(self._items), self._txn.cursor(self._uses)
+        items, uses = self._txn.cursor(self._tables.items), self._txn.cursor(self._tables.uses)
         used = set(uses.iternext_nodup(values=False))
         unused = [key for key in items.iternext(values=False) if key not in used]
         for key in unused:
-            self._txn.delete(key, db=self._items)
+            self._txn.delete(key, db=self._tables.items)
         self.drop_features(map(from_key, unused))
 
     def drop_features(self, ids: Iterable[ItemId]) -> int:
         """Drop the features of items, by any backbone, and return how many bytes these took."""
-        cursor, dropped = self._txn.cursor(self._features), 0
+        cursor, dropped = self._txn.cursor(self._tables.features), 0
         for key in map(to_key, ids):
             while _reach(cursor, key):
                 dropped += len(cursor.key()) + len(cursor.value())
@@ -208,20 +219,20 @@ class Writer:
 
     def _forget(self, key: bytes) -> None:
         """Take a row's uses of its items back."""
-        value = self._txn.get(key, db=self._rows)
-        for id in [] if value is None else ids_of(parsed(value)):
-            self._txn.delete(to_key(id), key, db=self._uses)
+        value = self._txn.get(key, db=self._tables.rows)
+        for id in [] if value is None else ids_of(parse(value)):
+            self._txn.delete(to_key(id), key, db=self._tables.uses)
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Make many objects that stay without the garbage collector looking at all of them again and again."""
-    was = gc.isenabled()
+def _without_collection() -> Iterator[None]:
+    """Keep the garbage collector from looking, again and again, at many objects that are made to stay."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()
 
 

@@ -51,7 +51,7 @@ class Workspace:
 
 
 def find(start: Path) -> Path | None:
-    """Return the `.mneme` of a folder or of the nearest one above it."""
+    """Return the `.mneme` of a folder or of the nearest one above it; None where there is none."""
     for folder in (start, *start.parents):
         if (folder / FOLDER / "workspace.json").is_file():
             return folder / FOLDER
@@ -64,8 +64,8 @@ def locate(given: Path | None) -> Path:
     if not (root / "workspace.json").is_file():
         named = given or os.environ.get("MNEME_WORKSPACE")
         if named:
-            there = Setting("workspace", str(named), command="index SOURCE")
-            raise UserError(f"no workspace in {named}; make one there with {there}", [there])
+            index = Setting("workspace", str(named), command="index SOURCE")
+            raise UserError(f"no workspace in {named}; make one there with {index}", [index])
         other = Setting("workspace", "DIR")
         raise UserError(
             f"no workspace here or above; make one with `mneme index SOURCE`, or name one with {other}",
@@ -83,15 +83,15 @@ def place(given: Path | None) -> Path:
 
 
 def open_at(root: Path) -> Workspace:
-    """Read a workspace; queries need nothing else."""
+    """Read the manifest of a workspace; UserError where there is none, or one that is damaged or newer."""
     path = root / "workspace.json"
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
-    found = content.get("format")
-    if found not in range(1, FORMAT + 1):
-        raise UserError(f"{path} has format {found}; this mneme reads up to {FORMAT}: upgrade mneme")
+    format = content.get("format")
+    if format not in range(1, FORMAT + 1):
+        raise UserError(f"{path} has format {format}; this mneme reads up to {FORMAT}: upgrade mneme")
     try:
         return Workspace(root, from_json(content))
     except (KeyError, TypeError) as error:
@@ -100,8 +100,12 @@ def open_at(root: Path) -> Workspace:
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Hold the workspace's writer lock; the system frees it when its holder dies."""
-    made = not root.exists()
+    """Hold the workspace's writer lock, which the system frees when its holder dies.
+
+    What a crash left half-written is dropped first. A folder that was made for a run that then failed, before
+    anything was stored, is removed again.
+    """
+    is_new = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(root / "lock")
@@ -116,7 +120,7 @@ def writing(root: Path) -> Iterator[None]:
         files.drop_drafts(root)
         yield
     except UserError:
-        if made and not _holds_rows(root):  # what was asked for came to nothing
+        if is_new and not _holds_rows(root):
             shutil.rmtree(root, ignore_errors=True)
         raise
     finally:

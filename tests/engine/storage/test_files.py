@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from engine.storage import files
+from journal import Journal
 
 
 def names(folder: Path) -> list[str]:
@@ -15,8 +16,77 @@ def fill_and_fail(path: Path) -> None:
         raise KeyError("a crash")
 
 
-def test_a_checksum_changes_with_the_bytes() -> None:
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    watched = Journal(tmp_path)
+    watched.watch(monkeypatch)
+    return watched
+
+
+def test_a_checksum_is_32_hex_digits_that_change_with_the_bytes() -> None:
     assert files.checksum(b"a") != files.checksum(b"b")
+    assert len(bytes.fromhex(files.checksum(b"a"))) == 16
+
+
+# what is flushed, and when
+
+
+def test_a_file_is_flushed_whole_before_it_takes_its_name_and_its_folder_after(
+    tmp_path: Path, journal: Journal
+) -> None:
+    files.replace(tmp_path / "a.json", b"new")
+    assert journal.lines == ["flush a.json, 3 bytes", "name a.json", "flush ./"]
+
+
+def test_every_file_of_a_folder_and_its_names_are_flushed_before_it_takes_its_own(
+    tmp_path: Path, journal: Journal
+) -> None:
+    with files.new_folder(tmp_path / "v1") as draft:
+        (draft / "a.json").write_bytes(b"new")
+        (draft / "b.bin").write_bytes(b"newer")
+    first, second, *then = journal.lines
+    assert {first, second} == {"flush v1/a.json, 3 bytes", "flush v1/b.bin, 5 bytes"}
+    assert then == ["flush v1/", "name v1", "flush ./"]
+
+
+def test_folders_that_a_new_folder_needs_are_flushed_into_those_above_them(
+    tmp_path: Path, journal: Journal
+) -> None:
+    with files.new_folder(tmp_path / "sky" / "image" / "v1"):
+        pass
+    assert journal.lines == [
+        "flush sky/",
+        "flush ./",
+        "flush sky/image/v1/",
+        "name sky/image/v1",
+        "flush sky/image/",
+    ]
+
+
+# files
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text("old")
+
+    def full(handle: int) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        files.replace(tmp_path / "a.json", b"new")
+    assert (names(tmp_path), (tmp_path / "a.json").read_text()) == (["a.json"], "old")
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.json").write_text("old")
+    (tmp_path / "a.json").symlink_to("disk/a.json")
+    files.replace(tmp_path / "a.json", b"new")
+    assert (tmp_path / "a.json").is_symlink()
+    assert (tmp_path / "disk" / "a.json").read_bytes() == b"new"
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -61,6 +131,17 @@ def test_a_new_folder_takes_the_place_of_an_orphan(tmp_path: Path) -> None:
     with files.new_folder(tmp_path / "v1") as draft:
         (draft / "a.json").touch()
     assert names(tmp_path / "v1") == ["a.json"]
+
+
+def test_a_crash_while_a_folder_is_dropped_leaves_a_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "v1").mkdir()
+    with monkeypatch.context() as crash:
+        crash.setattr("shutil.rmtree", lambda path: None)
+        files.drop_folder(tmp_path / "v1")
+    files.drop_drafts(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_drafts_of_files_and_folders_are_dropped_at_any_depth(tmp_path: Path) -> None:

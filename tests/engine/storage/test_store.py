@@ -1,7 +1,9 @@
 import contextlib
+import gc
 import threading
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 
@@ -26,18 +28,18 @@ def row(name: str, *texts: str, task: str = "sky", photo: str | None = None) -> 
 def put(store: Store, *rows: StoredRow) -> None:
     """Store rows, and their items with features by one backbone."""
     with store.writing() as txn:
-        for one in rows:
-            for modality, ids in one.items.items():
+        for stored in rows:
+            for modality, ids in stored.items.items():
                 for id in ids:
                     txn.put_item(Item(id, modality))
                     txn.put_features(id, "fake-1", FEATURES)
-            txn.put_row(one)
+            txn.put_row(stored)
 
 
 def remove(store: Store, *rows: StoredRow) -> None:
     with store.writing() as txn:
-        for one in rows:
-            txn.remove_row(one.key)
+        for stored in rows:
+            txn.remove_row(stored.key)
         txn.drop_unused()
 
 
@@ -64,14 +66,43 @@ def test_features_come_back_bit_equal_in_the_order_asked_for(store: Store) -> No
     put(store, row("a", CAT, DOG))
     with store.writing() as txn:
         txn.put_features(DOG, "fake-1", FEATURES * 2)
-    found = store.features([DOG, CAT, DOG], "fake-1")
-    assert found.tobytes() == np.stack([FEATURES * 2, FEATURES, FEATURES * 2]).tobytes()
+    features = store.features([DOG, CAT, DOG], "fake-1")
+    assert features.tobytes() == np.stack([FEATURES * 2, FEATURES, FEATURES * 2]).tobytes()
 
 
 def test_features_belong_to_a_backbone(store: Store) -> None:
     put(store, row("a", CAT))
     assert store.has_features(CAT, "fake-1")
     assert not store.has_features(CAT, "fake-2")
+
+
+def test_features_are_stored_as_float32(store: Store) -> None:
+    with store.writing() as txn:
+        txn.put_features(CAT, "fake-1", FEATURES.astype(np.float64))
+    assert store.features([CAT], "fake-1").tobytes() == FEATURES.tobytes()
+
+
+def test_a_store_takes_more_features_than_its_file_held_when_it_was_made(store: Store) -> None:
+    many = np.ones(1 << 20, np.float32)
+    with store.writing() as txn:
+        txn.put_features(CAT, "fake-1", many)
+    assert store.features([CAT], "fake-1").shape == (1, len(many))
+
+
+def test_what_is_written_is_flushed_before_the_write_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, bool] = {}
+    opening = lmdb.open
+
+    def noting(folder: str, **settings: bool) -> object:
+        asked.update(settings)
+        return opening(folder, **settings)
+
+    monkeypatch.setattr(lmdb, "open", noting)
+    with Store(tmp_path / "store", readonly=False):
+        pass
+    assert (asked.get("sync", True), asked.get("metasync", True)) == (True, True)
 
 
 def test_an_item_knows_its_text(store: Store) -> None:
@@ -81,9 +112,14 @@ def test_an_item_knows_its_text(store: Store) -> None:
     assert store.item(CAT) == (Item(CAT, "text", (), "cat"), ("sky",))
 
 
-def test_an_item_knows_every_path_and_task_it_stands_in(store: Store) -> None:
-    put(store, row("b", photo="/b.jpg", task="life"), row("a", photo="/a.jpg"), row("c", CAT))
-    assert store.item(PHOTO) == (Item(PHOTO, "image", ("/a.jpg", "/b.jpg")), ("life", "sky"))
+def test_an_item_knows_every_path_and_task_it_stands_in_both_sorted(store: Store) -> None:
+    paths, tasks = [f"/{n}.jpg" for n in range(8)], [f"task {n}" for n in range(8)]
+    put(
+        store,
+        *(row(path, photo=path, task=task) for path, task in zip(paths, tasks, strict=True)),
+        row("c", CAT),
+    )
+    assert store.item(PHOTO) == (Item(PHOTO, "image", tuple(paths)), tuple(tasks))
 
 
 def test_an_item_that_is_gone_is_none(store: Store) -> None:
@@ -139,6 +175,24 @@ def test_pairs_do_not_tell_in_which_order_rows_arrived(tmp_path: Path) -> None:
         assert [pair.task for pair in one.pairs()] == ["life", "sky", "sky"]
 
 
+def test_pairs_stand_in_the_order_of_their_tasks_and_names(store: Store) -> None:
+    words = [item_id("text", bytes([n])) for n in range(12)]
+    rows = [row(f"{n:02}", words[n], task="sky" if n < 6 else "life") for n in range(12)]
+    put(store, *reversed(rows))
+    assert [pair.items["text"] for pair in store.pairs()] == [(word,) for word in words[6:] + words[:6]]
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_reading_pairs_leaves_the_garbage_collector_as_it_was(store: Store, was_enabled: bool) -> None:
+    put(store, row("a", CAT))
+    (gc.enable if was_enabled else gc.disable)()
+    try:
+        store.pairs()
+        assert gc.isenabled() == was_enabled
+    finally:
+        gc.enable()
+
+
 def test_a_file_is_remembered_by_its_path(store: Store) -> None:
     with store.writing() as txn:
         txn.put_stamp("/a.jpg", FileStamp(3, 1_700_000_000_123_456_789, PHOTO))
@@ -167,7 +221,7 @@ def test_what_was_stored_is_there_when_it_is_opened_again(tmp_path: Path) -> Non
     with Store(tmp_path / "store", readonly=False) as store:
         put(store, row("a", CAT))
     with Store(tmp_path / "store") as store:
-        assert [one.name for one in store.rows()] == ["a"]
+        assert [stored.name for stored in store.rows()] == ["a"]
 
 
 def test_a_store_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
@@ -177,9 +231,9 @@ def test_a_store_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
 
 def test_features_are_found_by_the_first_digits_of_an_id(store: Store) -> None:
     put(store, row("a", CAT, DOG))
-    found = store.find(CAT[:15], "fake-1")
-    assert found is not None
-    assert found.tobytes() == FEATURES.tobytes()
+    features = store.find(CAT[:15], "fake-1")
+    assert features is not None
+    assert features.tobytes() == FEATURES.tobytes()
 
 
 def test_features_of_another_backbone_are_not_found(store: Store) -> None:

@@ -7,43 +7,12 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from engine.history import Arrival, History, Lesson
 from engine.storage import manifest, workspace
-from engine.storage.manifest import (
-    Encoder,
-    Lookup,
-    Manifest,
-    Sealed,
-    Served,
-    ServedDirection,
-    ServedShard,
-    Temperature,
-)
+from engine.storage.manifest import Served
+from engine.storage.rows import StoredRow
+from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import ShardKey
-
-MANIFEST = Manifest(
-    width=16,
-    aligned=True,
-    backbones={"image": Encoder("fake", "fake-1", 8), "text": Encoder("features", "features", 16)},
-    history=History((Lesson(1, "sky", 1),), (Arrival("life", 1, 1),)),
-    served=Served(
-        "matched",
-        1,
-        (ServedShard(ShardKey("sky", "image", 1, 1), "sky/image/v0001-0a"),),
-        (ServedDirection("text", "image", "auto", (Lookup(0, 1, 0.06),)),),
-        {"text-image": "auto"},
-        {"text": "text-0a1b2c3d"},
-    ),
-    previous=Served("reindex"),
-    sealed={
-        "sky": Sealed(
-            (ServedShard(ShardKey("sky", "image", 1, 1), "sky/image/v0001-0a"),),
-            {"image": "sealed-0a1b2c3d"},
-            (Temperature("text", "image", 1, 1, 1, 0.06),),
-        )
-    },
-)
+from manifests import MANIFEST
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +25,14 @@ def made(folder: Path) -> Path:
     root.mkdir(parents=True)
     Workspace(root, MANIFEST).with_manifest(MANIFEST)
     return root
+
+
+def store_and_fail(root: Path, *rows: StoredRow) -> None:
+    with workspace.writing(root):
+        with Store(root / "store", readonly=False) as store, store.writing() as txn:
+            for row in rows:
+                txn.put_row(row)
+        raise UserError("a bad source")
 
 
 def lock_in_another_process(root: Path) -> "subprocess.CompletedProcess[str]":
@@ -94,25 +71,6 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         workspace.open_at(path.parent)
     assert str(raised.value) == f"{path} has format 4; this mneme reads up to 3: upgrade mneme"
-
-
-def test_of_an_older_format_the_policy_is_kept_and_the_shards_are_to_be_built_again(tmp_path: Path) -> None:
-    path = made(tmp_path) / "workspace.json"
-    content = json.loads(path.read_text())
-    old = {"key": {"task": "sky", "modality": "image", "head": 1}, "path": "sky/image/v0001-0a"}
-    content["served"] = {"policy": "matched", "lessons": 1, "shards": [old]}
-    del content["previous"]
-    path.write_text(json.dumps({**content, "format": 1}))
-    found = workspace.open_at(path.parent).manifest
-    assert (found.served, found.previous, found.history) == (Served("matched"), None, MANIFEST.history)
-
-
-def test_a_manifest_of_format_2_knows_of_no_removed_features(tmp_path: Path) -> None:
-    path = made(tmp_path) / "workspace.json"
-    content = json.loads(path.read_text())
-    del content["sealed"]
-    path.write_text(json.dumps({**content, "format": 2}))
-    assert workspace.open_at(path.parent).manifest == replace(MANIFEST, sealed={})
 
 
 def test_a_manifest_that_lacks_something_is_a_user_error(tmp_path: Path) -> None:
@@ -244,3 +202,63 @@ def test_a_workspace_that_came_to_nothing_leaves_no_folder(tmp_path: Path) -> No
     with pytest.raises(UserError, match="a bad source"), workspace.writing(tmp_path / ".mneme"):
         raise UserError("a bad source")
     assert not (tmp_path / ".mneme").exists()
+
+
+def test_a_workspace_that_was_there_before_stays_where_a_run_comes_to_nothing(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    with pytest.raises(UserError, match="a bad source"), workspace.writing(root):
+        raise UserError("a bad source")
+    assert workspace.open_at(root).manifest == MANIFEST
+
+
+def test_a_new_workspace_that_holds_rows_stays_where_the_rest_of_a_run_fails(tmp_path: Path) -> None:
+    row = StoredRow("/source", "a", "sky", True, "train", (), {}, {})
+    with pytest.raises(UserError, match="a bad source"):
+        store_and_fail(tmp_path / ".mneme", row)
+    with Store(tmp_path / ".mneme/store") as store:
+        assert list(store.rows()) == [row]
+
+
+def test_a_new_workspace_of_an_empty_store_leaves_no_folder_either(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a bad source"):
+        store_and_fail(tmp_path / ".mneme")
+    assert not (tmp_path / ".mneme").exists()
+
+
+def test_everything_of_a_workspace_has_its_place(tmp_path: Path) -> None:
+    here = Workspace(tmp_path, MANIFEST)
+    assert (here.store, here.shards, here.routers) == (
+        tmp_path / "store",
+        tmp_path / "shards",
+        tmp_path / "router",
+    )
+
+
+def test_a_relative_folder_is_named_from_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert workspace.place(Path("new")) == tmp_path / "new" / ".mneme"
+
+
+def test_a_folder_that_the_variable_names_in_vain_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNEME_WORKSPACE", str(tmp_path / "gone"))
+    with pytest.raises(UserError, match=f"^no workspace in {tmp_path / 'gone'}; make one there with"):
+        workspace.locate(None)
+
+
+@pytest.mark.parametrize("format", [0, "3", None])
+def test_a_format_that_never_was_is_refused(tmp_path: Path, format: object) -> None:
+    path = made(tmp_path) / "workspace.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": format}))
+    with pytest.raises(UserError, match=f"has format {format}; this mneme reads up to 3"):
+        workspace.open_at(path.parent)
+
+
+def test_a_manifest_of_which_a_part_is_of_another_kind_is_a_user_error(tmp_path: Path) -> None:
+    path = made(tmp_path) / "workspace.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lessons": 3}))
+    with pytest.raises(UserError, match="is damaged: "):
+        workspace.open_at(path.parent)

@@ -1,0 +1,81 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.storage.manifest import Encoder, Manifest, Served, from_json, to_json
+from manifests import MANIFEST
+
+ON_DISK = """
+{"format": 3,
+ "lessons": [{"number": 1, "task": "sky", "head": 1}],
+ "arrivals": [{"task": "life", "after": 1, "head": 1}],
+ "width": 16,
+ "aligned": true,
+ "backbones": {"image": {"spec": "fake", "id": "fake-1", "width": 8},
+               "text": {"spec": "features", "id": "features", "width": 16}},
+ "served": {"policy": "matched",
+            "lessons": 1,
+            "shards": [{"key": {"task": "sky", "modality": "image", "head": 1, "space": 2, "part": "0a"},
+                        "path": "sky/image/v0001-0a"}],
+            "directions": [{"query": "text", "target": "image", "policy": "auto",
+                            "lookups": [{"shard": 0, "queries": 1, "tau": 0.06}]}],
+            "policies": {"text-image": "auto"},
+            "routers": {"text": "text-0a1b2c3d"}},
+ "previous": {"policy": "reindex", "lessons": 0, "shards": [], "directions": [], "policies": {}, "routers": {}},
+ "sealed": {"sky": {"shards": [{"key": {"task": "sky", "modality": "image", "head": 1, "space": 1, "part": ""},
+                                "path": "sky/image/v0001-0b"}],
+                    "sums": {"image": "sealed-0a1b2c3d"},
+                    "temperatures": [{"query": "text", "target": "image", "head": 1, "space": 2, "queries": 3,
+                                      "tau": 0.06}]}},
+ "references": [{"method": "joint", "task": "sky", "after": 1, "head": 2, "alone": false, "seconds": 0.5}]}
+"""
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    held: dict[str, Any] = json.loads(ON_DISK)
+    return held
+
+
+def test_the_form_on_disk_stays_what_it_is(content: dict[str, Any]) -> None:
+    on_disk = json.dumps(to_json(MANIFEST))
+    assert (json.loads(on_disk), on_disk) == (content, json.dumps(content))  # the order of keys too
+
+
+def test_a_manifest_comes_back_from_its_form_on_disk(content: dict[str, Any]) -> None:
+    assert from_json(content) == MANIFEST
+
+
+def test_of_format_1_the_policy_is_kept_and_the_shards_are_to_be_built_again(content: dict[str, Any]) -> None:
+    shards = [{"key": {"task": "sky", "modality": "image", "head": 1}, "path": "sky/image/v0001-0a"}]
+    content["served"] = {"policy": "matched", "lessons": 1, "shards": shards}
+    for later in ("previous", "sealed", "references"):
+        del content[later]
+    manifest = from_json({**content, "format": 1})
+    assert (manifest.served, manifest.previous, manifest.history) == (
+        Served("matched"),
+        None,
+        MANIFEST.history,
+    )
+
+
+def test_format_2_knows_of_no_removed_features(content: dict[str, Any]) -> None:
+    del content["sealed"]
+    assert from_json({**content, "format": 2}) == replace(MANIFEST, sealed={})
+
+
+def test_a_manifest_that_was_written_before_there_were_references_has_none(content: dict[str, Any]) -> None:
+    del content["references"]
+    assert from_json(content) == replace(MANIFEST, references=())
+
+
+def test_a_manifest_of_the_first_reindex_has_nothing_to_go_back_to(content: dict[str, Any]) -> None:
+    content["previous"] = None
+    assert from_json(content).previous is None
+
+
+def test_a_new_workspace_serves_nothing_and_leaves_old_tasks_as_they_are() -> None:
+    manifest = Manifest(8, False, {"image": Encoder("fake", "fake-1", 8)})
+    assert (manifest.served, manifest.previous, manifest.sealed) == (Served("no-reindex", 0), None, {})
