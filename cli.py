@@ -159,10 +159,10 @@ def train(
     source: Annotated[
         list[Path] | None, typer.Argument(help="Where the task's pairs are; else those stored.")
     ] = None,
-    loss: Annotated[LossName, typer.Option(help="What is minimised.")] = "infonce",
+    loss: Annotated[LossName, typer.Option(help="What is minimised.")] = TrainSettings.loss,
     method: Annotated[
         str, typer.Option(callback=check_methods, help="See `mneme methods`; several are joined by +.")
-    ] = "finetune",
+    ] = TrainSettings.method,
     modalities: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
     head: Annotated[HeadForm | None, typer.Option(help="Form of a first head.", show_default=False)] = None,
     shared_top: Annotated[

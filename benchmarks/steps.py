@@ -25,12 +25,13 @@ from benchmarks.report import machine, markdown, write
 from engine.heads.head import Head
 from engine.types import HeadForm, MethodName, Modality, TrainSettings
 from training import methods
-from training.data.history import Past
+from training.batch import Batch
+from training.data.history import PastTasks
 from training.data.pairs import Column, PairSet
-from training.gradient import Batch, GradientFn, compose, loss_gradient
-from training.loop import Course, Material, Objective, train_task
-from training.losses.gram import pmrl
+from training.gradient import GradientFn, compose, loss_gradient
+from training.loop import LessonData, Objective, train_task
 from training.losses.pairwise import infonce
+from training.losses.pmrl import pmrl
 
 D, PAIRS, PAST_TASKS = 512, 256, 3
 BATCH: Mapping[HeadForm, int] = {"linear": 64, "mlp": 128}
@@ -112,7 +113,10 @@ def ready(case: Case) -> GradientFn:
     objective = Objective(loss, list(links.values()))
     for pairs in tasks:
         train_task(
-            head, Material(pairs, task(0, case.rank, 0)), objective, Course(1, batch_size=BATCH[case.form])
+            head,
+            LessonData(pairs, task(0, case.rank, 0)),
+            objective,
+            replace(settings, epochs=1, batch_size=BATCH[case.form]),
         )
     head.train()
     return compose(objective.strategies, head, loss_gradient(head, loss))
@@ -131,7 +135,7 @@ def task(number: int, rank: int, count: int = PAIRS) -> PairSet:
     return PairSet(columns, torch.zeros_like(numbers))
 
 
-def past_of(tasks: Sequence[PairSet]) -> Past:
+def past_of(tasks: Sequence[PairSet]) -> PastTasks:
     """Return what remembers these tasks."""
 
     def recall(modality: Modality, numbers: Sequence[int]) -> dict[int, Tensor]:
@@ -139,7 +143,7 @@ def past_of(tasks: Sequence[PairSet]) -> Past:
         known = {int(n): x for c in columns for n, x in zip(c.numbers, c.features, strict=True)}
         return {number: known[number] for number in numbers}
 
-    return Past(
+    return PastTasks(
         recall, lambda: tasks[0], lambda m: (tasks[0].columns[m].numbers, tasks[0].columns[m].features)
     )
 

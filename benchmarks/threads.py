@@ -60,7 +60,8 @@ def _search() -> float:
 
 def _step() -> float:
     from engine.heads.head import Head
-    from training.gradient import Batch, compose, loss_gradient
+    from training.batch import Batch
+    from training.gradient import compose, loss_gradient
     from training.losses.pairwise import infonce
     from training.strategies.adam import Adam, Decay
 

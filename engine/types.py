@@ -140,9 +140,9 @@ class TrainSettings:
     batch_size: int = 128
     temperature: float = 0.07
     weight_decay: float = 1e-2
-    warmup: float = 0.0
-    protect: Modality = ""
     patience: int = 0
+    warmup: float = 0.0
     keep: Keep = "best"
+    protect: Modality = ""
     seed: int = 0
     options: Mapping[str, int | float | str] = field(default_factory=dict)

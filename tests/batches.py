@@ -1,13 +1,14 @@
 """Embeddings and batches that the tests of the losses share."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from engine.types import Modality
-from training.gradient import Batch, Embeddings
+from training.batch import Batch, Embeddings
 
 THREE = ("audio", "image", "text")
 
@@ -77,3 +78,31 @@ def messy(modalities: Sequence[Modality] = ("image", "text")) -> tuple[dict[Moda
     batch.item["image"][3] = batch.item["image"][1]
     batch.item["text"][5] = batch.item["text"][0]
     return z, replace(batch, group=torch.tensor([0, 0, 0, 0, 1, 0, 1, 1]))
+
+
+def equal() -> dict[Modality, Tensor]:
+    """Return one row of three modalities that coincide, in float64."""
+    row = torch.nn.functional.normalize(torch.arange(1.0, 9.0).double().view(1, 8), dim=1)
+    return dict.fromkeys(THREE, row)
+
+
+def orthonormal() -> dict[Modality, Tensor]:
+    """Return one row of three modalities at right angles, in float64."""
+    return {m: torch.eye(8).double()[n : n + 1] for n, m in enumerate(THREE)}
+
+
+def at_cosine(c: float) -> dict[Modality, Tensor]:
+    """Return one row of two modalities at an angle, in float64."""
+    rows = torch.tensor([[[1.0, 0.0]], [[c, math.sqrt(1 - c * c)]]]).double()
+    return {"image": rows[0], "text": rows[1]}
+
+
+def double(z: Embeddings) -> dict[Modality, Tensor]:
+    """Return embeddings in float64."""
+    return {m: x.double() for m, x in z.items()}
+
+
+def gradient_by(z: Embeddings, loss: Callable[[Embeddings], Tensor]) -> Tensor:
+    """Return the gradient of the sum of a loss by each modality's embeddings, one above the other (M, B, E)."""
+    leaves = learned(z)
+    return torch.stack(torch.autograd.grad(loss(leaves).sum(), list(leaves.values())))

@@ -12,47 +12,51 @@ from engine.heads.head import Head
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
 from engine.types import Modality, Pair
-from training.data.history import items, learned
+from training.data.history import earlier_lessons, items_of
 
 Drift: TypeAlias = Mapping[str, Mapping[Modality, float]]
 """Of every old task and modality the mean of 1 - cosine between an item's old and new embedding, 0 to 2."""
 
-MOST = 64
-"""Items of a task and modality that are looked at."""
+SAMPLE_SIZE = 64
+"""Items of a task and modality that are looked at, at most."""
 
 
 @dataclass(frozen=True)
-class Gauge:
-    """Items of old tasks: features (N, D) and the embeddings (N, E) by the head of their task's last lesson."""
+class DriftSample:
+    """Items of old tasks, by task and modality, to measure heads by.
 
-    samples: Mapping[str, Mapping[Modality, tuple[Tensor, Tensor]]]
+    Attributes:
+        items: features (N, D), and the embeddings (N, E) by the head of their task's last lesson.
+    """
 
-    def __call__(self, head: Head) -> Drift:
+    items: Mapping[str, Mapping[Modality, tuple[Tensor, Tensor]]]
+
+    def drift(self, head: Head) -> Drift:
         """Measure a head, in evaluation mode."""
         device = next(head.parameters()).device
         with torch.inference_mode():
             return {
                 task: {
-                    m: float((1 - (head({m: x.to(device)})[m].cpu() * old).sum(1)).mean())
-                    for m, (x, old) in held.items()
+                    m: float((1 - (head({m: x.to(device)})[m].cpu() * before).sum(1)).mean())
+                    for m, (x, before) in by_modality.items()
                     if m in head.layers
                 }
-                for task, held in self.samples.items()
+                for task, by_modality in self.items.items()
             }
 
 
-def gauge(workspace: Workspace, store: Store, every: Sequence[Pair], task: str) -> Gauge:
-    """Return what measures drift from every task learned so far but this one.
+def drift_sample(workspace: Workspace, store: Store, pairs: Sequence[Pair], task: str) -> DriftSample:
+    """Return items of every task learned so far but this one.
 
     Args:
-        every: the stored pairs.
+        pairs: all that are stored.
     """
     embedder = Embedder(workspace)
-    samples: dict[str, dict[Modality, tuple[Tensor, Tensor]]] = {}
-    for lesson, pairs in learned(workspace, every, task):
-        for modality in sorted({m for pair in pairs for m in pair.items}):
-            ids = items(pairs, modality)[:MOST]  # ids are digests, so the first are a fair draw
+    items: dict[str, dict[Modality, tuple[Tensor, Tensor]]] = {}
+    for lesson, trained in earlier_lessons(workspace, pairs, task):
+        for modality in sorted({m for pair in trained for m in pair.items}):
+            ids = items_of(trained, modality)[:SAMPLE_SIZE]  # ids are digests, so the first are a fair draw
             x = store.features(ids, workspace.manifest.backbones[modality].id)
-            old = embedder.embed(lesson.head, modality, x)
-            samples.setdefault(lesson.task, {})[modality] = torch.from_numpy(x), torch.from_numpy(old)
-    return Gauge(samples)
+            before = embedder.embed(lesson.head, modality, x)
+            items.setdefault(lesson.task, {})[modality] = torch.from_numpy(x), torch.from_numpy(before)
+    return DriftSample(items)

@@ -19,8 +19,8 @@ from engine.storage.store import Store
 from engine.storage.workspace import Workspace, writing
 from engine.types import HeadForm, TrainSettings
 from training import methods, selection
-from training.data.history import remembered
-from training.loop import Course, Epoch, Objective, train_task
+from training.data.history import past_tasks
+from training.loop import Epoch, Objective, train_task
 from training.recipes import Recipe
 
 
@@ -64,35 +64,35 @@ def train(
     """
     began = time.perf_counter()
     recipe = methods.recipe(settings.method)
-    asked = selection.asked(workspace, store, settings, recipe)
-    parent, head, carried = _start(workspace, settings, recipe)
-    for modality in asked.modalities:
+    selected = selection.select(workspace, store, settings, recipe)
+    parent, head, state = _start(workspace, settings, recipe)
+    for modality in selected.modalities:
         if modality not in head.layers:
             head.add_branch(modality, workspace.manifest.backbones[modality].width)
-    links = methods.strategies(settings, remembered(workspace, store, settings.task))
+    links = methods.strategies(settings, past_tasks(workspace, store, settings.task))
     for name, link in links.items():
-        link.state.update(_of_link(name, carried))
+        link.state.update(_of_link(name, state))
     objective = Objective(methods.loss(settings, head), list(links.values()))
-    found = selection.read(workspace, store, settings, recipe, asked)
-    epochs = train_task(head.to(device), found, objective, _course(settings), on_epoch)
-    unaware = [n for n, k in recipe.links.items() if k.remembers and parent and not _of_link(n, carried)]
-    lesson = _next_lesson(workspace, settings.task, reference=reference)
+    data = selection.load(workspace, store, settings, recipe, selected)
+    epochs = train_task(head.to(device), data, objective, settings, on_epoch)
+    unaware = [n for n, k in recipe.links.items() if k.remembers and parent and not _of_link(n, state)]
+    lesson = _next_lesson(workspace, settings.task, is_reference=reference)
     heads.write(
         workspace.head(lesson.head),
         head,
-        _record(workspace, lesson, parent, head, replace(settings, modalities=tuple(asked.modalities))),
-        {**carried, **{f"{name}.{key}": t for name, link in links.items() for key, t in link.state.items()}},
+        _record(workspace, lesson, parent, head, replace(settings, modalities=tuple(selected.modalities))),
+        {**state, **{f"{name}.{key}": t for name, link in links.items() for key, t in link.state.items()}},
         b"".join(json.dumps(asdict(epoch)).encode() + b"\n" for epoch in epochs),
     )
     seconds = time.perf_counter() - began
     workspace = _appended(workspace, lesson, recipe, settings.method, seconds)
-    return workspace, Outcome(lesson, parent, settings, epochs, unaware, asked.lost, seconds)
+    return workspace, Outcome(lesson, parent, settings, epochs, unaware, selected.lost, seconds)
 
 
 def learn(
     root: Path,
     sources: Sequence[Path],
-    wish: WorkspaceOptions,
+    options: WorkspaceOptions,
     settings: TrainSettings,
     *,
     reference: bool = False,
@@ -107,7 +107,7 @@ def learn(
     if not sources and not (root / "workspace.json").is_file():
         raise UserError(f"no workspace at {root}: give a SOURCE to make one")
     with writing(root):
-        workspace, encoders = enter(root, sources, wish, device)
+        workspace, encoders = enter(root, sources, options, device)
         with Store(workspace.store, readonly=not sources) as store:
             loader = Loader(store, encoders.backbone)
             reports = [
@@ -148,9 +148,9 @@ def _start(
 ) -> tuple[int, Head, dict[str, Tensor]]:
     """Return the version to start from, its head and what its strategies remember; 0 from the initialisation."""
     lessons = workspace.manifest.history.lessons
-    usual: HeadForm = "linear" if workspace.manifest.aligned else "mlp"
+    default: HeadForm = "linear" if workspace.manifest.aligned else "mlp"
     if not lessons or recipe.start == "initialisation":
-        form, shared = settings.form or usual, bool(settings.shared_top)
+        form, shared = settings.form or default, bool(settings.shared_top)
         return 0, Head(form, workspace.manifest.width, shared_top=shared, seed=settings.seed), {}
     parent = lessons[-1].head
     folder = workspace.head(parent)
@@ -171,23 +171,11 @@ def _of_link(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
 
 
-def _course(settings: TrainSettings) -> Course:
-    return Course(
-        epochs=settings.epochs,
-        lr=settings.lr,
-        batch_size=settings.batch_size,
-        warmup=settings.warmup,
-        patience=settings.patience,
-        keep=settings.keep,
-        seed=settings.seed,
-    )
-
-
-def _next_lesson(workspace: Workspace, task: str, *, reference: bool) -> Lesson:
+def _next_lesson(workspace: Workspace, task: str, *, is_reference: bool) -> Lesson:
     manifest = workspace.manifest
-    taken = [one.head for one in manifest.history.lessons] + [one.head for one in manifest.references]
-    number = 0 if reference else len(manifest.history.lessons) + 1
-    return Lesson(number, task, max(taken, default=0) + 1)
+    lessons = manifest.history.lessons
+    taken = [lesson.head for lesson in lessons] + [reference.head for reference in manifest.references]
+    return Lesson(0 if is_reference else len(lessons) + 1, task, max(taken, default=0) + 1)
 
 
 def _appended(workspace: Workspace, lesson: Lesson, recipe: Recipe, method: str, seconds: float) -> Workspace:
@@ -197,8 +185,8 @@ def _appended(workspace: Workspace, lesson: Lesson, recipe: Recipe, method: str,
         longer = replace(history, lessons=(*history.lessons, lesson))
         return workspace.with_manifest(replace(manifest, history=longer))
     alone = recipe.start == "initialisation" and recipe.pairs == "task"
-    one = Reference(method, lesson.task, len(history.lessons), lesson.head, alone, seconds)
-    return workspace.with_manifest(replace(manifest, references=(*manifest.references, one)))
+    reference = Reference(method, lesson.task, len(history.lessons), lesson.head, alone, seconds)
+    return workspace.with_manifest(replace(manifest, references=(*manifest.references, reference)))
 
 
 def _record(workspace: Workspace, lesson: Lesson, parent: int, head: Head, settings: TrainSettings) -> Record:

@@ -1,21 +1,34 @@
-"""From settings to a loss and strategies: chains, hyper-parameters, and what there is to choose from."""
+"""From settings to a loss and strategies: LOSSES, chains of methods, and what there is to choose from."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import get_args
+
+from torch import Tensor
 
 from engine.errors import Setting, UserError
 from engine.heads.head import Head
-from engine.types import TrainSettings
-from training.catalogue import LOSSES
-from training.data.history import NOTHING, Past
+from engine.types import LossName, TrainSettings
+from training import hyperparameters
+from training.data.history import NO_PAST, PastTasks
 from training.gradient import Loss, Strategy
-from training.losses.anchored import noised
-from training.losses.matching import with_scorer
+from training.losses.anchored import centrobind, fabind, noised
+from training.losses.gram import gram
+from training.losses.pairwise import infonce, triplet
+from training.losses.pmrl import pmrl, with_scorer
 from training.recipes import METHODS, Link, Place, Recipe
 from training.strategies.adam import Adam, Decay
+
+LOSSES: Mapping[LossName, Callable[..., Tensor]] = {
+    "triplet": triplet,
+    "infonce": infonce,
+    "fabind": fabind,
+    "centrobind": centrobind,
+    "pmrl": pmrl,
+    "gram": gram,
+}
+"""Pure functions of unit embeddings and the batch's bookkeeping, one value per row (B,)."""
 
 
 def recipe(method: str) -> Recipe:
@@ -39,7 +52,7 @@ def recipe(method: str) -> Recipe:
     return replace(parts[anew[0] if anew else names[0]], links=links)
 
 
-def strategies(settings: TrainSettings, past: Past = NOTHING) -> dict[str, Strategy]:
+def strategies(settings: TrainSettings, past: PastTasks = NO_PAST) -> dict[str, Strategy]:
     """Return the links of a method by name, outermost first; links of one place stand as the chain names them.
 
     Decay stands outside Adam (decoupled), Adam outside whatever may ask `inner` more than once, so that its
@@ -54,15 +67,18 @@ def strategies(settings: TrainSettings, past: Past = NOTHING) -> dict[str, Strat
         )
     order = sorted(links.items(), key=lambda named: get_args(Place).index(named[1].place))
     return {
-        name: link.make(*link.bind(settings, past), **_chosen(settings, name, link.make))
+        name: link.make(
+            *link.bind(settings, past), **hyperparameters.chosen(link.make, name, settings.options)
+        )
         for name, link in order
     }
 
 
 def loss(settings: TrainSettings, head: Head) -> Loss:
     """Return the loss with its hyper-parameters bound, and what of the head it needs beside embeddings."""
-    function, chosen = LOSSES[settings.loss], _chosen(settings, settings.loss, LOSSES[settings.loss])
-    if "temperature" in options(function):
+    function = LOSSES[settings.loss]
+    chosen = hyperparameters.chosen(function, settings.loss, settings.options)
+    if "temperature" in hyperparameters.defaults(function):
         chosen["temperature"] = settings.temperature
     if settings.loss == "centrobind":
         return partial(function, again=partial(noised, head), **chosen)
@@ -75,57 +91,22 @@ def check(settings: TrainSettings) -> None:
     """Raise where the method, its chain or a hyper-parameter is not to be had; nothing is read."""
     known: dict[str, Callable[..., object]] = {settings.loss: LOSSES[settings.loss]}
     known |= {name: link.make for name, link in recipe(settings.method).links.items()}
-    valid = [f"{name}.{option}" for name, make in known.items() for option in options(make)]
+    valid = [f"{name}.{own}" for name, make in known.items() for own in hyperparameters.defaults(make)]
     for name in settings.options:
         if name not in valid:
             raise UserError(f"no hyper-parameter {name!r} here; valid are: {', '.join(valid)}")
-    _chosen(settings, settings.loss, LOSSES[settings.loss])
+    hyperparameters.chosen(LOSSES[settings.loss], settings.loss, settings.options)
     strategies(settings)
 
 
 def settled(settings: TrainSettings) -> TrainSettings:
-    """Return settings that name the temperature once, where `--set infonce.temperature=X` named it again."""
-    name = f"{settings.loss}.temperature"
-    if name not in settings.options:
+    """Return settings that name the temperature once, where an option of the loss (`infonce.temperature`) did too."""
+    name, function = f"{settings.loss}.temperature", LOSSES[settings.loss]
+    if name not in settings.options or "temperature" not in hyperparameters.defaults(function):
         return settings
     rest = {option: value for option, value in settings.options.items() if option != name}
-    function = LOSSES[settings.loss]
-    if "temperature" not in options(function):
-        return settings
-    value = float(_checked(function, name, settings.options[name], options(function)["temperature"]))
+    value = float(hyperparameters.checked(function, name, settings.options[name]))
     return replace(settings, temperature=value, options=rest)
-
-
-def _chosen(settings: TrainSettings, name: str, make: Callable[..., object]) -> dict[str, int | float | str]:
-    """Return what was set of one loss or link, each value of its parameter's type."""
-    defaults = options(make)
-    return {
-        option: _checked(make, f"{name}.{option}", settings.options[f"{name}.{option}"], default)
-        for option, default in defaults.items()
-        if f"{name}.{option}" in settings.options
-    }
-
-
-def options(function: Callable[..., object]) -> dict[str, int | float | str]:
-    """Return the hyper-parameters of a loss or link and their defaults: its keyword-only parameters."""
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def _checked(
-    function: Callable[..., object], name: str, value: int | float | str, default: int | float | str
-) -> int | float | str:
-    """Return a value of the parameter's type, or raise where it has none."""
-    kind = get_type_hints(function)[name.partition(".")[2]]
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise UserError(f"{name} is one of {', '.join(get_args(kind))}, not {value!r}")
-        return value
-    try:
-        return type(default)(value)
-    except ValueError:
-        number = "a whole number" if isinstance(default, int) else "a number"
-        raise UserError(f"{name} takes {number}, not {value!r}") from None
 
 
 def describe(name: str | None = None) -> list[dict[str, object]]:
@@ -134,15 +115,14 @@ def describe(name: str | None = None) -> list[dict[str, object]]:
         _entry(loss_name, "loss", (function.__doc__ or "").partition("\n")[0], {loss_name: function})
         for loss_name, function in LOSSES.items()
     ]
-    for method, found in METHODS.items():
-        makes = {link_name: link.make for link_name, link in found.links.items()}
-        entry = _entry(method, "method", f"{found.summary} ({found.source})", makes)
-        known.append({**entry, "order": found.order})
-    wanted = [one for one in known if name in (None, one["name"])]
+    for method, parts in METHODS.items():
+        makes = {link_name: link.make for link_name, link in parts.links.items()}
+        entry = _entry(method, "method", f"{parts.summary} ({parts.source})", makes)
+        known.append({**entry, "order": parts.order})
+    wanted = [entry for entry in known if name in (None, entry["name"])]
     if not wanted:
-        raise UserError(
-            f"no loss or method {name!r}; there are: {', '.join(str(one['name']) for one in known)}"
-        )
+        names = ", ".join(str(entry["name"]) for entry in known)
+        raise UserError(f"no loss or method {name!r}; there are: {names}")
     return wanted
 
 
@@ -150,7 +130,9 @@ def _entry(
     name: str, kind: str, summary: str, makes: Mapping[str, Callable[..., object]]
 ) -> dict[str, object]:
     settable = {
-        f"{own}.{option}": value for own, make in makes.items() for option, value in options(make).items()
+        f"{own}.{option}": default
+        for own, make in makes.items()
+        for option, default in hyperparameters.defaults(make).items()
     }
     return {"name": name, "kind": kind, "summary": summary, "options": settable}
 
@@ -162,11 +144,11 @@ def text(name: str | None = None, *, assign: str = "") -> str:
         assign: stands before each hyper-parameter and its default, to show how one is set.
     """
     lines = []
-    for one in describe(name):
-        lines.append(f"{one['name']} ({one['kind']}): {one['summary']}")
-        if name and one.get("order"):
-            lines.append(f"    {one['order']}")
-        settings = one["options"]
-        assert isinstance(settings, dict)
-        lines += [f"    {assign}{option}={default}" for option, default in settings.items()]
+    for entry in describe(name):
+        lines.append(f"{entry['name']} ({entry['kind']}): {entry['summary']}")
+        if name and entry.get("order"):
+            lines.append(f"    {entry['order']}")
+        options = entry["options"]
+        assert isinstance(options, dict)
+        lines += [f"    {assign}{option}={default}" for option, default in options.items()]
     return "\n".join(lines)

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.types import MethodName, TrainSettings
-from training.data.history import Past
+from training.data.history import PastTasks
 from training.gradient import Strategy
-from training.strategies.co2l import Cila, Distil
+from training.strategies.alternate import Alternate
+from training.strategies.co2l import Cila, Co2l
 from training.strategies.der import Der, DerPp
 from training.strategies.dns import Dns
 from training.strategies.ewc import Ewc, Mas
 from training.strategies.gem import Agem, Gem
-from training.strategies.igm import Alternate, Igm, Mla
+from training.strategies.igm import Igm, Mla
 from training.strategies.replay import CrossTask, Replay
 from training.strategies.sam import CFlat, Sam
 
@@ -33,7 +34,7 @@ class Link:
 
     place: Place
     make: Callable[..., Strategy]
-    bind: Callable[[TrainSettings, Past], tuple[object, ...]] = lambda settings, past: ()
+    bind: Callable[[TrainSettings, PastTasks], tuple[object, ...]] = lambda settings, past: ()
     remembers: bool = True
 
 
@@ -58,15 +59,15 @@ class Recipe:
     links: Mapping[str, Link] = field(default_factory=dict)
 
 
-def _protecting(settings: TrainSettings, past: Past) -> tuple[str]:
+def _protecting(settings: TrainSettings, past: PastTasks) -> tuple[str]:
     return (settings.protect,)
 
 
-def _remembering(settings: TrainSettings, past: Past) -> tuple[Past]:
+def _remembering(settings: TrainSettings, past: PastTasks) -> tuple[PastTasks]:
     return (past,)
 
 
-def _scoring(settings: TrainSettings, past: Past) -> tuple[Past, float]:
+def _scoring(settings: TrainSettings, past: PastTasks) -> tuple[PastTasks, float]:
     return (past, settings.temperature)
 
 
@@ -146,7 +147,7 @@ METHODS: Mapping[MethodName, Recipe] = {
         "remembered rows as negatives, and the old head's similarities kept",
         "Cha et al. 2021, eq. 3 and 6",
         "Memory joins the batch outermost; distillation then sees old and new rows.",
-        links={"replay": NEGATIVES, "co2l": Link("distillation", Distil)},
+        links={"replay": NEGATIVES, "co2l": Link("distillation", Co2l)},
     ),
     "cila": Recipe(
         "as co2l, the weight of distillation set from the losses so far",

@@ -12,8 +12,8 @@ from engine.storage.store import Store
 from engine.storage.workspace import Workspace
 from engine.types import ItemId, Modality, Pair, TrainSettings
 from training.data.pairs import PairSet, collect
-from training.drift import gauge
-from training.loop import Material
+from training.drift import drift_sample
+from training.loop import LessonData
 from training.recipes import Recipe
 
 MOST_VALIDATION = 4096
@@ -21,82 +21,90 @@ MOST_VALIDATION = 4096
 
 
 @dataclass(frozen=True)
-class Asked:
-    """All stored pairs, those of a lesson by their use, and the modalities that are trained.
+class Selection:
+    """The pairs of a lesson by their use, and the modalities that are trained.
 
     Attributes:
+        stored: all pairs whose features can be read, those of other tasks too.
         lost: tasks that the method would train on, had their features not been removed.
     """
 
-    every: Sequence[Pair]
+    stored: Sequence[Pair]
     train: Sequence[Pair]
     validation: Sequence[Pair]
     modalities: Sequence[Modality]
     lost: Sequence[str]
 
 
-def asked(workspace: Workspace, store: Store, settings: TrainSettings, recipe: Recipe) -> Asked:
+def select(workspace: Workspace, store: Store, settings: TrainSettings, recipe: Recipe) -> Selection:
     """Return the pairs that a method trains and validates on, or raise where there are too few."""
-    gone = removed.tasks(workspace.manifest, store)
-    if settings.task in gone:
+    removed_tasks = removed.tasks(workspace.manifest, store)
+    if settings.task in removed_tasks:
         source = Setting("task", settings.task, command="train SOURCE")
         raise UserError(
             f"the features of task {settings.task!r} were removed: give its source, {source}", [source]
         )
-    every = removed.readable(workspace.manifest, store)
-    pairs = _pairs(workspace, every, settings, recipe)
+    stored = removed.readable(workspace.manifest, store)
+    pairs = _of_tasks(workspace, stored, settings, recipe)
     modalities = _modalities(pairs, settings)
     joined = [pair for pair in pairs if sum(m in pair.items for m in modalities) > 1]
     train = [pair for pair in joined if pair.split == "train"]
-    if sum(pair.task == settings.task for pair in train) < 2:
-        raise UserError(_too_few(settings, modalities, train))
-    lost = gone if recipe.pairs == "history" else []
-    return Asked(every, train, _validation(joined, train, modalities), modalities, lost)
+    count = sum(pair.task == settings.task for pair in train)
+    if count < 2:
+        raise UserError(
+            f"task {settings.task!r} has {count} train pairs that join {' and '.join(modalities)}: "
+            "at least 2 are needed"
+        )
+    lost = removed_tasks if recipe.pairs == "history" else []
+    return Selection(stored, train, _validation(joined, train, modalities), modalities, lost)
 
 
-def read(
-    workspace: Workspace, store: Store, settings: TrainSettings, recipe: Recipe, asked: Asked
-) -> Material:
-    """Read the features of these pairs."""
+def load(
+    workspace: Workspace, store: Store, settings: TrainSettings, recipe: Recipe, selection: Selection
+) -> LessonData:
+    """Read the features of the selected pairs."""
 
-    def features(modality: Modality, ids: Sequence[ItemId]) -> NDArray[np.float32]:
-        found = store.features(ids, workspace.manifest.backbones[modality].id)
-        if not np.isfinite(found).all():
+    def read(modality: Modality, ids: Sequence[ItemId]) -> NDArray[np.float32]:
+        features = store.features(ids, workspace.manifest.backbones[modality].id)
+        if not np.isfinite(features).all():
             raise UserError(
                 f"the {modality} features of task {settings.task!r} hold a value that is no number"
             )
-        return found
+        return features
 
     def pair_set(pairs: Sequence[Pair]) -> PairSet:
-        found = collect(pairs, asked.modalities, features)
-        return replace(found, group=found.group.zero_()) if recipe.negatives == "all" else found
+        grouped = collect(pairs, selection.modalities, read)
+        return replace(grouped, group=grouped.group.zero_()) if recipe.negatives == "all" else grouped
 
-    old = gauge(workspace, store, asked.every, settings.task)
-    return Material(pair_set(asked.train), pair_set(asked.validation), old)
+    old_tasks = drift_sample(workspace, store, selection.stored, settings.task)
+    return LessonData(pair_set(selection.train), pair_set(selection.validation), old_tasks.drift)
 
 
-def _pairs(
-    workspace: Workspace, every: Sequence[Pair], settings: TrainSettings, recipe: Recipe
+def _of_tasks(
+    workspace: Workspace, stored: Sequence[Pair], settings: TrainSettings, recipe: Recipe
 ) -> list[Pair]:
-    """Return the pairs a method trains and validates on, in the order of their names."""
-    known = list(dict.fromkeys(pair.task for pair in every))
+    """Return the pairs of those tasks that a method trains on, in the order of their names."""
+    known = list(dict.fromkeys(pair.task for pair in stored))
     if settings.task not in known:
         raise UserError(
             f"no task {settings.task!r} is stored; tasks are: {', '.join(known) or 'none'} "
             "(give a SOURCE that holds it)"
         )
-    wanted = {settings.task}
+    tasks = {settings.task}
     if recipe.pairs == "history":
-        wanted |= {lesson.task for lesson in workspace.manifest.history.lessons}
-    return [pair for pair in every if pair.task in wanted]
+        tasks |= {lesson.task for lesson in workspace.manifest.history.lessons}
+    return [pair for pair in stored if pair.task in tasks]
 
 
 def _modalities(pairs: Sequence[Pair], settings: TrainSettings) -> list[Modality]:
-    held = sorted({modality for pair in pairs for modality in pair.items})
-    missing = [m for m in settings.modalities if m not in held]
+    """Return the modalities that are trained, sorted: those that are asked for, or all that the pairs hold."""
+    available = sorted({modality for pair in pairs for modality in pair.items})
+    missing = [m for m in settings.modalities if m not in available]
     if missing:
-        raise UserError(f"no pair of task {settings.task!r} holds {missing[0]}; they hold: {', '.join(held)}")
-    chosen = sorted(set(settings.modalities) or held)
+        raise UserError(
+            f"no pair of task {settings.task!r} holds {missing[0]}; they hold: {', '.join(available)}"
+        )
+    chosen = sorted(set(settings.modalities) or available)
     if len(chosen) < 2:
         problem = f"{', '.join(chosen)} only: training needs pairs of two modalities"
         if settings.modalities:
@@ -105,23 +113,13 @@ def _modalities(pairs: Sequence[Pair], settings: TrainSettings) -> list[Modality
     return chosen
 
 
-def _too_few(settings: TrainSettings, modalities: Sequence[Modality], found: Sequence[Pair]) -> str:
-    count = sum(pair.task == settings.task for pair in found)
-    return (
-        f"task {settings.task!r} has {count} train pairs that join {' and '.join(modalities)}: "
-        "at least 2 are needed"
-    )
-
-
-def _validation(
-    joined: Sequence[Pair], trained: Sequence[Pair], modalities: Sequence[Modality]
-) -> list[Pair]:
+def _validation(joined: Sequence[Pair], train: Sequence[Pair], modalities: Sequence[Modality]) -> list[Pair]:
     """Return the validation pairs in the order of their items' ids, which mixes tasks as training does.
 
     Where they lack a modality that is trained they cannot judge, and there are none.
     """
-    held = [pair for pair in joined if pair.split == "val"]
-    held.sort(key=lambda pair: [pair.items[m] for m in sorted(pair.items)])
-    there = {m for pair in held for m in pair.items}
-    lacking = {m for pair in trained for m in pair.items if m in modalities} - there
-    return [] if lacking else held[:MOST_VALIDATION]
+    validation = [pair for pair in joined if pair.split == "val"]
+    validation.sort(key=lambda pair: [pair.items[m] for m in sorted(pair.items)])
+    trained, validated = ({m for pair in part for m in pair.items} for part in (train, validation))
+    can_judge = trained & {*modalities} <= validated
+    return validation[:MOST_VALIDATION] if can_judge else []

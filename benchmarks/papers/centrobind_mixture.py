@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from engine.types import Modality
-from training.gradient import Batch, Embeddings, Loss, weighted_mean
+from training.batch import Batch, Embeddings
+from training.gradient import Loss, weighted_mean
 from training.losses.anchored import centrobind, fabind
 from training.losses.pairwise import infonce
 

@@ -16,9 +16,9 @@ from engine.storage.store import Store
 from engine.storage.workspace import open_at
 from engine.types import LossName, Modality, Split, TrainSettings
 from training import methods
+from training.batch import Embeddings
 from training.data.pairs import PairSet, collect
-from training.gradient import Embeddings
-from training.loop import Course, Material, Objective, train_task
+from training.loop import LessonData, Objective, train_task
 
 KS = (1, 5, 10)
 SETTINGS: Mapping[str, tuple[LossName, Mapping[str, str | float]]] = {
@@ -71,7 +71,7 @@ def trained(splits: Splits, name: str, seed: int) -> Head:
     for m, column in splits.train.columns.items():
         head.add_branch(m, column.features.shape[1])
     objective = Objective(methods.loss(settings, head), list(methods.strategies(settings).values()))
-    train_task(head, Material(splits.train, splits.val), objective, Course(seed=seed))
+    train_task(head, LessonData(splits.train, splits.val), objective, settings)
     return head.eval()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,11 @@ from engine.heads.head import Head
 from engine.storage.store import Store
 from engine.storage.workspace import open_at
 from engine.types import Modality, Split
+from training.batch import Batch, Embeddings
 from training.data.pairs import PairSet, collect
-from training.gradient import Batch, Embeddings, Gradient, GradientFn, Loss, Strategy, compose, loss_gradient
-from training.strategies.igm import Alternate, Igm, Mla
+from training.gradient import Gradient, GradientFn, Loss, Strategy, compose, loss_gradient
+from training.strategies.alternate import Alternate
+from training.strategies.igm import Igm, Mla
 from training.strategies.sam import Sam
 
 MODALITIES: tuple[Modality, ...] = ("audio", "image")
@@ -86,6 +88,7 @@ class Momentum:
     share: float = 0.9
     decay: float = 1e-4
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    skips_memory: ClassVar[bool] = False
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Add what is left of the steps before."""
@@ -109,6 +112,7 @@ class OneWay:
     modified: Modality
     igm: Igm = field(default_factory=Igm)
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    skips_memory: ClassVar[bool] = False
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Let IGM see every turn, and return what it made of this modality's."""

@@ -11,9 +11,10 @@ from torch.nn.functional import normalize
 from benchmarks.retrieval import recalls
 from engine.heads.head import Head
 from engine.types import Modality
+from training.batch import Embeddings
 from training.data.pairs import Column, PairSet
-from training.gradient import Embeddings, embed
-from training.losses.gram import singular_values
+from training.gradient import embed
+from training.losses.pmrl import singular_values
 
 
 def retrieve(head: Head, test: PairSet, owner: Tensor) -> dict[str, float]:

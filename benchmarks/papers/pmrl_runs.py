@@ -19,7 +19,7 @@ from engine.storage.workspace import open_at
 from engine.types import ItemId, LossName, Modality, Pair, Split, TrainSettings
 from training import methods
 from training.data.pairs import PairSet, collect
-from training.loop import Course, Material, Objective, train_task
+from training.loop import LessonData, Objective, train_task
 
 Noise = Literal["none", "input", "labels"]
 Start = Literal["scratch", "infonce"]
@@ -78,14 +78,17 @@ def run(job: Job) -> list[Trained]:
     torch.set_num_threads(1)
     by_split = dict(sets(job))
     test, owner = by_split["test"]
-    material = Material(by_split["train"][0], by_split["val"][0])
-    first = _trained(_head(job.seed), "infonce", material, _course(job, 1e-3))
-    courses: Mapping[Start, Course] = {"scratch": _course(job, 1e-3), "infonce": _course(job, 1e-4)}
+    material = LessonData(by_split["train"][0], by_split["val"][0])
+    first = _trained(_head(job.seed), "infonce", material, _settings(job, 1e-3))
+    by_start: Mapping[Start, TrainSettings] = {
+        "scratch": _settings(job, 1e-3),
+        "infonce": _settings(job, 1e-4),
+    }
     heads = []
     for start, variants in job.plan.items():
         for variant in variants:
             head = deepcopy(first) if start == "infonce" else _head(job.seed)
-            head = _trained(head, variant, material, courses[start])
+            head = _trained(head, variant, material, by_start[start])
             figures = retrieve(head, test, owner) | (classify(head, test, owner) if job.by_class else {})
             heads.append(Trained(start, variant, figures, directions(head, test)))
     return heads
@@ -98,16 +101,16 @@ def _head(seed: int) -> Head:
     return head
 
 
-def _course(job: Job, lr: float) -> Course:
-    return Course(epochs=job.epochs, lr=lr, batch_size=BATCH, seed=job.seed)
+def _settings(job: Job, lr: float) -> TrainSettings:
+    return TrainSettings("all", epochs=job.epochs, lr=lr, batch_size=BATCH, seed=job.seed)
 
 
-def _trained(head: Head, variant: str, material: Material, course: Course) -> Head:
+def _trained(head: Head, variant: str, material: LessonData, settings: TrainSettings) -> Head:
     """Train a head in place and return it."""
     name, options = VARIANTS[variant]
-    settings = TrainSettings("all", loss=name, options=options)
+    settings = replace(settings, loss=name, options=options)
     loss = bare_volume if variant == "gram w/o reg" else methods.loss(settings, head)
-    train_task(head, material, Objective(loss, list(methods.strategies(settings).values())), course)
+    train_task(head, material, Objective(loss, list(methods.strategies(settings).values())), settings)
     return head
 
 

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from engine.heads.head import Head
+from engine.types import TrainSettings
+from training.batch import Batch, Embeddings
 from training.data.pairs import Column, PairSet
-from training.gradient import Batch, Embeddings, Loss, embed
-from training.loop import Course, Epoch, Material, Objective, train_task
-from training.losses.gram import gram, pmrl, singular_values, volume
+from training.gradient import Loss, embed
+from training.loop import Epoch, LessonData, Objective, train_task
+from training.losses.gram import gram, volume
+from training.losses.pmrl import pmrl, singular_values
 from training.strategies.adam import Adam
 
 MODALITIES = ("m1", "m2", "m3", "m4")
@@ -43,8 +46,8 @@ def trends(name: str, seed: int, marks: Sequence[int]) -> dict[int, list[float]]
     note = _note(head, batch, sigma, marks)
     note(-1, Epoch(0.0))
     nothing = PairSet({}, torch.zeros(0, dtype=torch.int64))
-    course = Course(epochs=max(marks), lr=1e-2, batch_size=ROWS, keep="last", seed=seed)
-    train_task(head, Material(pairs, nothing), Objective(FREE[name], [Adam()]), course, note)
+    settings = TrainSettings("", epochs=max(marks), lr=1e-2, batch_size=ROWS, keep="last", seed=seed)
+    train_task(head, LessonData(pairs, nothing), Objective(FREE[name], [Adam()]), settings, note)
     return sigma
 
 

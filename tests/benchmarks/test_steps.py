@@ -15,7 +15,7 @@ def test_what_is_remembered_is_what_the_tasks_held() -> None:
     pairs = [steps.task(number, 5, 4) for number in (0, 1)]
     column = pairs[1].columns["text"]
     numbers = [int(number) for number in column.numbers[:2]]
-    recalled = steps.past_of(pairs).recall("text", numbers)
+    recalled = steps.past_of(pairs).features("text", numbers)
     torch.testing.assert_close(torch.stack([recalled[n] for n in numbers]), column.features[:2])
 
 

@@ -1,6 +1,7 @@
 """What holds for every method, every loss and both forms of head."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -12,10 +13,10 @@ from torch.testing import assert_close
 from engine.heads.head import Head
 from engine.types import HeadForm, LossName, MethodName, Modality, TrainSettings
 from training import methods
-from training.data.history import Past
+from training.data.history import PastTasks
 from training.data.pairs import Column, PairSet
 from training.gradient import Strategy
-from training.loop import Course, Material, Objective, train_task
+from training.loop import LessonData, Objective, train_task
 
 D = 6
 METHODS = get_args(MethodName)
@@ -61,7 +62,7 @@ def indexed(modality: Modality) -> tuple[Tensor, Tensor]:
     return column.numbers, column.features
 
 
-PAST = Past(recall, lambda: task("first"), indexed)
+PAST = PastTasks(recall, lambda: task("first"), indexed)
 
 
 def settings(method: str, loss: LossName = "infonce") -> TrainSettings:
@@ -80,7 +81,7 @@ def learn(head: Head, name: str, given: TrainSettings, links: dict[str, Strategy
         if modality not in head.layers:
             head.add_branch(modality, D)
     objective = Objective(methods.loss(given, head), list(links.values()))
-    train_task(head, Material(task(name), task(name, 0)), objective, Course(1, 0.01, 5))
+    train_task(head, LessonData(task(name), task(name, 0)), objective, replace(given, epochs=1))
 
 
 def through_disk(links: dict[str, Strategy]) -> dict[str, dict[str, Tensor]]:

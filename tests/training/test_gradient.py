@@ -1,13 +1,16 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
+import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
 from engine.heads.head import Head
 from engine.types import HeadForm
-from training.gradient import Batch, Gradient, GradientFn, Loss, compose, embed, join, loss_gradient
+from training.batch import Batch, join
+from training.gradient import Gradient, GradientFn, Loss, Strategy, compose, embed, loss_gradient
 from training.losses.pairwise import infonce
 
 
@@ -18,12 +21,27 @@ class Named:
     name: str
     seen: list[str]
     change: Callable[[Tensor], Tensor]
+    skips_memory: ClassVar[bool] = False
     state: dict[str, Tensor] = field(default_factory=dict)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         self.seen.append(self.name)
         found = inner(batch)
         return Gradient(found.loss, {name: self.change(g) for name, g in found.by_name.items()})
+
+    def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None: ...
+
+
+@dataclass
+class PastMemory:
+    """A strategy that doubles every gradient, those of a memory's rows alone excepted."""
+
+    skips_memory: ClassVar[bool] = True
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
+        plain = inner(batch)
+        return Gradient(plain.loss, {name: 2 * g for name, g in plain.by_name.items()})
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None: ...
 
@@ -66,6 +84,13 @@ def test_the_innermost_strategy_changes_the_gradient_first() -> None:
 
 def test_no_strategies_leave_the_plain_gradient() -> None:
     assert float(compose([], make_head(), returns(x=torch.tensor(2.0)))(make_batch()).by_name["x"]) == 2
+
+
+@pytest.mark.parametrize(("is_memory", "expected"), [(False, 5), (True, 3)])
+def test_rows_of_a_memory_go_past_a_strategy_that_skips_them(is_memory: bool, expected: float) -> None:
+    links: list[Strategy] = [Named("outer", [], lambda g: g + 1), PastMemory()]
+    step = compose(links, make_head(), returns(x=torch.tensor(2.0)))
+    assert float(step(replace(make_batch(), is_memory=is_memory)).by_name["x"]) == expected
 
 
 def test_a_gradient_is_that_of_the_mean_over_rows() -> None:

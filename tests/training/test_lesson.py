@@ -13,7 +13,7 @@ from engine.heads import head as heads
 from engine.ingest.setup import WorkspaceOptions
 from engine.types import MethodName, TrainSettings
 from training import lesson
-from training.loop import Course, Epoch, Material, Objective, train_task
+from training.loop import Epoch, LessonData, Objective, train_task
 
 SETTINGS = TrainSettings("sky", form="linear", epochs=1, lr=0.02, batch_size=16)
 
@@ -245,57 +245,57 @@ def test_experts_and_joint_start_from_the_initialisation(
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[Material]:
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[LessonData]:
     """Collect the material of each lesson, which then trains as usual."""
-    met: list[Material] = []
+    met: list[LessonData] = []
 
     def spy(
         head: heads.Head,
-        pairs: Material,
+        data: LessonData,
         objective: Objective,
-        course: Course,
+        settings: TrainSettings,
         on_epoch: object,
     ) -> Sequence[Epoch]:
-        met.append(pairs)
-        return train_task(head, pairs, objective, course)
+        met.append(data)
+        return train_task(head, data, objective, settings)
 
     monkeypatch.setattr("training.lesson.train_task", spy)
     return met
 
 
 def test_finetune_uses_the_pairs_of_its_task_alone(
-    trained: Path, tmp_path: Path, batches: list[Material]
+    trained: Path, tmp_path: Path, batches: list[LessonData]
 ) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, form=None))
     assert (len(batches[0].train), len(batches[0].validation)) == (21, 3)
 
 
-def test_joint_uses_the_pairs_of_every_task(trained: Path, tmp_path: Path, batches: list[Material]) -> None:
+def test_joint_uses_the_pairs_of_every_task(trained: Path, tmp_path: Path, batches: list[LessonData]) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
     assert (len(batches[0].train), len(batches[0].validation)) == (63, 9)
 
 
 def test_joint_leaves_out_tasks_that_were_never_learned(
-    tmp_path: Path, sky: Path, batches: list[Material]
+    tmp_path: Path, sky: Path, batches: list[LessonData]
 ) -> None:
     worlds.index(tmp_path, worlds.save(tmp_path / "life.npz", worlds.rows("life")))
     learn(tmp_path, replace(SETTINGS, method="joint"), sky)
     assert len(batches[0].train) == 9
 
 
-def test_joint_has_negatives_across_tasks(trained: Path, tmp_path: Path, batches: list[Material]) -> None:
+def test_joint_has_negatives_across_tasks(trained: Path, tmp_path: Path, batches: list[LessonData]) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
     assert set(batches[0].train.group.tolist()) == {0}
 
 
 def test_joint_intra_has_negatives_from_the_rows_own_task_only(
-    trained: Path, tmp_path: Path, batches: list[Material]
+    trained: Path, tmp_path: Path, batches: list[LessonData]
 ) -> None:
     learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint-intra"))
     assert torch.bincount(batches[0].train.group).tolist() == [21, 21, 21]
 
 
-def test_test_pairs_are_never_trained_on(trained: Path, tmp_path: Path, batches: list[Material]) -> None:
+def test_test_pairs_are_never_trained_on(trained: Path, tmp_path: Path, batches: list[LessonData]) -> None:
     root = worlds.copied(trained, tmp_path)
     learn(root, replace(SETTINGS, method="joint"))
     with worlds.stored(root) as store:

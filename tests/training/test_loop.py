@@ -1,5 +1,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from torch.testing import assert_close
 
 from engine.errors import UserError
 from engine.heads.head import Head
-from engine.types import HeadForm, ItemId, Modality, Pair
+from engine.types import HeadForm, ItemId, Keep, Modality, Pair, TrainSettings
+from training.batch import Batch, Embeddings
 from training.data.pairs import PairSet, collect
 from training.drift import Drift
-from training.gradient import Batch, Embeddings, Gradient, GradientFn, Loss
-from training.loop import Course, Epoch, Material, Objective, measure, train_task
+from training.gradient import Gradient, GradientFn, Loss
+from training.loop import Epoch, LessonData, Objective, measure, train_task
 from training.losses.pairwise import infonce
 
 D = 4
@@ -34,6 +36,20 @@ def pairs(count: int, start: int = 0) -> PairSet:
     return collect(held, ["image", "text"], read)
 
 
+def settings(
+    epochs: int,
+    lr: float = 1e-3,
+    *,
+    batch_size: int = 128,
+    warmup: float = 0,
+    patience: int = 0,
+    keep: Keep = "best",
+) -> TrainSettings:
+    return TrainSettings(
+        "sky", epochs=epochs, lr=lr, batch_size=batch_size, warmup=warmup, patience=patience, keep=keep
+    )
+
+
 def make_head(form: HeadForm = "linear") -> Head:
     head = Head(form, D)
     for modality in ("image", "text"):
@@ -46,6 +62,7 @@ class Walk:
     """A strategy that moves every parameter by 1 a step, whatever the gradient, and notes its end."""
 
     state: dict[str, Tensor] = field(default_factory=dict)
+    skips_memory: ClassVar[bool] = False
     ended: list[int] = field(default_factory=list)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
@@ -74,86 +91,88 @@ def walked(head: Head) -> float:
 
 def test_the_epoch_of_lowest_validation_loss_is_kept_with_20_validation_pairs() -> None:
     head = make_head()
-    train_task(head, Material(pairs(8), pairs(20, 100)), scripted(3, 2, 1, 2), Course(epochs=4, lr=1.0))
+    train_task(head, LessonData(pairs(8), pairs(20, 100)), scripted(3, 2, 1, 2), settings(4, lr=1.0))
     assert walked(head) == 3
 
 
 def test_the_last_epoch_is_kept_where_it_is_asked_for() -> None:
-    head, course = make_head(), Course(epochs=4, lr=1.0, keep="last")
-    train_task(head, Material(pairs(8), pairs(20, 100)), scripted(3, 2, 1, 2), course)
+    head, data = make_head(), LessonData(pairs(8), pairs(20, 100))
+    train_task(head, data, scripted(3, 2, 1, 2), settings(4, lr=1.0, keep="last"))
     assert walked(head) == 4
 
 
 def test_the_last_epoch_is_kept_with_19_validation_pairs() -> None:
     head = make_head()
-    train_task(head, Material(pairs(8), pairs(19, 100)), scripted(3, 2, 1, 2), Course(epochs=4, lr=1.0))
+    train_task(head, LessonData(pairs(8), pairs(19, 100)), scripted(3, 2, 1, 2), settings(4, lr=1.0))
     assert walked(head) == 4
 
 
 def test_the_last_epoch_is_kept_without_validation_pairs() -> None:
     head = make_head()
-    done = train_task(head, Material(pairs(8), pairs(0)), Objective(infonce, [Walk()]), Course(3, 1.0))
+    done = train_task(head, LessonData(pairs(8), pairs(0)), Objective(infonce, [Walk()]), settings(3, 1.0))
     assert walked(head) == 3
     assert [(epoch.val_loss, epoch.val_recall) for epoch in done] == [(None, None)] * 3
 
 
 def test_the_earlier_of_two_equal_epochs_is_kept() -> None:
     head = make_head()
-    train_task(head, Material(pairs(8), pairs(20, 100)), scripted(2, 1, 1, 2), Course(epochs=4, lr=1.0))
+    train_task(head, LessonData(pairs(8), pairs(20, 100)), scripted(2, 1, 1, 2), settings(4, lr=1.0))
     assert walked(head) == 2
 
 
 def test_training_stops_after_as_many_epochs_without_progress_as_patience_says() -> None:
-    material = Material(pairs(8), pairs(20, 100))
-    done = train_task(make_head(), material, scripted(3, 2, 1, 2, 1), Course(epochs=30, lr=1.0, patience=2))
+    data = LessonData(pairs(8), pairs(20, 100))
+    done = train_task(make_head(), data, scripted(3, 2, 1, 2, 1), settings(30, lr=1.0, patience=2))
     assert len(done) == 5
 
 
 def test_patience_needs_20_validation_pairs_to_judge_by() -> None:
-    material = Material(pairs(8), pairs(19, 100))
-    done = train_task(make_head(), material, scripted(1, 2, 2, 2, 2), Course(epochs=5, lr=1.0, patience=2))
+    data = LessonData(pairs(8), pairs(19, 100))
+    done = train_task(make_head(), data, scripted(1, 2, 2, 2, 2), settings(5, lr=1.0, patience=2))
     assert len(done) == 5
 
 
 def test_without_patience_training_goes_on_to_the_end() -> None:
-    material = Material(pairs(8), pairs(20, 100))
-    assert len(train_task(make_head(), material, scripted(1, 2, 2, 2, 2), Course(epochs=5, lr=1.0))) == 5
+    data = LessonData(pairs(8), pairs(20, 100))
+    assert len(train_task(make_head(), data, scripted(1, 2, 2, 2, 2), settings(5, lr=1.0))) == 5
 
 
 def test_each_strategy_ends_the_task_with_the_train_batches_in_order() -> None:
     walk = Walk()
-    train_task(make_head(), Material(pairs(7), pairs(0)), Objective(infonce, [walk]), Course(1, batch_size=4))
+    train_task(
+        make_head(), LessonData(pairs(7), pairs(0)), Objective(infonce, [walk]), settings(1, batch_size=4)
+    )
     assert walk.ended == [4, 3]
 
 
 def test_each_epoch_is_reported_when_it_is_done() -> None:
     met: list[tuple[int, Epoch]] = []
-    material = Material(pairs(6), pairs(3, 100))
+    data = LessonData(pairs(6), pairs(3, 100))
     done = train_task(
         make_head(),
-        material,
+        data,
         Objective(infonce, [Walk()]),
-        Course(3),
+        settings(3),
         lambda number, epoch: met.append((number, epoch)),
     )
     assert met == [(number, replace(epoch, kept=False)) for number, epoch in enumerate(done)]
 
 
 def test_one_epoch_says_that_it_was_kept() -> None:
-    material = Material(pairs(8), pairs(20, 100))
-    done = train_task(make_head(), material, scripted(3, 2, 1, 2), Course(epochs=4, lr=1.0))
+    data = LessonData(pairs(8), pairs(20, 100))
+    done = train_task(make_head(), data, scripted(3, 2, 1, 2), settings(4, lr=1.0))
     assert [epoch.kept for epoch in done] == [False, False, True, False]
 
 
 def test_training_lowers_the_loss() -> None:
-    material, objective = Material(pairs(20), pairs(0)), Objective(infonce, [])
-    done = train_task(make_head(), material, objective, Course(epochs=10, lr=0.05))
+    data, objective = LessonData(pairs(20), pairs(0)), Objective(infonce, [])
+    done = train_task(make_head(), data, objective, settings(10, lr=0.05))
     assert done[-1].loss < done[0].loss
 
 
 def test_a_trained_head_is_left_in_eval_mode() -> None:
     head = make_head("mlp")
-    train_task(head, Material(pairs(6), pairs(0)), Objective(infonce, []), Course(1))
+    train_task(head, LessonData(pairs(6), pairs(0)), Objective(infonce, []), settings(1))
     assert not head.training
 
 
@@ -161,9 +180,9 @@ def test_a_trained_head_is_left_in_eval_mode() -> None:
 @pytest.mark.parametrize("epochs", [1, 4])
 @pytest.mark.parametrize("validation", [0, 20])
 def test_a_step_too_far_is_one_line_and_never_a_head(form: HeadForm, epochs: int, validation: int) -> None:
-    material, objective = Material(pairs(6), pairs(validation, 100)), Objective(infonce, [])
+    data, objective = LessonData(pairs(6), pairs(validation, 100)), Objective(infonce, [])
     with pytest.raises(UserError, match=r"nothing was kept; try a smaller `lr`$"):
-        train_task(make_head(form), material, objective, Course(epochs, lr=1e30))
+        train_task(make_head(form), data, objective, settings(epochs, lr=1e30))
 
 
 def test_a_loss_that_is_no_number_says_where() -> None:
@@ -171,7 +190,7 @@ def test_a_loss_that_is_no_number_says_where() -> None:
         return infonce(z, batch) * float("nan")
 
     with pytest.raises(UserError, match=r"^the loss is nan in epoch 1, batch 1: nothing was kept"):
-        train_task(make_head(), Material(pairs(6), pairs(0)), Objective(lost, []), Course(1))
+        train_task(make_head(), LessonData(pairs(6), pairs(0)), Objective(lost, []), settings(1))
 
 
 def test_validation_of_one_pair_has_nothing_to_rank() -> None:
@@ -233,14 +252,14 @@ def test_validation_recall_agrees_with_a_slow_ranking() -> None:
 
 def test_the_step_grows_in_a_straight_line_while_it_warms_up() -> None:
     head = make_head()
-    course = Course(epochs=4, lr=1.0, warmup=0.75, keep="last")
-    train_task(head, Material(pairs(8), pairs(0)), scripted(), course)
+    warmed_up = settings(4, lr=1.0, warmup=0.75, keep="last")
+    train_task(head, LessonData(pairs(8), pairs(0)), scripted(), warmed_up)
     assert walked(head) == pytest.approx(0.25 + 0.5 + 0.75 + 1)
 
 
 def test_without_warm_up_every_step_is_whole() -> None:
     head = make_head()
-    train_task(head, Material(pairs(8), pairs(0)), scripted(), Course(epochs=4, lr=1.0, keep="last"))
+    train_task(head, LessonData(pairs(8), pairs(0)), scripted(), settings(4, lr=1.0, keep="last"))
     assert walked(head) == 4
 
 
@@ -251,6 +270,7 @@ class Impatient:
     step: int
     walk: Walk = field(default_factory=Walk)
     state: dict[str, Tensor] = field(default_factory=dict)
+    skips_memory: ClassVar[bool] = False
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         self.step -= 1
@@ -266,7 +286,7 @@ def interrupted(step: int) -> tuple[Head, list[Epoch], Impatient]:
     """Train on one batch an epoch, interrupted in a step."""
     head, link = make_head(), Impatient(step=step)
     objective = Objective(scripted().loss, [link])
-    return head, train_task(head, Material(pairs(8), pairs(0)), objective, Course(epochs=9, lr=1.0)), link
+    return head, train_task(head, LessonData(pairs(8), pairs(0)), objective, settings(9, lr=1.0)), link
 
 
 def test_an_interrupt_after_a_finished_epoch_keeps_that_epoch() -> None:
@@ -290,7 +310,7 @@ def test_an_interrupt_while_an_epoch_is_shown_keeps_that_epoch() -> None:
         raise KeyboardInterrupt
 
     head = make_head()
-    epochs = train_task(head, Material(pairs(8), pairs(0)), scripted(), Course(epochs=9, lr=1.0), show)
+    epochs = train_task(head, LessonData(pairs(8), pairs(0)), scripted(), settings(9, lr=1.0), show)
     assert (len(epochs), walked(head)) == (1, 1)
 
 
@@ -298,6 +318,6 @@ def test_an_epoch_tells_the_drift_that_was_gauged_after_it() -> None:
     def gauge(head: Head) -> Drift:
         return {"sky": {"image": walked(head)}}
 
-    material = Material(pairs(8), pairs(0), gauge)
-    epochs = train_task(make_head(), material, scripted(), Course(epochs=2, lr=1.0))
+    data = LessonData(pairs(8), pairs(0), gauge)
+    epochs = train_task(make_head(), data, scripted(), settings(2, lr=1.0))
     assert [epoch.drift for epoch in epochs] == [{"sky": {"image": 1}}, {"sky": {"image": 2}}]

@@ -7,7 +7,7 @@ from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import LossName, MethodName, TrainSettings
 from training import methods
-from training.catalogue import LOSSES
+from training.methods import LOSSES
 from training.recipes import METHODS
 
 

@@ -1,7 +1,7 @@
 """Pairs as tensors: the features a lesson trains on, and the batches drawn from them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.types import ItemId, Modality, Pair
-from training.gradient import Batch
+from training.batch import Batch
 
 ReadFeatures = Callable[[Modality, Sequence[ItemId]], NDArray[np.float32]]
+
+ID_DIGITS = 15
+"""Hex digits of an item's id that its number holds: as many as an int64 has room for."""
 
 
 @dataclass(frozen=True)
@@ -41,29 +44,38 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.group)
 
-    def batch(self, rows: Tensor, place: Tensor, seed: int = 0, epoch: int = 0) -> Batch:
+    def batch(self, rows: Tensor, draw: Tensor) -> Batch:
         """Return the batch of these pairs (B,).
 
         Args:
-            place: which item of each list is taken, as a share from 0 up to 1 (B,).
+            draw: which item of each list is taken, as a share of the list from 0 up to 1 (B,).
         """
         features, present, item = {}, {}, {}
         for modality, column in self.columns.items():
             count = column.count[rows]
             present[modality] = count > 0
-            chosen = column.start[rows] + (place * count).long()
+            chosen = column.start[rows] + (draw * count).long()
             taken = column.flat[chosen.clamp_max(len(column.flat) - 1)]
             features[modality] = column.features[taken] * present[modality][:, None]
             item[modality] = torch.where(present[modality], column.numbers[taken], -1)
-        return Batch(features, present, item, self.group[rows], torch.ones(len(rows)), seed, epoch)
+        return Batch(features, present, item, self.group[rows], torch.ones(len(rows)))
 
     def epoch(self, batch_size: int, generator: torch.Generator, number: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch: all pairs in a new order, one item of each list drawn."""
+        """Draw the batches of an epoch: all pairs in a new order, one item of each list drawn.
+
+        Args:
+            number: of the epoch, from 0; as every epoch has as many batches, it also tells their steps.
+        """
         order = torch.randperm(len(self), generator=generator)
-        place = torch.rand(len(self), generator=generator)
+        draws = torch.rand(len(self), generator=generator)
         seeds = torch.randint(2**62, (len(self),), generator=generator)
         parts = order.tensor_split(max(1, -(-len(self) // batch_size)))
-        return (self.batch(rows, place[rows], int(seeds[n]), number) for n, rows in enumerate(parts))
+        return (
+            replace(
+                self.batch(rows, draws[rows]), seed=int(seeds[n]), epoch=number, step=number * len(parts) + n
+            )
+            for n, rows in enumerate(parts)
+        )
 
     def in_order(self, batch_size: int) -> list[Batch]:
         """Return the same batches every time: the first item of each list, in order."""
@@ -73,7 +85,12 @@ class PairSet:
 
 def number_of(id: ItemId) -> int:
     """Return the first 60 bits of an item's id: the same number in every batch and in every lesson."""
-    return int(id[:15], 16)
+    return int(id[:ID_DIGITS], 16)
+
+
+def id_prefix(number: int) -> str:
+    """Return how the id of the item of this number begins."""
+    return f"{number:0{ID_DIGITS}x}"
 
 
 def collect(pairs: Sequence[Pair], modalities: Sequence[Modality], read: ReadFeatures) -> PairSet:

@@ -10,16 +10,19 @@ from torch.nn.functional import normalize
 
 from engine.errors import UserError
 from engine.heads.head import Head
-from engine.types import Modality
-from training.gradient import Batch, Embeddings
-from training.losses.pairwise import anchored_on, contrast, negatives, refuse_unless_positive, strangers
+from engine.types import Modality, TrainSettings
+from training.batch import Batch, Embeddings
+from training.hyperparameters import check_above, check_at_least
+from training.losses.pairwise import anchored_on, contrast, negatives, strangers
 
 Anchor = Literal["mean", "weighted", "median", "random"]
 Flow = Literal["stopped", "flows"]
 Choice = Literal["no", "yes"]
 
 
-def fabind(z: Embeddings, batch: Batch, *, temperature: float = 0.07, anchor: str = "") -> Tensor:
+def fabind(
+    z: Embeddings, batch: Batch, *, temperature: float = TrainSettings.temperature, anchor: str = ""
+) -> Tensor:
     """Bind to a fixed anchor that is not trained (Jeong et al. 2025, eq. 3), in both directions.
 
     Eq. 3 has the direction from the anchor alone; here both are summed, as in eq. 8, so that it compares
@@ -30,14 +33,14 @@ def fabind(z: Embeddings, batch: Batch, *, temperature: float = 0.07, anchor: st
         temperature: what cosines are divided by, above 0.
         anchor: a modality. Empty: text, or the first by name where there is none.
     """
-    refuse_unless_positive("temperature", temperature)
+    check_above("temperature", temperature, 0)
     fixed = anchored_on(z, anchor)
     total = torch.zeros_like(batch.weight)
     for m in sorted(z):
-        there = batch.present[m] & batch.present[fixed]
-        if m == fixed or not there.any():
+        paired = batch.present[m] & batch.present[fixed]
+        if m == fixed or not paired.any():
             continue
-        allowed = negatives(batch, fixed, m) & there[:, None] & there
+        allowed = negatives(batch, fixed, m) & paired[:, None] & paired
         total = total + contrast(z[fixed].detach() @ z[m].T / temperature, allowed)
     return total
 
@@ -47,7 +50,7 @@ def centrobind(
     batch: Batch,
     again: Callable[[Batch, float], Embeddings] | None = None,
     *,
-    temperature: float = 0.07,
+    temperature: float = TrainSettings.temperature,
     anchor: Anchor = "mean",
     weights: str = "",
     intra: Choice = "yes",
@@ -73,21 +76,21 @@ def centrobind(
         normalise: the anchor to unit length; the paper's is a plain mean.
         noise: of the views that make the anchor, in standard deviations of the features; at least 0.
     """
-    refuse_unless_positive("temperature", temperature)
+    check_above("temperature", temperature, 0)
     views = _views(z, batch, again, noise)
     names, least = sorted(z), 1 if noise else 2
     shares = _shares(batch, names, least, anchor, weights)
     if anchor == "random" and intra == "no":
         z, views = ({**part, **{m: part[m].detach() for m in shares}} for part in (z, views))
-    there = _enough(batch, names, least) & _enough(batch, [m for m in shares if shares[m] > 0], 1)
-    held = [m for m in names if (batch.present[m] & there).any()]
-    if not held:
+    bound = _enough(batch, names, least) & _enough(batch, [m for m in shares if shares[m] > 0], 1)
+    used = [m for m in names if (batch.present[m] & bound).any()]
+    if not used:
         return torch.zeros_like(batch.weight)
-    centre = _median(views, batch, held) if anchor == "median" else _mean(views, batch, held, shares)
+    centre = _median(views, batch, used) if anchor == "median" else _mean(views, batch, used, shares)
     centre = centre.detach() if gradient == "stopped" else centre
     # where opposite vectors cancel, a smaller bound would make the gradient of the direction explode
     centre = normalize(centre, dim=1, eps=1e-3) if normalise == "yes" else centre
-    return _bound(z, batch, held, there, centre / temperature)
+    return _bound(z, batch, used, bound, centre / temperature)
 
 
 def noised(head: Head, batch: Batch, noise: float) -> dict[Modality, Tensor]:
@@ -100,9 +103,9 @@ def noised(head: Head, batch: Batch, noise: float) -> dict[Modality, Tensor]:
     features = {}
     for m, x in sorted(batch.features.items()):
         gauss = torch.randn(x.shape, generator=draw).to(x)
-        there = batch.present[m]
-        spread = x[there].std(correction=0) if there.any() else 0.0
-        features[m] = x + noise * spread * gauss * there[:, None]
+        present = batch.present[m]
+        spread = x[present].std(correction=0) if present.any() else 0.0
+        features[m] = x + noise * spread * gauss * present[:, None]
     z: dict[Modality, Tensor] = head(features, batch.seed)
     return z
 
@@ -111,8 +114,7 @@ def _views(
     z: Embeddings, batch: Batch, again: Callable[[Batch, float], Embeddings] | None, noise: float
 ) -> Embeddings:
     """Return what makes the anchor: the embeddings, or those of the noisy features."""
-    if not noise >= 0:
-        raise UserError(f"centrobind.noise must be at least 0, not {noise}")
+    check_at_least("centrobind.noise", noise, 0)
     if not noise:
         return z
     assert again is not None
@@ -127,14 +129,16 @@ def _shares(
         raise UserError(f"centrobind.weights needs centrobind.anchor=weighted, not {anchor}")
     if anchor == "random":
         return {_drawn(batch, names, least): 1.0}
-    return _weights(weights, names)
+    return _parsed_weights(weights, names)
 
 
-def _bound(z: Embeddings, batch: Batch, held: Sequence[Modality], there: Tensor, centre: Tensor) -> Tensor:
+def _bound(
+    z: Embeddings, batch: Batch, modalities: Sequence[Modality], bound: Tensor, centre: Tensor
+) -> Tensor:
     """Return the sum over modalities of both cross-entropies between anchors (B, E) and embeddings (B,)."""
     apart, total = strangers(batch, sorted(z)), torch.zeros_like(batch.weight)
-    for m in held:
-        rows = batch.present[m] & there
+    for m in modalities:
+        rows = batch.present[m] & bound
         total = total + contrast(centre @ z[m].T, apart & rows[:, None] & rows)
     return total
 
@@ -158,39 +162,39 @@ def _drawn(batch: Batch, modalities: Sequence[Modality], least: int) -> Modality
 
 
 def _mean(
-    views: Embeddings, batch: Batch, held: Sequence[Modality], shares: Mapping[Modality, float]
+    views: Embeddings, batch: Batch, modalities: Sequence[Modality], shares: Mapping[Modality, float]
 ) -> Tensor:
     """Return the weighted mean over the modalities each row holds (B, E); zero where their weight is 0."""
-    total, mass = torch.zeros_like(views[held[0]]), torch.zeros_like(batch.weight)
-    for m in (m for m in held if shares.get(m, 0.0) > 0):
+    total, mass = torch.zeros_like(views[modalities[0]]), torch.zeros_like(batch.weight)
+    for m in (m for m in modalities if shares.get(m, 0.0) > 0):
         share = shares[m] * batch.present[m]
         total, mass = total + share[:, None] * views[m], mass + share
     return total / torch.where(mass > 0, mass, 1.0)[:, None]
 
 
-def _median(views: Embeddings, batch: Batch, held: Sequence[Modality]) -> Tensor:
+def _median(views: Embeddings, batch: Batch, modalities: Sequence[Modality]) -> Tensor:
     """Return the coordinate-wise median of each row's modalities, the mean of the middles if even (B, E)."""
-    present = torch.stack([batch.present[m] for m in held])  # (M, B)
+    present = torch.stack([batch.present[m] for m in modalities])  # (M, B)
     # 2 is above every coordinate of a unit row: what is absent is sorted last
-    x = torch.stack([views[m] for m in held]).masked_fill(~present[..., None], 2.0).sort(dim=0).values
+    x = torch.stack([views[m] for m in modalities]).masked_fill(~present[..., None], 2.0).sort(dim=0).values
     count = present.sum(0).clamp_min(1)
     middles = torch.stack([(count - 1) // 2, count // 2])  # (2, B)
     return x.gather(0, middles[..., None].expand(-1, -1, x.shape[2])).mean(0)
 
 
-def _weights(text: str, modalities: Sequence[Modality]) -> dict[Modality, float]:
+def _parsed_weights(text: str, modalities: Sequence[Modality]) -> dict[Modality, float]:
     """Read `image=0.2,text=1`; a modality that is not named weighs 1."""
-    found = dict.fromkeys(modalities, 1.0)
+    weights = dict.fromkeys(modalities, 1.0)
     for part in filter(None, text.split(",")):
         name, _, value = (word.strip() for word in part.partition("="))
-        if name not in found:
+        if name not in weights:
             raise UserError(
                 f"centrobind.weights: no modality {name!r}; the pairs hold: {', '.join(modalities)}"
             )
         try:
-            found[name] = float(value)
+            weights[name] = float(value)
         except ValueError:
-            found[name] = math.nan
-        if not 0 <= found[name] < math.inf:
+            weights[name] = math.nan
+        if not 0 <= weights[name] < math.inf:
             raise UserError(f"centrobind.weights: {name} takes a number from 0 up, not {value!r}")
-    return found
+    return weights

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from engine.errors import UserError
-from engine.types import Modality
-from training.gradient import Batch, Embeddings
+from engine.types import Modality, TrainSettings
+from training.batch import Batch, Embeddings
+from training.hyperparameters import check_above, check_at_least
 
 Mining = Literal["all", "topk", "hardest", "semihard"]
 Reduction = Literal["mean", "sum"]
 
 
-def infonce(z: Embeddings, batch: Batch, *, temperature: float = 0.07, anchor: str = "") -> Tensor:
+def infonce(
+    z: Embeddings, batch: Batch, *, temperature: float = TrainSettings.temperature, anchor: str = ""
+) -> Tensor:
     """Symmetric InfoNCE (van den Oord et al. 2018; both directions as in Radford et al. 2021).
 
     For each pair of modalities in a row, half the cross-entropy of a to b plus half that of b to a; the
@@ -26,7 +29,7 @@ def infonce(z: Embeddings, batch: Batch, *, temperature: float = 0.07, anchor: s
         temperature: what cosines are divided by, above 0.
         anchor: a modality; only pairs with it count. Empty: all pairs.
     """
-    refuse_unless_positive("temperature", temperature)
+    check_above("temperature", temperature, 0)
 
     def both(a: Modality, b: Modality) -> Tensor:
         values = contrast(z[a] @ z[b].T / temperature, negatives(batch, a, b)) / 2
@@ -59,15 +62,14 @@ def triplet(
             farther than the own item (semihard; Schroff et al. 2015).
         k: how many negatives topk keeps, at least 1.
     """
-    if k < 1:
-        raise UserError(f"triplet.k must be at least 1, not {k}")
+    check_at_least("triplet.k", k, 1)
 
     def both(a: Modality, b: Modality) -> Tensor:
         distance = ((2 - 2 * z[a] @ z[b].T).clamp_min(0) + 1e-4).sqrt()  # (B, B)
-        rivals = negatives(batch, a, b)
+        is_negative = negatives(batch, a, b)
         own = distance.diagonal()
         values = torch.zeros_like(own)
-        for anchor, d, allowed in ((a, distance, rivals), (b, distance.T, rivals.T)):
+        for anchor, d, allowed in ((a, distance, is_negative), (b, distance.T, is_negative.T)):
             hinge = (own[:, None] + margin - d).clamp_min(0).masked_fill(~allowed, -1.0)
             if mine == "semihard":
                 hinge = hinge.masked_fill(d <= own[:, None], -1.0)
@@ -88,10 +90,10 @@ def _reduced(hinge: Tensor, most: int, reduction: Reduction) -> Tensor:
 
 def contrast(scores: Tensor, allowed: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy of each row's own column plus that of its column's own row (B,)."""
-    return pick(scores, allowed, smoothing) + pick(scores.T, allowed.T, smoothing)
+    return own_cross_entropy(scores, allowed, smoothing) + own_cross_entropy(scores.T, allowed.T, smoothing)
 
 
-def pick(scores: Tensor, allowed: Tensor, smoothing: float = 0.0) -> Tensor:
+def own_cross_entropy(scores: Tensor, allowed: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy of each row's own column (B,); 0 for a row without negatives.
 
     Args:
@@ -130,25 +132,19 @@ def anchored_on(z: Embeddings, anchor: str) -> Modality:
     return anchor or ("text" if "text" in z else min(z))
 
 
-def refuse_unless_positive(name: str, value: float) -> None:
-    """Raise where a hyper-parameter is not above 0."""
-    if not value > 0:
-        raise UserError(f"{name} must be above 0, not {value}")
-
-
 def mean_over_pairs(
     z: Embeddings, batch: Batch, both: Callable[[Modality, Modality], Tensor], anchor: str
 ) -> Tensor:
     """Average a loss of two modalities over the pairs present in each row (B,)."""
     total, count = torch.zeros_like(batch.weight), torch.zeros_like(batch.weight)
     for a, b in _pairs(z, anchor):
-        there = batch.present[a] & batch.present[b]
-        if there.any():  # else these branches would get a gradient of zeros, which is not none
+        paired = batch.present[a] & batch.present[b]
+        if paired.any():  # else these branches would get a gradient of zeros, which is not none
             total = total + both(a, b)
-            count = count + there
+            count = count + paired
     return total / count.clamp_min(1)
 
 
 def _pairs(z: Embeddings, anchor: str) -> Iterator[tuple[Modality, Modality]]:
-    kept = anchored_on(z, anchor) if anchor else ""
-    yield from (pair for pair in combinations(sorted(z), 2) if not kept or kept in pair)
+    required = {anchored_on(z, anchor)} if anchor else set()
+    yield from (pair for pair in combinations(sorted(z), 2) if required <= {*pair})

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from engine.heads.head import Head
-from training.gradient import Batch, Gradient, GradientFn, Loss
+from engine.types import TrainSettings
+from training.batch import Batch
+from training.gradient import Gradient, GradientFn, Loss
 
 
 @dataclass
@@ -19,17 +22,19 @@ class Adam:
     beta2: float = 0.999
     epsilon: float = 1e-8
     state: dict[str, Tensor] = field(default_factory=dict)
+    skips_memory: ClassVar[bool] = False
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Replace each gradient by the ratio of its bias-corrected moments."""
-        found = inner(batch)
-        return Gradient(found.loss, {name: self._step(name, g) for name, g in found.by_name.items()})
+        gradient = inner(batch)
+        return Gradient(gradient.loss, {name: self._step(name, g) for name, g in gradient.by_name.items()})
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Forget the moments."""
         self.state.clear()
 
     def _step(self, name: str, g: Tensor) -> Tensor:
+        """Take a gradient into the moments and return the step."""
         if f"count.{name}" not in self.state:
             self.state[f"count.{name}"] = torch.zeros((), dtype=torch.int64)
             self.state[f"mean.{name}"] = torch.zeros_like(g)
@@ -49,17 +54,18 @@ class Adam:
 class Decay:
     """Decoupled weight decay (Loshchilov and Hutter 2019) on the parameters that the step touches."""
 
-    weight: float = 1e-2
+    weight: float = TrainSettings.weight_decay
     state: dict[str, Tensor] = field(default_factory=dict)
+    skips_memory: ClassVar[bool] = False
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Add weight x parameter to the step."""
-        found = inner(batch)
-        params = dict(head.named_parameters())
-        pulled = {
-            name: torch.add(g, params[name].detach(), alpha=self.weight) for name, g in found.by_name.items()
+        step, parameters = inner(batch), dict(head.named_parameters())
+        decayed = {
+            name: torch.add(g, parameters[name].detach(), alpha=self.weight)
+            for name, g in step.by_name.items()
         }
-        return Gradient(found.loss, pulled)
+        return Gradient(step.loss, decayed)
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Decay remembers nothing."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,20 +11,22 @@ from torch import Tensor, nn
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import Modality
-from training.gradient import Batch, Gradient, GradientFn, Loss
+from training.batch import Batch
+from training.gradient import LOSS_PARAMETERS, Gradient, GradientFn, Loss
+from training.hyperparameters import check_at_least, check_share
 
 Mode = Literal["auto", "dual", "dual_norm", "right"]
 Outputs = Literal["current", "stored", "both"]
 Rule = Literal["energy", "relative", "absolute"]
-Directed: TypeAlias = tuple[Modality, Modality]
-"""A modality, and the one it stood in pairs with."""
+Sided: TypeAlias = tuple[Modality, Modality]
+"""One side of pairs: a modality, and its partner's."""
 
 NOISE = 1e-12
 """Eigenvalues below this share of the largest are rounding, whatever the rule says."""
 
 
 @dataclass(frozen=True)
-class Sides:
+class ProtectedSpans:
     """What a layer may not change: how the span of inputs (D, r) maps into the span of outputs (E, s).
 
     Attributes:
@@ -40,10 +42,10 @@ class Sides:
         """Return g (E, D) less its part from the one span into the other: the nearest allowed matrix."""
         if self.outputs is None and self.free.shape[1] < self.inputs.shape[1]:
             return g @ self.free @ self.free.T  # the same, and quicker near full rank
-        held = g @ self.inputs  # (E, r)
+        forbidden = g @ self.inputs  # (E, r)
         if self.outputs is not None:
-            held = self.outputs @ (self.outputs.T @ held)
-        return torch.addmm(g, held, self.inputs.T, alpha=-1)
+            forbidden = self.outputs @ (self.outputs.T @ forbidden)
+        return torch.addmm(g, forbidden, self.inputs.T, alpha=-1)
 
 
 @dataclass
@@ -75,38 +77,37 @@ class Dns:
     lambda_min: float = 0.01
     output_threshold: float = 1e-6
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _sides: dict[str, Sides] | None = field(default=None, init=False, repr=False)
+    skips_memory: ClassVar[bool] = False
+    _protected: dict[str, ProtectedSpans] | None = field(default=None, init=False, repr=False)
     _ranks: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.energy <= 1:
             raise UserError(f"dns.energy must be above 0 and at most 1, not {self.energy}")
-        if not self.lambda_min >= 0:
-            raise UserError(f"dns.lambda_min must be at least 0, not {self.lambda_min}")
-        if not 0 <= self.output_threshold < 1:
-            raise UserError(f"dns.output_threshold must be from 0 to below 1, not {self.output_threshold}")
+        check_at_least("dns.lambda_min", self.lambda_min, 0)
+        check_share("dns.output_threshold", self.output_threshold)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Project what `inner` returns, layer by layer; what no earlier lesson used is free."""
-        if self._sides is None:
-            self._sides = self._spans(head)
-        found = inner(batch)
-        by_name = dict(found.by_name)
-        for layer, sides in self._sides.items():
+        if self._protected is None:
+            self._protected = self._spans(head)
+        gradient = inner(batch)
+        by_name = dict(gradient.by_name)
+        for layer, spans in self._protected.items():
             weight, bias = f"{layer}.weight", f"{layer}.bias"
             if weight not in by_name:
                 continue
             if bias in by_name:
-                moved = sides.project(torch.cat([by_name[weight], by_name[bias][:, None]], 1))
-                by_name[weight], by_name[bias] = moved[:, :-1].contiguous(), moved[:, -1].contiguous()
+                projected = spans.project(torch.cat([by_name[weight], by_name[bias][:, None]], 1))
+                by_name[weight], by_name[bias] = projected[:, :-1].contiguous(), projected[:, -1].contiguous()
             else:
-                by_name[weight] = sides.project(by_name[weight])
-        return Gradient(found.loss, by_name)
+                by_name[weight] = spans.project(by_name[weight])
+        return Gradient(gradient.loss, by_name)
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Add the lesson's sums: of inputs, and of outputs as the head now makes them."""
-        self._sides = None
-        linear, params = is_linear(head), dict(head.named_parameters())
+        self._protected = None
+        linear, parameters = is_linear(head), dict(head.named_parameters())
         counts, moments = _sums(head, batches)
         for (m, p), count in counts.items():
             self._add(f"count.{m}.{p}", torch.tensor(count))
@@ -114,41 +115,41 @@ class Dns:
             for layer, moment in layers.items():
                 self._add(f"in.{m}.{p}.{layer}", moment)
                 if linear:
-                    self._add(f"out.{m}.{p}", _mapped(params[f"{layer}.weight"].detach(), moment))
+                    self._add(f"out.{m}.{p}", _mapped(parameters[f"{layer}.weight"].detach(), moment))
 
     def ranks(self) -> dict[str, int]:
-        """Return how many directions are held {layer.in or layer.out: rank} in the newest lesson."""
+        """Return how many directions are protected {layer.in or layer.out: rank} in the newest lesson."""
         return dict(self._ranks)
 
     def _add(self, key: str, value: Tensor) -> None:
         value = value.cpu()
         self.state[key] = self.state[key].cpu() + value if key in self.state else value
 
-    def _spans(self, head: Head) -> dict[str, Sides]:
-        """Return the sides of every layer that an earlier lesson used."""
+    def _spans(self, head: Head) -> dict[str, ProtectedSpans]:
+        """Return what is protected of every layer that an earlier lesson used."""
         self._ranks.clear()
-        mode, params = self._mode(head), dict(head.named_parameters())
-        layers: dict[str, list[Directed]] = {}
+        mode, parameters = self._mode(head), dict(head.named_parameters())
+        layers: dict[str, list[Sided]] = {}
         for key in sorted(self.state):  # a file gives them back in another order, which sums would tell
             if key.startswith("in."):
                 _, m, p, layer = key.split(".", 3)
-                if f"{layer}.weight" in params:
+                if f"{layer}.weight" in parameters:
                     layers.setdefault(layer, []).append((m, p))
         weights = {
-            pairs[0][0]: (layer, params[f"{layer}.weight"].detach()) for layer, pairs in layers.items()
+            sides[0][0]: (layer, parameters[f"{layer}.weight"].detach()) for layer, sides in layers.items()
         }
-        sides = {}
-        for layer, pairs in layers.items():
-            like = params[f"{layer}.weight"]
-            inputs, free = (part.to(like.dtype) for part in self._inputs(layer, pairs, like.device))
+        spans = {}
+        for layer, sides in layers.items():
+            like = parameters[f"{layer}.weight"]
+            inputs, free = (part.to(like.dtype) for part in self._inputs(layer, sides, like.device))
             outputs = torch.eye(len(like)).to(like)
             if mode != "right":
-                wanted = [(p, m) for m, p in pairs] + (pairs if mode == "dual_norm" else [])
-                outputs = self._outputs(self._given(wanted, weights), outputs.double()).to(like.dtype)
+                wanted = [(p, m) for m, p in sides] + (sides if mode == "dual_norm" else [])
+                outputs = self._outputs(self._output_sums(wanted, weights), outputs.double()).to(like.dtype)
             self._ranks[f"{layer}.in"] = inputs.shape[1]
             self._ranks[f"{layer}.out"] = outputs.shape[1]
-            sides[layer] = Sides(inputs, free, outputs if outputs.shape[1] < len(like) else None)
-        return sides
+            spans[layer] = ProtectedSpans(inputs, free, outputs if outputs.shape[1] < len(like) else None)
+        return spans
 
     def _mode(self, head: Head) -> Mode:
         linear = is_linear(head)
@@ -160,10 +161,10 @@ class Dns:
             return "dual_norm" if linear else "right"
         return self.mode
 
-    def _inputs(self, layer: str, pairs: Iterable[Directed], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the span (D, r) of a layer's inputs in these pairs, and what is beside it (D, D - r)."""
-        sums = [self.state[f"in.{m}.{p}.{layer}"].to(device) for m, p in pairs]
-        count = sum(int(self.state[f"count.{m}.{p}"]) for m, p in pairs)
+    def _inputs(self, layer: str, sides: Iterable[Sided], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the span (D, r) of a layer's inputs on these sides, and what is beside it (D, D - r)."""
+        sums = [self.state[f"in.{m}.{p}.{layer}"].to(device) for m, p in sides]
+        count = sum(int(self.state[f"count.{m}.{p}"]) for m, p in sides)
         values, vectors = _eigen(torch.stack(sums).sum(0) / count)
         if self.rule == "energy":
             wanted = int((values.cumsum(0) < self.energy * values.sum()).sum()) + 1
@@ -173,11 +174,11 @@ class Dns:
         rank = min(wanted, _clear(values))
         return vectors[:, :rank].contiguous(), vectors[:, rank:].contiguous()
 
-    def _given(
-        self, pairs: Iterable[Directed], weights: Mapping[Modality, tuple[str, Tensor]]
+    def _output_sums(
+        self, sides: Iterable[Sided], weights: Mapping[Modality, tuple[str, Tensor]]
     ) -> Iterator[Tensor]:
-        """Yield the sums (E, E) of what modalities gave in their pairs with others."""
-        for m, p in pairs:
+        """Yield the sums (E, E) of outer products of outputs on these sides, stored ones and current ones."""
+        for m, p in sides:
             if self.outputs != "current" and f"out.{m}.{p}" in self.state:
                 yield self.state[f"out.{m}.{p}"]
             if self.outputs != "stored" and m in weights:
@@ -196,32 +197,32 @@ class Dns:
 
 def is_linear(head: Head) -> bool:
     """Tell whether each branch is one matrix, and nothing is shared."""
-    owners = Counter(head.branch_of(n) for n, _ in head.named_parameters() if not n.startswith("losses."))
+    owners = Counter(
+        head.branch_of(n) for n, _ in head.named_parameters() if not n.startswith(LOSS_PARAMETERS)
+    )
     return None not in owners and max(owners.values(), default=0) == 1
 
 
 @torch.no_grad()
-def _sums(
-    head: Head, batches: Iterable[Batch]
-) -> tuple[Counter[Directed], dict[Directed, dict[str, Tensor]]]:
-    """Return the rows and the sums of outer products (D, D) of layer inputs of each modality and partner.
+def _sums(head: Head, batches: Iterable[Batch]) -> tuple[Counter[Sided], dict[Sided, dict[str, Tensor]]]:
+    """Return the rows, and the sums of outer products (D, D) of layer inputs, of each modality and partner.
 
     A layer with a bias has a constant 1 for its last input.
     """
     names = {name for name, _ in head.named_parameters()}
-    counts: Counter[Directed] = Counter()
-    moments: dict[Directed, dict[str, Tensor]] = {}
+    counts: Counter[Sided] = Counter()
+    moments: dict[Sided, dict[str, Tensor]] = {}
     for batch in batches:
         for m, layers in head.inputs(batch.features).items():
             rows = {layer: _augmented(x.double(), f"{layer}.bias" in names) for layer, x in layers.items()}
             for p in batch.features:
-                both = batch.present[m] & batch.present[p]
-                if m == p or not both.any():
+                paired = batch.present[m] & batch.present[p]
+                if m == p or not paired.any():
                     continue
-                counts[m, p] += int(both.sum())
+                counts[m, p] += int(paired.sum())
                 sums = moments.setdefault((m, p), {})
                 for layer, x in rows.items():
-                    product = x[both].T @ x[both]
+                    product = x[paired].T @ x[paired]
                     sums[layer] = sums[layer] + product if layer in sums else product
     return counts, moments
 

@@ -1,9 +1,8 @@
 """Penalties: a quadratic pull to where the last lesson ended, by how much each parameter mattered there."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +10,9 @@ from torch import Tensor
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import Modality
-from training.gradient import Batch, Embeddings, Gradient, GradientFn, Loss
+from training.batch import Batch, Embeddings
+from training.gradient import Gradient, GradientFn, Loss
+from training.hyperparameters import check_at_least, check_strength
 from training.strategies.row_gradients import row_gradients, sensitivity, spread
 
 Accumulate = Literal["sum", "replace", "max"]
@@ -43,18 +44,20 @@ class Ewc:
     rows: int = 1000
     accumulate: Accumulate = "sum"
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    skips_memory: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check("ewc", self.weight, self.rows)
+        check_strength("ewc.weight", self.weight)
+        check_at_least("ewc.rows", self.rows, 1)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Add the pull to the parameters that the batch touches."""
-        return _pulled(head, inner(batch), self)
+        return with_penalty(head, inner(batch), self.state, self.weight, self.protect)
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Add the task's importance and move the anchor."""
         guarded = _through(self.protect, loss) if self.protect else loss
-        _consolidate(self.state, head, fisher(head, guarded, list(batches), self.rows), self.accumulate)
+        consolidate(self.state, head, fisher(head, guarded, list(batches), self.rows), self.accumulate)
 
 
 @dataclass
@@ -76,23 +79,24 @@ class Mas:
     weight: float = 0.1
     rows: int = 1000
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    skips_memory: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check("mas", self.weight, self.rows)
+        check_strength("mas.weight", self.weight)
+        check_at_least("mas.rows", self.rows, 1)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Add the pull to the parameters that the batch touches."""
-        return _pulled(head, inner(batch), self)
+        return with_penalty(head, inner(batch), self.state, self.weight, self.protect)
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Add the task's importance and move the anchor."""
-        held = list(batches)
-        there = sorted({m for batch in held for m in batch.features})
-        found: dict[str, Tensor] = {}
-        for m in there if not self.protect else [m for m in there if m == self.protect]:
-            for name, part in _omega(head, held, m, self.rows).items():
-                found[name] = found[name] + part if name in found else part
-        _consolidate(self.state, head, found, "sum")
+        batches, importance = list(batches), dict[str, Tensor]()
+        for m in sorted({m for batch in batches for m in batch.features}):
+            if self.protect in ("", m):
+                for name, part in _omega(head, batches, m, self.rows).items():
+                    importance[name] = importance[name] + part if name in importance else part
+        consolidate(self.state, head, importance, "sum")
 
 
 def fisher(head: Head, loss: Loss, batches: Sequence[Batch], rows: int) -> dict[str, Tensor]:
@@ -109,9 +113,9 @@ def fisher(head: Head, loss: Loss, batches: Sequence[Batch], rows: int) -> dict[
 
 def _omega(head: Head, batches: Sequence[Batch], modality: Modality, rows: int) -> dict[str, Tensor]:
     """Return the importance of a modality's parameters for its rows."""
-    held = [batch for batch in batches if modality in batch.features]
-    taken = spread([batch.present[modality] for batch in held], rows)
-    x = torch.cat([batch.features[modality][chosen] for batch, chosen in zip(held, taken, strict=True)])
+    of_modality = [batch for batch in batches if modality in batch.features]
+    taken = spread([batch.present[modality] for batch in of_modality], rows)
+    x = torch.cat([b.features[modality][chosen] for b, chosen in zip(of_modality, taken, strict=True)])
     return sensitivity(head, head.project, modality, x) if len(x) else {}
 
 
@@ -124,39 +128,39 @@ def _through(modality: Modality, loss: Loss) -> Loss:
     return guarded
 
 
-def _consolidate(
-    state: dict[str, Tensor], head: Head, found: Mapping[str, Tensor], accumulate: Accumulate
+def consolidate(
+    state: dict[str, Tensor], head: Head, importance: Mapping[str, Tensor], accumulate: Accumulate
 ) -> None:
     """Join the importance of a task; parameters that it did not use keep theirs, and their anchor."""
-    named = dict(head.named_parameters())
-    for name, fresh in found.items():
+    parameters = dict(head.named_parameters())
+    for name, new in importance.items():
         old = state.get(f"importance.{name}")
-        state[f"importance.{name}"] = fresh if old is None else ACCUMULATE[accumulate](old.to(fresh), fresh)
-        state[f"anchor.{name}"] = named[name].detach().clone()
+        state[f"importance.{name}"] = new if old is None else ACCUMULATE[accumulate](old.to(new), new)
+        state[f"anchor.{name}"] = parameters[name].detach().clone()
 
 
-def _pulled(head: Head, found: Gradient, link: Ewc | Mas) -> Gradient:
-    """Add the penalty and its gradient, on what the batch touches: others have nowhere to go."""
-    if link.protect and link.protect not in head.layers:
-        raise UserError(f"no modality {link.protect!r} to protect; the head has: {', '.join(head.layers)}")
-    named, state = dict(head.named_parameters()), link.state
-    value, by_name = found.loss, dict(found.by_name)
-    for name, g in found.by_name.items():
-        elsewhere = link.protect and head.branch_of(name) not in (None, link.protect)
-        if f"anchor.{name}" not in state or elsewhere:
+def with_penalty(
+    head: Head, gradient: Gradient, state: dict[str, Tensor], weight: float, protect: Modality
+) -> Gradient:
+    """Add weight x sum importance (p - anchor)^2 and its gradient, on what the batch touches: the rest stays put.
+
+    Args:
+        state: `importance.<parameter>` and `anchor.<parameter>`, moved to where the parameters are.
+        protect: the modality whose branch alone is guarded, with what is shared; empty: all.
+    """
+    if protect and protect not in head.layers:
+        raise UserError(f"no modality {protect!r} to protect; the head has: {', '.join(head.layers)}")
+    parameters = dict(head.named_parameters())
+    value, by_name = gradient.loss, dict(gradient.by_name)
+    for name, g in gradient.by_name.items():
+        is_unguarded = protect and head.branch_of(name) not in (None, protect)
+        if f"anchor.{name}" not in state or is_unguarded:
             continue
-        p = named[name].detach()
+        p = parameters[name].detach()
         for key in (f"anchor.{name}", f"importance.{name}"):
             state[key] = state[key].to(p)
         away = p - state[f"anchor.{name}"]
         pull = state[f"importance.{name}"] * away
-        value = value + link.weight * torch.dot(pull.flatten(), away.flatten())
-        by_name[name] = torch.add(g, pull, alpha=2 * link.weight, out=pull)
+        value = value + weight * torch.dot(pull.flatten(), away.flatten())
+        by_name[name] = torch.add(g, pull, alpha=2 * weight, out=pull)
     return Gradient(value, by_name)
-
-
-def _check(link: str, weight: float, rows: int) -> None:
-    if not 0 <= weight < math.inf:
-        raise UserError(f"{link}.weight must be a number from 0 up, not {weight}")
-    if rows < 1:
-        raise UserError(f"{link}.rows must be at least 1, not {rows}")

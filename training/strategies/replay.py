@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -10,10 +10,12 @@ from torch import Tensor
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import Modality
-from training.data.history import Past
+from training.batch import Batch, join, seeded, select_modalities, select_rows, trained_rows
+from training.data.history import PastTasks
 from training.data.pairs import PairSet
-from training.gradient import Batch, Gradient, GradientFn, Loss, join
-from training.strategies.reservoir import Reservoir, check_least, generator, own_rows, pick
+from training.gradient import Gradient, GradientFn, Loss
+from training.hyperparameters import check_at_least
+from training.strategies.reservoir import Reservoir
 
 Role = Literal["positives", "negatives"]
 Source = Literal["features", "indexed"]
@@ -32,44 +34,42 @@ class Replay:
         size: how many rows are remembered. rows: how many of them join a batch.
     """
 
-    past: Past
+    past: PastTasks
     role: Role
     _: KW_ONLY
     size: int = 256
     rows: int = 64
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _memory: Reservoir | None = field(default=None, init=False, repr=False)
-    _drawn: tuple[int, Batch | None] | None = field(default=None, init=False, repr=False)
+    skips_memory: ClassVar[bool] = True
+    _reservoir: Reservoir | None = field(default=None, init=False, repr=False)
+    _drawn: tuple[int, Batch] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_least("replay.size", self.size, 1, "replay trains on remembered rows")
-        check_least("replay.rows", self.rows, 1)
+        check_at_least("replay.size", self.size, 1, "replay trains on remembered rows")
+        check_at_least("replay.rows", self.rows, 1)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
-        """Ask for the gradient of the batch and the rows drawn for it."""
-        if batch.epoch == -1:
-            return inner(batch)
-        if self._drawn is None or self._drawn[0] != batch.seed:
-            self._drawn = batch.seed, self._step(batch)
-        drawn = self._drawn[1]
-        return inner(batch if drawn is None else join(batch, drawn))
+        """Ask for the gradient of the batch and the rows drawn for its step."""
+        if self._drawn is None or self._drawn[0] != batch.step:
+            if self._reservoir is None:
+                self._reservoir = Reservoir(self.past, self.size, self.state, batch.weight.device)
+            self._drawn = batch.step, self._draw(self._reservoir, batch)
+            _remember(self._reservoir, trained_rows(batch))
+        return inner(join(batch, self._drawn[1]))
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Let go of the features; the numbers stay."""
-        self._memory = self._drawn = None
+        self._reservoir = self._drawn = None
 
-    def _step(self, batch: Batch) -> Batch | None:
-        if self._memory is None:
-            self._memory = Reservoir(self.past, self.size, self.state, batch.weight.device)
-        memory, drawn = self._memory, None
-        if len(memory):
-            rows = memory.take(memory.draw(self.rows, f"{batch.seed} replay"))
-            weight = torch.full_like(rows.weight, self.role == "positives")
-            drawn = replace(rows, weight=weight, group=batch.group[:1].expand(len(rows)))
-        came = own_rows(batch)
-        slots, kept = memory.admit(len(came), batch.seed)
-        memory.put(slots, {"row": pick(came, kept)}, {})
-        return drawn
+    def _draw(self, memory: Reservoir, batch: Batch) -> Batch:
+        rows = memory.take(memory.draw(self.rows, f"{batch.seed} replay"))
+        weight = torch.full_like(rows.weight, self.role == "positives")
+        return replace(rows, weight=weight, group=batch.group[:1].expand(len(rows)))
+
+
+def _remember(memory: Reservoir, rows: Batch) -> None:
+    slots, admitted = memory.admit(len(rows), rows.seed)
+    memory.put(slots, {"row": select_rows(rows, admitted)}, {})
 
 
 @dataclass
@@ -85,24 +85,23 @@ class CrossTask:
         modality: whose indexed embeddings are taken; empty: the first by name that is not text.
     """
 
-    past: Past
+    past: PastTasks
     _: KW_ONLY
     rows: int = 128
     source: Source = "features"
     modality: str = ""
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    skips_memory: ClassVar[bool] = True
     _pairs: tuple[PairSet, Tensor] | None = field(default=None, init=False, repr=False)
     _indexed: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_least("crosstask.rows", self.rows, 1)
+        check_at_least("crosstask.rows", self.rows, 1)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Ask for the gradient of the batch among items of other tasks."""
-        if batch.epoch == -1:
-            return inner(batch)
         drawn = self._from_pairs(batch) if self.source == "features" else self._from_index(batch)
-        return inner(join(batch, drawn) if len(drawn) else batch)
+        return inner(join(batch, drawn))
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """Let go of what was read."""
@@ -111,34 +110,26 @@ class CrossTask:
     def _from_pairs(self, batch: Batch) -> Batch:
         if self._pairs is None:
             pairs = self.past.pairs()
-            held = torch.zeros(len(pairs), dtype=torch.bool)
+            has_modality = torch.zeros(len(pairs), dtype=torch.bool)
             for m in pairs.columns.keys() & batch.features.keys():
-                held |= pairs.columns[m].count > 0
-            self._pairs = pairs, held.nonzero()[:, 0]
+                has_modality |= pairs.columns[m].count > 0
+            self._pairs = pairs, has_modality.nonzero()[:, 0]
         pairs, usable = self._pairs
-        source = generator(f"{batch.seed} crosstask")
-        rows = usable[torch.randperm(len(usable), generator=source)[: self.rows]]
-        found = pairs.batch(rows, torch.rand(len(rows), generator=source)).to(batch.weight.device.type)
+        generator = seeded(f"{batch.seed} crosstask")
+        chosen = usable[torch.randperm(len(usable), generator=generator)[: self.rows]]
+        rows = pairs.batch(chosen, torch.rand(len(chosen), generator=generator)).to(batch.weight.device)
         # what the batch lacks is nobody's negative here, and its branch is to stay untouched
-        held_by_both = sorted(found.features.keys() & batch.features.keys())
-        return replace(
-            found,
-            features={m: found.features[m] for m in held_by_both},
-            present={m: found.present[m] for m in held_by_both},
-            item={m: found.item[m] for m in held_by_both},
-            group=batch.group[:1].expand(len(rows)),
-            weight=torch.zeros_like(found.weight),
-            epoch=-1,
-        )
+        shared = sorted(rows.features.keys() & batch.features.keys())
+        group = batch.group[:1].expand(len(rows))
+        return replace(select_modalities(rows, shared), group=group, weight=torch.zeros_like(rows.weight))
 
     def _from_index(self, batch: Batch) -> Batch:
-        modality = self._queried(batch)
-        device = batch.weight.device
+        modality, device = self._indexed_modality(batch), batch.weight.device
         if self._indexed is None:
             numbers, embeddings = self.past.indexed(modality)
             self._indexed = numbers.to(device), embeddings.to(device)
         numbers, embeddings = self._indexed
-        order = torch.randperm(len(numbers), generator=generator(f"{batch.seed} crosstask"))
+        order = torch.randperm(len(numbers), generator=seeded(f"{batch.seed} crosstask"))
         rows = order[: self.rows].to(device)
         return Batch(
             features={},
@@ -146,14 +137,13 @@ class CrossTask:
             item={modality: numbers[rows]},
             group=batch.group[:1].expand(len(rows)),
             weight=torch.zeros(len(rows), device=device),
-            epoch=-1,
             fixed={modality: embeddings[rows]},
         )
 
-    def _queried(self, batch: Batch) -> Modality:
-        held = sorted(batch.features)
-        if self.modality and self.modality not in held:
+    def _indexed_modality(self, batch: Batch) -> Modality:
+        modalities = sorted(batch.features)
+        if self.modality and self.modality not in modalities:
             raise UserError(
-                f"no modality {self.modality!r} for crosstask.modality; pairs hold: {', '.join(held)}"
+                f"no modality {self.modality!r} for crosstask.modality; pairs hold: {', '.join(modalities)}"
             )
-        return self.modality or next(m for m in held if m != "text")
+        return self.modality or next(m for m in modalities if m != "text")

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from engine.heads.head import Head
 from engine.types import Modality
-from training.gradient import Batch, Loss, embed
+from training.batch import Batch
+from training.gradient import Loss, embed
 
 
 @dataclass(frozen=True)
-class Use:
-    """One use of an affine layer.
+class LayerCall:
+    """One call of an affine layer.
 
     Attributes:
         x: its input rows (B, D_in).
@@ -27,22 +28,22 @@ class Use:
 
 
 @contextmanager
-def uses(head: Head, features: Mapping[Modality, Tensor]) -> Iterator[list[Use]]:
-    """Collect every trained use of the layers that these features pass, first to last."""
-    found: list[Use] = []
+def recorded_calls(head: Head, features: Mapping[Modality, Tensor]) -> Iterator[list[LayerCall]]:
+    """Collect every call of the trained layers that these features pass, first to last."""
+    calls: list[LayerCall] = []
 
-    def noting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def note(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+    def recording(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def record(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
             if out.requires_grad:
-                found.append(Use(name, given[0].detach(), out))
+                calls.append(LayerCall(name, inputs[0].detach(), out))
 
-        return note
+        return record
 
     passed = head.inputs({m: x[:1] for m, x in features.items()})
     names = dict.fromkeys(name for layers in passed.values() for name in layers)
-    hooks = [head.get_submodule(name).register_forward_hook(noting(name)) for name in names]
+    hooks = [head.get_submodule(name).register_forward_hook(recording(name)) for name in names]
     try:
-        yield found
+        yield calls
     finally:
         for hook in hooks:
             hook.remove()
@@ -54,22 +55,19 @@ def row_gradients(head: Head, loss: Loss, batch: Batch, rows: Tensor) -> Iterato
     The other rows of the batch are its negatives. One backward pass a row stops at the layers' outputs; the
     products with their inputs are most of the work, and batching the passes only made them slower.
     """
-    with uses(head, batch.features) as found:
+    with recorded_calls(head, batch.features) as calls:
         values = loss(embed(head, batch), batch)
     if not values.requires_grad:
         return
-    biased = _biased(head, found)
-    each = values.unbind()
+    value_of, outputs = values.unbind(), [call.out for call in calls]
     for row in rows.tolist():
-        back = torch.autograd.grad(
-            each[row], [use.out for use in found], retain_graph=True, allow_unused=True
-        )
+        deltas = torch.autograd.grad(value_of[row], outputs, retain_graph=True, allow_unused=True)
         gradient: dict[str, Tensor] = {}
-        for use, delta in zip(found, back, strict=True):
+        for call, delta in zip(calls, deltas, strict=True):
             if delta is not None:
-                _add(gradient, f"{use.layer}.weight", delta.T @ use.x)
-                if use.layer in biased:
-                    _add(gradient, f"{use.layer}.bias", delta.sum(0))
+                _add(gradient, f"{call.layer}.weight", delta.T @ call.x)
+                if _has_bias(head, call):
+                    _add(gradient, f"{call.layer}.bias", delta.sum(0))
         yield gradient
 
 
@@ -86,39 +84,37 @@ def sensitivity(
     Args:
         x: features (B, D_m) of the modality.
     """
-    with uses(head, {modality: x}) as found:
+    with recorded_calls(head, {modality: x}) as calls:
         y = outputs({modality: x})[modality]
-    if not found:
+    if not calls:
         return {}
     energy = y.square().sum()
-    back = torch.autograd.grad(energy, [use.out for use in found])
+    deltas = torch.autograd.grad(energy, [call.out for call in calls])
     # twice the energy for outputs that are linear in the last layer; none where their length is fixed
-    if (back[-1] * found[-1].out).sum().abs() < 1e-3 * energy:
+    if (deltas[-1] * calls[-1].out).sum().abs() < 1e-3 * energy:
         raise ValueError(
             "the outputs are of unit length, so every importance is 0: give them before normalisation"
         )
-    biased = _biased(head, found)
     by_name: dict[str, Tensor] = {}
-    for use, delta in zip(found, back, strict=True):
-        _add(by_name, f"{use.layer}.weight", delta.abs().T @ use.x.abs() / len(x))
-        if use.layer in biased:
-            _add(by_name, f"{use.layer}.bias", delta.abs().mean(0))
+    for call, delta in zip(calls, deltas, strict=True):
+        _add(by_name, f"{call.layer}.weight", delta.abs().T @ call.x.abs() / len(x))
+        if _has_bias(head, call):
+            _add(by_name, f"{call.layer}.bias", delta.abs().mean(0))
     return by_name
 
 
 def spread(eligible: Sequence[Tensor], most: int) -> list[Tensor]:
     """Return which rows of each batch to take: at most so many, evenly over all that are eligible (B,) bool."""
     flat = torch.cat(list(eligible))
-    there = flat.nonzero()[:, 0]
-    count = min(most, len(there))
+    rows = flat.nonzero()[:, 0]
+    count = min(most, len(rows))
     taken = torch.zeros_like(flat)
-    taken[there[torch.arange(count, device=flat.device) * len(there) // count]] = True
+    taken[rows[torch.arange(count, device=flat.device) * len(rows) // count]] = True
     return [part.nonzero()[:, 0] for part in torch.split(taken, [len(part) for part in eligible])]
 
 
-def _biased(head: Head, found: Sequence[Use]) -> set[str]:
-    named = dict(head.named_parameters())
-    return {use.layer for use in found if f"{use.layer}.bias" in named}
+def _has_bias(head: Head, call: LayerCall) -> bool:
+    return head.get_submodule(call.layer).bias is not None
 
 
 def _add(by_name: dict[str, Tensor], name: str, part: Tensor) -> None:

@@ -1,32 +1,33 @@
 """Flatness: ask for the gradient at shifted parameters, and step from where the head stands."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from engine.errors import UserError
 from engine.heads.head import Head
-from training.gradient import Batch, Gradient, GradientFn, Loss
+from training.batch import Batch
+from training.gradient import LOSS_PARAMETERS, Gradient, GradientFn, Loss
+from training.hyperparameters import check_length, check_strength
 
 
 @contextmanager
 def shifted(head: Head, by: Mapping[str, Tensor]) -> Iterator[None]:
     """Move parameters by so much, and put them back to the bit, whatever happens within."""
-    named = dict(head.named_parameters())
-    kept = {name: named[name].detach().clone() for name in by}
+    parameters = dict(head.named_parameters())
+    before = {name: parameters[name].detach().clone() for name in by}
     try:
         with torch.no_grad():
-            for name, move in by.items():
-                named[name].add_(move)
+            for name, shift in by.items():
+                parameters[name].add_(shift)
         yield
     finally:
         with torch.no_grad():
-            for name, old in kept.items():
-                named[name].copy_(old)
+            for name, value in before.items():
+                parameters[name].copy_(value)
 
 
 @dataclass
@@ -43,9 +44,10 @@ class Sam:
     _: KW_ONLY
     rho: float = 0.05
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    skips_memory: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check("sam.rho", self.rho)
+        check_length("sam.rho", self.rho)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Return the loss where the head stands and the gradient uphill of it."""
@@ -73,27 +75,25 @@ class CFlat:
     rho: float = 0.2
     strength: float = 0.2
     state: dict[str, Tensor] = field(default_factory=dict, init=False)
+    skips_memory: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check("cflat.rho", self.rho)
-        if not 0 <= self.strength < math.inf:
-            raise UserError(f"cflat.strength must be a number from 0 up, not {self.strength}")
+        check_length("cflat.rho", self.rho)
+        check_strength("cflat.strength", self.strength)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         """Return the loss where the head stands and the flattened gradient."""
         here = inner(batch)
         with shifted(head, _uphill(here.by_name, self.rho)):
             above = inner(batch).by_name
-        bend = _uphill({name: g - here.by_name[name] for name, g in above.items()}, self.rho)
-        with shifted(head, bend):
-            bent = inner(batch).by_name
-        over = _uphill(bent, self.rho)
-        with shifted(head, {name: move + over[name] for name, move in bend.items()}):
-            beyond = inner(batch).by_name
-        return Gradient(
-            here.loss,
-            {name: g + self.strength * (beyond[name] - bent[name]) for name, g in above.items()},
-        )
+        ascent = _uphill({name: g - here.by_name[name] for name, g in above.items()}, self.rho)
+        with shifted(head, ascent):
+            steep = inner(batch).by_name
+        further = _uphill(steep, self.rho)
+        with shifted(head, {name: shift + further[name] for name, shift in ascent.items()}):
+            steepest = inner(batch).by_name
+        flattened = {name: g + self.strength * (steepest[name] - steep[name]) for name, g in above.items()}
+        return Gradient(here.loss, flattened)
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         """C-Flat remembers nothing."""
@@ -101,14 +101,9 @@ class CFlat:
 
 def _uphill(by_name: Mapping[str, Tensor], rho: float) -> dict[str, Tensor]:
     """Return the gradient scaled to length rho over all parameters together, less those of a loss's own."""
-    ours = {name: g for name, g in by_name.items() if not name.startswith("losses.")}
-    if not ours:
+    of_head = {name: g for name, g in by_name.items() if not name.startswith(LOSS_PARAMETERS)}
+    if not of_head:
         return {}
-    length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in ours.values()]))
+    length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in of_head.values()]))
     scale = rho / (length + 1e-12)
-    return {name: g * scale for name, g in ours.items()}
-
-
-def _check(name: str, rho: float) -> None:
-    if not 0 < rho < math.inf:
-        raise UserError(f"{name} must be a number above 0, not {rho}")
+    return {name: g * scale for name, g in of_head.items()}

@@ -23,9 +23,10 @@ from benchmarks.papers.igm_classifier import (
 )
 from benchmarks.tables import Measurement
 from engine.heads.head import Head
+from training.batch import Batch
 from training.data.pairs import Column, PairSet
-from training.gradient import Batch, Gradient, compose, loss_gradient
-from training.strategies.igm import Alternate
+from training.gradient import Gradient, compose, loss_gradient
+from training.strategies.alternate import Alternate
 
 TINY = Plan(rounds=1, epochs=3)
 
@@ -58,7 +59,7 @@ def modified(one_way: OneWay) -> set[str | None]:
     batch = pairs(36, 0).in_order(36)[0]
     changed = set()
     for epoch in range(4):
-        now = replace(batch, seed=epoch, epoch=epoch)
+        now = replace(batch, step=epoch, epoch=epoch)
         expected, found = plain(now).by_name, one_way.gradient(net, now, plain).by_name
         changed |= {net.branch_of(name) for name, g in found.items() if not torch.equal(g, expected[name])}
     return changed

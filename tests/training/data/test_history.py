@@ -11,9 +11,9 @@ from engine.heads.embedder import Embedder
 from engine.history import History
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from training.data.history import items, learned, remembered
+from training.data.history import earlier_lessons, items_of, past_tasks
 from training.data.pairs import number_of
-from training.drift import gauge
+from training.drift import drift_sample
 
 
 @pytest.fixture(scope="module")
@@ -42,32 +42,35 @@ def image_of(store: Store, task: str) -> str:
 
 
 def test_the_task_at_hand_is_no_past(workspace: Workspace, store: Store) -> None:
-    assert [lesson.task for lesson, _ in learned(workspace, store.pairs(), "life")] == ["sky", "places"]
+    assert [lesson.task for lesson, _ in earlier_lessons(workspace, store.pairs(), "life")] == [
+        "sky",
+        "places",
+    ]
 
 
 def test_the_past_holds_train_pairs_only(workspace: Workspace, store: Store) -> None:
-    assert {pair.split for _, pairs in learned(workspace, store.pairs(), "life") for pair in pairs} == {
-        "train"
-    }
+    assert {
+        pair.split for _, pairs in earlier_lessons(workspace, store.pairs(), "life") for pair in pairs
+    } == {"train"}
 
 
 def test_an_item_is_recalled_by_its_number(workspace: Workspace, store: Store) -> None:
     id = image_of(store, "sky")
-    found = remembered(workspace, store, "life").recall("image", [number_of(id)])
+    found = past_tasks(workspace, store, "life").features("image", [number_of(id)])
     stored = store.features([id], workspace.manifest.backbones["image"].id)
     assert torch.equal(found[number_of(id)], torch.from_numpy(stored[0].copy()))
 
 
 def test_an_item_that_is_no_longer_stored_is_not_recalled(workspace: Workspace, store: Store) -> None:
-    assert remembered(workspace, store, "life").recall("image", [12345]) == {}
+    assert past_tasks(workspace, store, "life").features("image", [12345]) == {}
 
 
 def test_past_pairs_are_those_of_the_other_tasks(workspace: Workspace, store: Store) -> None:
-    assert len(remembered(workspace, store, "life").pairs()) == 42
+    assert len(past_tasks(workspace, store, "life").pairs()) == 42
 
 
 def test_indexed_embeddings_are_those_of_each_tasks_own_head(workspace: Workspace, store: Store) -> None:
-    numbers, rows = remembered(workspace, store, "places").indexed("image")
+    numbers, rows = past_tasks(workspace, store, "places").indexed("image")
     id = image_of(store, "life")
     x = store.features([id], workspace.manifest.backbones["image"].id)
     place = numbers.tolist().index(number_of(id))
@@ -76,20 +79,20 @@ def test_indexed_embeddings_are_those_of_each_tasks_own_head(workspace: Workspac
 
 def test_a_first_lesson_has_no_past(workspace: Workspace, store: Store) -> None:
     first = replace(workspace, manifest=replace(workspace.manifest, history=History()))
-    found = remembered(first, store, "sky")
+    found = past_tasks(first, store, "sky")
     assert len(found.pairs()) == 0
     assert found.indexed("image")[1].shape == (0, 8)
 
 
 def test_the_head_of_a_task_has_not_drifted_from_itself(workspace: Workspace, store: Store) -> None:
-    drift = gauge(workspace, store, store.pairs(), "sky")(Embedder(workspace).head(2, "image"))
+    drift = drift_sample(workspace, store, store.pairs(), "sky").drift(Embedder(workspace).head(2, "image"))
     assert drift["life"]["text"] == pytest.approx(0, abs=1e-6)
 
 
 def test_drift_is_the_mean_of_one_less_the_cosine(workspace: Workspace, store: Store) -> None:
     newest = Embedder(workspace).head(3, "image")
-    drift = gauge(workspace, store, store.pairs(), "places")(newest)["sky"]["image"]
-    ids = items(learned(workspace, store.pairs(), "places")[0][1], "image")
+    drift = drift_sample(workspace, store, store.pairs(), "places").drift(newest)["sky"]["image"]
+    ids = items_of(earlier_lessons(workspace, store.pairs(), "places")[0][1], "image")
     x = store.features(ids, workspace.manifest.backbones["image"].id)
     embedder = Embedder(workspace)
     cosines = (embedder.embed(1, "image", x) * embedder.embed(3, "image", x)).sum(1)
@@ -98,4 +101,4 @@ def test_drift_is_the_mean_of_one_less_the_cosine(workspace: Workspace, store: S
 
 
 def test_a_task_is_not_measured_against_itself(workspace: Workspace, store: Store) -> None:
-    assert set(gauge(workspace, store, store.pairs(), "sky").samples) == {"life", "places"}
+    assert set(drift_sample(workspace, store, store.pairs(), "sky").items) == {"life", "places"}

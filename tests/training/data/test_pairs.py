@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from engine.types import ItemId, Modality, Pair
+from training.batch import Batch
 from training.data.pairs import PairSet, collect
-from training.gradient import Batch
 
 VALUES = {f"{modality}{n:014}": float(n) for modality in "ab" for n in range(40)}
 

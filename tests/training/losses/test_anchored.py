@@ -15,7 +15,7 @@ from batches import THREE, are_strangers, batch_of, eye, is_negative, learned, m
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import Modality
-from training.gradient import Batch, Embeddings
+from training.batch import Batch, Embeddings
 from training.losses.anchored import Anchor, Choice, Flow, centrobind, fabind, noised
 
 

@@ -11,14 +11,15 @@ from torch.testing import assert_close
 from batches import THREE, batch_of, learned, rows_of, swapped, unit
 from engine.heads.head import Head
 from engine.types import LossName
-from training import catalogue
-from training.gradient import Batch, loss_gradient, weighted_mean
+from training import methods
+from training.batch import Batch
+from training.gradient import loss_gradient, weighted_mean
 
 AnyLoss: TypeAlias = Callable[..., Tensor]
-LOSSES = pytest.mark.parametrize("loss", catalogue.LOSSES.values(), ids=catalogue.LOSSES.keys())
+LOSSES = pytest.mark.parametrize("loss", methods.LOSSES.values(), ids=methods.LOSSES.keys())
 MODALITY = pytest.mark.parametrize("modality", THREE)
 # pmrl aligns a row with itself: it alone has something to learn from one row
-CONTRASTS = pytest.mark.parametrize("loss", [f for name, f in catalogue.LOSSES.items() if name != "pmrl"])
+CONTRASTS = pytest.mark.parametrize("loss", [f for name, f in methods.LOSSES.items() if name != "pmrl"])
 
 
 def gradients(loss: AnyLoss, z: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor | None]:
@@ -38,7 +39,7 @@ def touched(loss: AnyLoss, batch: Batch) -> set[str]:
 
 
 def test_every_loss_that_has_a_name_is_there_in_the_order_of_the_names() -> None:
-    assert tuple(catalogue.LOSSES) == get_args(LossName)
+    assert tuple(methods.LOSSES) == get_args(LossName)
 
 
 @LOSSES

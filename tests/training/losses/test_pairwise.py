@@ -11,7 +11,8 @@ from torch.testing import assert_close
 from batches import THREE, batch_of, eye, is_negative, messy, rows_of, swapped, unit
 from engine.errors import UserError
 from engine.types import Modality
-from training.gradient import Batch, Embeddings, weighted_mean
+from training.batch import Batch, Embeddings
+from training.gradient import weighted_mean
 from training.losses import pairwise
 from training.losses.pairwise import Mining, Reduction
 
@@ -236,12 +237,13 @@ def test_smoothing_spreads_a_share_of_the_target_over_the_candidates() -> None:
     expected = torch.nn.functional.cross_entropy(
         scores, torch.arange(4), reduction="none", label_smoothing=0.3
     )
-    assert_close(pairwise.pick(scores, allowed, 0.3), expected)
+    assert_close(pairwise.own_cross_entropy(scores, allowed, 0.3), expected)
 
 
 def test_smoothing_spreads_nothing_over_what_is_no_candidate() -> None:
     scores = torch.tensor([[0.0, 1.0, 9.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     allowed = torch.tensor([[False, True, False], [True, False, True], [True, True, False]])
     assert_close(
-        pairwise.pick(scores, allowed, 0.3)[0], pairwise.pick(scores[:2, :2], allowed[:2, :2], 0.3)[0]
+        pairwise.own_cross_entropy(scores, allowed, 0.3)[0],
+        pairwise.own_cross_entropy(scores[:2, :2], allowed[:2, :2], 0.3)[0],
     )

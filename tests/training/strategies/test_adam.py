@@ -4,7 +4,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from engine.heads.head import Head
-from training.gradient import Batch, Gradient, GradientFn, compose
+from training.batch import Batch
+from training.gradient import Gradient, GradientFn, compose
 from training.losses.pairwise import infonce
 from training.strategies.adam import Adam, Decay
 

@@ -9,15 +9,15 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import HeadForm
-from stored import Asked, Shelf, from_disk, make_head, moved, teach
-from training.catalogue import LOSSES
-from training.gradient import Gradient, loss_gradient
-from training.strategies.co2l import Cila, Distil, adapted
-from training.strategies.relations import frozen, learned, relations, similarities
+from stored import FakeStore, Recorder, from_disk, make_head, moved, teach
+from training.batch import select_modalities
+from training.gradient import Gradient, compose, loss_gradient
+from training.methods import LOSSES
+from training.strategies.co2l import Cila, Co2l, adapted_weight, frozen, log_similarities, relation_loss
 
 infonce = LOSSES["infonce"]
 TEXT = "layers.text.weight"
-RELATIONS = pytest.mark.parametrize("kind", [Distil, Cila])
+RELATIONS = pytest.mark.parametrize("kind", [Co2l, Cila])
 FORMS = pytest.mark.parametrize(
     ("form", "shared_top"), [("linear", False), ("linear", True), ("mlp", False), ("mlp", True)]
 )
@@ -34,24 +34,24 @@ def spread(value: Tensor, head: Head) -> float:
 
 @FORMS
 def test_a_head_is_at_rest_with_itself_at_equal_temperatures(form: HeadForm, shared_top: bool) -> None:
-    head, batch = make_head(form, shared_top=shared_top), Shelf().lesson(1)[0]
-    assert spread(relations(head, frozen(head), batch, 0.2, 0.2), head) < 1e-6
+    head, batch = make_head(form, shared_top=shared_top), FakeStore().lesson(1)[0]
+    assert spread(relation_loss(head, frozen(head), batch, 0.2, 0.2), head) < 1e-6
 
 
 def test_a_head_is_not_at_rest_with_itself_at_the_published_temperatures() -> None:
-    head, batch = make_head(), Shelf().lesson(1)[0]
-    assert spread(relations(head, frozen(head), batch, 0.2, 0.01), head) > 1e-2
+    head, batch = make_head(), FakeStore().lesson(1)[0]
+    assert spread(relation_loss(head, frozen(head), batch, 0.2, 0.01), head) > 1e-2
 
 
 def test_similarities_leave_a_row_itself_out() -> None:
     own = torch.tensor([[1.0, 0.5, 0.2], [0.5, 1.0, 0.1], [0.2, 0.1, 1.0]])
-    found = similarities(torch.linalg.cholesky(own), 0.2).exp()
+    found = log_similarities(torch.linalg.cholesky(own), 0.2).exp()
     first = torch.tensor([0.5, 0.2]).div(0.2).softmax(0)
     assert_close(found[0], torch.cat([torch.zeros(1), first]))
 
 
 def test_relations_are_a_cross_entropy_over_all_rows_of_both_modalities() -> None:
-    head, batch = make_head(), Shelf().lesson(1)[0]
+    head, batch = make_head(), FakeStore().lesson(1)[0]
     teacher = moved(make_head())
     values = []
     f, g = (torch.cat([h(batch.features)[m] for m in ("image", "text")]).detach() for h in (head, teacher))
@@ -59,100 +59,103 @@ def test_relations_are_a_cross_entropy_over_all_rows_of_both_modalities() -> Non
         rest = [j for j in range(16) if j != i]
         wanted = (g[i] @ g[rest].T / 0.5).softmax(0)
         values.append(-(wanted * (f[i] @ f[rest].T / 0.2).log_softmax(0)).sum())
-    assert_close(relations(head, teacher, batch, 0.2, 0.5).detach(), torch.stack(values).mean())
+    assert_close(relation_loss(head, teacher, batch, 0.2, 0.5).detach(), torch.stack(values).mean())
 
 
 def test_absent_items_are_left_out_of_relations() -> None:
-    head, batch = make_head("mlp"), Shelf().lesson(1)[0]
+    head, batch = make_head("mlp"), FakeStore().lesson(1)[0]
     teacher = moved(make_head("mlp"))
     there = torch.tensor([True] * 5 + [False] * 3)
     lacking = replace(batch, present={**batch.present, "text": there})
     other = replace(lacking, features={**batch.features, "text": batch.features["text"] * there[:, None]})
-    assert_close(relations(head, teacher, lacking, 0.2, 0.1), relations(head, teacher, other, 0.2, 0.1))
+    assert_close(
+        relation_loss(head, teacher, lacking, 0.2, 0.1), relation_loss(head, teacher, other, 0.2, 0.1)
+    )
 
 
 def test_one_item_has_no_relations() -> None:
-    head, batch = make_head(), Shelf().lesson(1, rows=1)[0]
-    alone = learned(batch, {"learned.text": torch.tensor(1)})
-    assert float(relations(head, frozen(head), alone, 0.2, 0.1)) == 0
+    head, batch = make_head(), FakeStore().lesson(1, rows=1)[0]
+    alone = select_modalities(batch, ["text"])
+    assert float(relation_loss(head, frozen(head), alone, 0.2, 0.1)) == 0
 
 
 @RELATIONS
-def test_a_first_lesson_has_nothing_to_keep(kind: type[Distil] | type[Cila]) -> None:
-    shelf, head = Shelf(), make_head()
+def test_a_first_lesson_has_nothing_to_keep(kind: type[Co2l] | type[Cila]) -> None:
+    store, head = FakeStore(), make_head()
     inner = loss_gradient(head, infonce)
-    found = kind().gradient(head, shelf.lesson(1)[0], inner)
-    assert_close(found.by_name, inner(shelf.lesson(1)[0]).by_name, rtol=0, atol=0)
+    found = kind().gradient(head, store.lesson(1)[0], inner)
+    assert_close(found.by_name, inner(store.lesson(1)[0]).by_name, rtol=0, atol=0)
 
 
 @RELATIONS
-def test_the_head_a_lesson_starts_from_is_what_is_kept(kind: type[Distil] | type[Cila]) -> None:
-    shelf, head, link = Shelf(), make_head(), kind(kappa=0.2, kappa_star=0.2)
-    teach(link, head, shelf.lesson(1), Asked())
+def test_the_head_a_lesson_starts_from_is_what_is_kept(kind: type[Co2l] | type[Cila]) -> None:
+    store, head, link = FakeStore(), make_head(), kind(kappa=0.2, kappa_star=0.2)
+    teach(link, head, store.lesson(1), Recorder())
     start = frozen(head)
-    first, second = shelf.lesson(2)
-    link.gradient(head, first, Asked())
-    found = link.gradient(moved(head), second, Asked())
-    assert_close(found.loss, relations(head, start, second, 0.2, 0.2).detach())
+    first, second = store.lesson(2)
+    link.gradient(head, first, Recorder())
+    found = link.gradient(moved(head), second, Recorder())
+    assert_close(found.loss, relation_loss(head, start, second, 0.2, 0.2).detach())
 
 
 @RELATIONS
-def test_every_lesson_starts_from_a_teacher_of_its_own(kind: type[Distil] | type[Cila]) -> None:
-    shelf, head, link = Shelf(), make_head(), kind(kappa=0.2, kappa_star=0.2)
+def test_every_lesson_starts_from_a_teacher_of_its_own(kind: type[Co2l] | type[Cila]) -> None:
+    store, head, link = FakeStore(), make_head(), kind(kappa=0.2, kappa_star=0.2)
     for number in (1, 2):
-        teach(link, moved(head), shelf.lesson(number), Asked())
-    found = link.gradient(moved(head), shelf.lesson(3)[0], Asked())
+        teach(link, moved(head), store.lesson(number), Recorder())
+    found = link.gradient(moved(head), store.lesson(3)[0], Recorder())
     assert max(float(g.abs().max()) for g in found.by_name.values()) < 1e-6
 
 
 def test_power_weighs_the_term() -> None:
-    shelf, head = Shelf(), make_head()
+    store, head = FakeStore(), make_head()
     found = []
     for power in (1.0, 3.0):
-        link = Distil(power=power)
-        teach(link, head, shelf.lesson(1), Asked())
-        found.append(link.gradient(head, shelf.lesson(2)[0], Asked()).by_name[TEXT])
+        link = Co2l(power=power)
+        teach(link, head, store.lesson(1), Recorder())
+        found.append(link.gradient(head, store.lesson(2)[0], Recorder()).by_name[TEXT])
     assert_close(found[1], 3 * found[0])
 
 
 @RELATIONS
-def test_a_modality_that_is_new_is_not_held(kind: type[Distil] | type[Cila]) -> None:
-    shelf, head, link = Shelf(), make_head(modalities=("audio", "image", "text")), kind()
-    teach(link, head, shelf.lesson(1), Asked())
-    found = link.gradient(head, shelf.lesson(2, modalities=("audio", "text"))[0], Asked())
+def test_a_modality_that_is_new_is_not_held(kind: type[Co2l] | type[Cila]) -> None:
+    store, head, link = FakeStore(), make_head(modalities=("audio", "image", "text")), kind()
+    teach(link, head, store.lesson(1), Recorder())
+    found = link.gradient(head, store.lesson(2, modalities=("audio", "text"))[0], Recorder())
     assert set(found.by_name) == {TEXT}
 
 
 @RELATIONS
-def test_relations_hold_for_rows_of_weight_0(kind: type[Distil] | type[Cila]) -> None:
-    shelf, head, link = Shelf(), make_head(), kind()
-    teach(link, head, shelf.lesson(1), Asked())
-    batch = shelf.lesson(2)[0]
+def test_relations_hold_for_rows_of_weight_0(kind: type[Co2l] | type[Cila]) -> None:
+    store, head, link = FakeStore(), make_head(), kind()
+    teach(link, head, store.lesson(1), Recorder())
+    batch = store.lesson(2)[0]
     silent = replace(batch, weight=torch.zeros(8))
-    found, other = link.gradient(head, silent, Asked()), link.gradient(head, batch, Asked())
+    found, other = link.gradient(head, silent, Recorder()), link.gradient(head, batch, Recorder())
     assert_close(found.by_name, other.by_name)
 
 
 @RELATIONS
-def test_rows_of_a_memory_asked_for_alone_are_not_distilled(kind: type[Distil] | type[Cila]) -> None:
-    shelf, head, link = Shelf(), make_head(), kind()
-    teach(link, head, shelf.lesson(1), Asked())
-    assert link.gradient(head, replace(shelf.lesson(2)[0], epoch=-1), Asked()).by_name == {}
+def test_rows_of_a_memory_asked_for_alone_are_not_distilled(kind: type[Co2l] | type[Cila]) -> None:
+    store, head, link = FakeStore(), make_head(), kind()
+    teach(link, head, store.lesson(1), Recorder())
+    step = compose([link], head, Recorder())
+    assert step(replace(store.lesson(2)[0], is_memory=True)).by_name == {}
 
 
 @RELATIONS
 @FORMS
 def test_relations_go_on_from_disk_bit_for_bit(
-    kind: type[Distil] | type[Cila], form: HeadForm, shared_top: bool
+    kind: type[Co2l] | type[Cila], form: HeadForm, shared_top: bool
 ) -> None:
-    shelf, head = Shelf(), make_head(form, shared_top=shared_top)
+    store, head = FakeStore(), make_head(form, shared_top=shared_top)
     inner = loss_gradient(head, infonce)
     link, again = kind(), kind()
     for number in (1, 2):
-        teach(link, head, shelf.lesson(number), inner)
+        teach(link, head, store.lesson(number), inner)
     moved(head)
-    again.state = from_disk(link.state)
-    third = shelf.lesson(3, batches=3)
+    again.state.update(from_disk(link.state))
+    third = store.lesson(3, batches=3)
     on, resumed = teach(link, head, third, inner), teach(again, head, third, inner)
     assert_close(resumed[-1].by_name, on[-1].by_name, rtol=0, atol=0)
     assert_close(again.state, link.state, rtol=0, atol=0)
@@ -167,48 +170,50 @@ def test_relations_go_on_from_disk_bit_for_bit(
 def test_the_weight_follows_the_ratio_of_past_losses(
     losses: Mapping[str, tuple[float, float]], weight: float
 ) -> None:
-    assert adapted({name: torch.tensor(pair) for name, pair in losses.items()}, 5.0) == pytest.approx(weight)
+    assert adapted_weight({name: torch.tensor(pair) for name, pair in losses.items()}, 5.0) == pytest.approx(
+        weight
+    )
 
 
 def test_the_mean_losses_of_lessons_from_the_second_on_are_summed_unweighted() -> None:
-    shelf, head, link = Shelf(), make_head(), Cila(kappa=0.2, kappa_star=0.1)
-    teach(link, head, shelf.lesson(1), Asked(Gradient(torch.tensor(9.0), {})))
-    teach(link, head, shelf.lesson(2), Asked(Gradient(torch.tensor(1.5), {})))
-    third = shelf.lesson(3)
-    teach(link, head, third, Asked(Gradient(torch.tensor(0.5), {})))
-    batches, start = [*shelf.lesson(2), *third], frozen(head)
-    distilled = [float(relations(start, start, batch, 0.2, 0.1)) for batch in batches]
+    store, head, link = FakeStore(), make_head(), Cila(kappa=0.2, kappa_star=0.1)
+    teach(link, head, store.lesson(1), Recorder(Gradient(torch.tensor(9.0), {})))
+    teach(link, head, store.lesson(2), Recorder(Gradient(torch.tensor(1.5), {})))
+    third = store.lesson(3)
+    teach(link, head, third, Recorder(Gradient(torch.tensor(0.5), {})))
+    batches, start = [*store.lesson(2), *third], frozen(head)
+    distilled = [float(relation_loss(start, start, batch, 0.2, 0.1)) for batch in batches]
     assert_close(link.state["losses"], torch.tensor([sum(distilled) / 2, 2.0]).double(), rtol=1e-5, atol=0)
 
 
 def test_a_third_lesson_weighs_distillation_by_the_second() -> None:
-    shelf, head, link = Shelf(), make_head(), Cila()
+    store, head, link = FakeStore(), make_head(), Cila()
     for number in (1, 2):
-        teach(link, head, shelf.lesson(number), Asked(Gradient(torch.tensor(1.0), {})))
-    plain = Distil()
-    plain.state = {k: t for k, t in link.state.items() if k.startswith("learned.")}
-    batch = shelf.lesson(3)[0]
+        teach(link, head, store.lesson(number), Recorder(Gradient(torch.tensor(1.0), {})))
+    plain = Co2l()
+    plain.state.update({k: t for k, t in link.state.items() if k.startswith("learned.")})
+    batch = store.lesson(3)[0]
     weight = 5 * float(link.state["losses"][0])
-    found = link.gradient(head, batch, Asked()).by_name[TEXT]
+    found = link.gradient(head, batch, Recorder()).by_name[TEXT]
     assert weight > 2
-    assert_close(found, weight * plain.gradient(head, batch, Asked()).by_name[TEXT])
+    assert_close(found, weight * plain.gradient(head, batch, Recorder()).by_name[TEXT])
 
 
 def test_asking_again_about_a_batch_counts_its_losses_once() -> None:
-    shelf, head, links = Shelf(), make_head(), (Cila(), Cila())
-    first, second = shelf.lesson(2)
+    store, head, links = FakeStore(), make_head(), (Cila(), Cila())
+    first, second = store.lesson(2)
     for link, batches in zip(links, ([first, second], [first, first, first, second]), strict=True):
-        teach(link, head, shelf.lesson(1), Asked())
-        teach(link, head, batches, Asked())
+        teach(link, head, store.lesson(1), Recorder())
+        teach(link, head, batches, Recorder())
     assert_close(links[0].state, links[1].state, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Distil(power=-1.0), "co2l.power must be at least 0, not -1.0"),
-        (lambda: Distil(kappa=0.0), "co2l.kappa must be above 0, not 0.0"),
-        (lambda: Distil(kappa_star=0.0), "co2l.kappa_star must be above 0, not 0.0"),
+        (lambda: Co2l(power=-1.0), "co2l.power must be at least 0, not -1.0"),
+        (lambda: Co2l(kappa=0.0), "co2l.kappa must be above 0, not 0.0"),
+        (lambda: Co2l(kappa_star=0.0), "co2l.kappa_star must be above 0, not 0.0"),
         (lambda: Cila(balance=-1.0), "cila.balance must be at least 0, not -1.0"),
         (lambda: Cila(kappa=0.0), "cila.kappa must be above 0, not 0.0"),
         (lambda: Cila(kappa_star=0.0), "cila.kappa_star must be above 0, not 0.0"),

@@ -10,10 +10,11 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import HeadForm
-from training.gradient import Batch, Gradient, GradientFn, Strategy, compose, loss_gradient
+from training.batch import Batch
+from training.gradient import Gradient, GradientFn, Strategy, compose, loss_gradient
 from training.losses.pairwise import infonce
 from training.strategies.adam import Adam, Decay
-from training.strategies.dns import Dns, Mode, Outputs, Rule, Sides
+from training.strategies.dns import Dns, Mode, Outputs, ProtectedSpans, Rule
 
 WIDTHS = {"audio": 9, "image": 12, "text": 10}
 EVERY = ("audio", "image", "text")
@@ -167,14 +168,16 @@ def test_own_outputs_in_place_of_the_partners_leak() -> None:
     head, old = make_head(), pairs(("image", "text"))
     dns = learned(exact("dual"), head, old)
     dns.gradient(head, old, returns({}))
-    assert dns._sides is not None
-    image, text = dns._sides["layers.image"], dns._sides["layers.text"]
+    assert dns._protected is not None
+    image, text = dns._protected["layers.image"], dns._protected["layers.text"]
     g = noise(head, ("image", "text"))
     wrong = {
-        "layers.image.weight": Sides(image.inputs, image.free, text.outputs).project(
+        "layers.image.weight": ProtectedSpans(image.inputs, image.free, text.outputs).project(
             g["layers.image.weight"]
         ),
-        "layers.text.weight": Sides(text.inputs, text.free, image.outputs).project(g["layers.text.weight"]),
+        "layers.text.weight": ProtectedSpans(text.inputs, text.free, image.outputs).project(
+            g["layers.text.weight"]
+        ),
     }
     assert leak(head, wrong, old) > 1e-3
 
@@ -184,10 +187,10 @@ def test_transposed_sides_leak() -> None:
     old = pairs(("image", "text"))
     dns = learned(exact("dual"), head, old)
     dns.gradient(head, old, returns({}))
-    assert dns._sides is not None
-    right = dns._sides["layers.image"]
+    assert dns._protected is not None
+    right = dns._protected["layers.image"]
     assert right.outputs is not None
-    wrong = Sides(right.outputs, right.outputs[:, :0], right.inputs).project(
+    wrong = ProtectedSpans(right.outputs, right.outputs[:, :0], right.inputs).project(
         noise(head, EVERY)["layers.image.weight"]
     )
     assert leak(head, {"layers.image.weight": wrong}, old) > 1e-3
@@ -623,4 +626,4 @@ def test_a_projection_from_what_is_free_equals_one_from_what_is_held(rank: int) 
     q = torch.linalg.qr(torch.randn(12, 12, generator=draw, dtype=torch.float64)).Q
     g = torch.randn(5, 12, generator=draw, dtype=torch.float64)
     held = q[:, :rank]
-    assert_close(Sides(held, q[:, rank:], None).project(g), g - g @ held @ held.T)
+    assert_close(ProtectedSpans(held, q[:, rank:], None).project(g), g - g @ held @ held.T)

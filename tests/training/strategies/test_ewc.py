@@ -10,7 +10,8 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import HeadForm, Modality
-from training.gradient import Batch, Embeddings, Gradient, GradientFn, embed, loss_gradient
+from training.batch import Batch, Embeddings
+from training.gradient import Gradient, GradientFn, embed, loss_gradient
 from training.losses.pairwise import infonce
 from training.strategies.ewc import Accumulate, Ewc, Mas, fisher
 

@@ -11,11 +11,12 @@ from torch.testing import assert_close
 
 from engine.errors import UserError
 from engine.types import HeadForm
-from stored import Asked, Shelf, from_disk, make_head, teach
-from training.catalogue import LOSSES
-from training.data.history import NOTHING
-from training.gradient import Batch, Gradient, GradientFn, loss_gradient
-from training.strategies.gem import Agem, Gem, constrained, least, without_conflict
+from stored import FakeStore, Recorder, from_disk, make_head, teach
+from training.batch import Batch
+from training.data.history import NO_PAST
+from training.gradient import Gradient, GradientFn, compose, loss_gradient
+from training.methods import LOSSES
+from training.strategies.gem import Agem, Gem, constrained, minimum, without_conflict
 
 infonce = LOSSES["infonce"]
 KINDS = pytest.mark.parametrize("kind", [Gem, Agem])
@@ -29,7 +30,7 @@ def changed(g: list[float], memories: list[list[float]], margin: float = 0.0, ep
     return constrained({"x": torch.tensor(g)}, before, margin, epsilon)["x"]
 
 
-def slow_least(square: NDArray[np.float64], linear: NDArray[np.float64], margin: float) -> float:
+def slow_minimum(square: NDArray[np.float64], linear: NDArray[np.float64], margin: float) -> float:
     """Return the least value of the programme over all choices of which variables stand at the margin."""
     best = np.inf
     for free in product([False, True], repeat=len(linear)):
@@ -70,9 +71,9 @@ def test_the_dual_is_solved_as_by_trying_every_active_set(seed: int, margin: flo
     rows = draw.normal(size=(5, 4 if seed % 3 else 9)) + draw.normal(size=(1, 1)) * 3
     square = rows @ rows.T + 1e-3 * np.eye(5)
     linear = rows @ draw.normal(size=rows.shape[1]) * 4
-    v = least(square, linear, margin)
+    v = minimum(square, linear, margin)
     assert (v >= margin - 1e-12).all()
-    assert 0.5 * v @ square @ v + linear @ v == pytest.approx(slow_least(square, linear, margin), abs=1e-8)
+    assert 0.5 * v @ square @ v + linear @ v == pytest.approx(slow_minimum(square, linear, margin), abs=1e-8)
 
 
 def test_two_equal_memories_change_the_gradient_as_one_does() -> None:
@@ -124,18 +125,18 @@ def test_agem_leaves_the_parameters_of_a_loss_alone() -> None:
 
 @KINDS
 def test_a_first_lesson_asks_about_its_own_batches_only(kind: type[Gem] | type[Agem]) -> None:
-    shelf, asked = Shelf(), Asked()
-    batches = shelf.lesson(1)
-    teach(kind(shelf.past()), make_head(), batches, asked)
-    assert asked.batches == batches
+    store, inner = FakeStore(), Recorder()
+    batches = store.lesson(1)
+    teach(kind(store.past()), make_head(), batches, inner)
+    assert inner.batches == batches
 
 
 @KINDS
 def test_every_lesson_leaves_so_many_rows(kind: type[Gem] | type[Agem]) -> None:
-    shelf = Shelf()
-    link = kind(shelf.past(), size=5)
+    store = FakeStore()
+    link = kind(store.past(), size=5)
     for number in (1, 2):
-        teach(link, make_head(), shelf.lesson(number), Asked())
+        teach(link, make_head(), store.lesson(number), Recorder())
     assert {name: len(t) for name, t in link.state.items()} == {
         "0.image": 5,
         "0.text": 5,
@@ -146,35 +147,35 @@ def test_every_lesson_leaves_so_many_rows(kind: type[Gem] | type[Agem]) -> None:
 
 @KINDS
 def test_remembered_rows_are_pairs_of_the_lesson(kind: type[Gem] | type[Agem]) -> None:
-    shelf = Shelf()
-    link = kind(shelf.past(), size=5)
-    teach(link, make_head(), shelf.lesson(1), Asked())
+    store = FakeStore()
+    link = kind(store.past(), size=5)
+    teach(link, make_head(), store.lesson(1), Recorder())
     apart = link.state["0.text"] - link.state["0.image"]
     assert apart.tolist() == [100 * (ord("t") - ord("i"))] * 5
 
 
 def test_the_rows_of_a_lesson_are_drawn_from_all_its_batches() -> None:
-    shelf = Shelf()
-    link = Gem(shelf.past(), size=12)
-    teach(link, make_head(), shelf.lesson(1, batches=6), Asked())
+    store = FakeStore()
+    link = Gem(store.past(), size=12)
+    teach(link, make_head(), store.lesson(1, batches=6), Recorder())
     offsets = link.state["0.image"] - 1000 - 100 * ord("i")
     assert len(set((offsets // 8).tolist())) > 3
     assert len(set(offsets.tolist())) == 12
 
 
-def past_lessons(link: Gem | Agem, shelf: Shelf) -> list[Batch]:
-    """Teach two lessons, the second of other modalities, and return what is asked in a step of the third."""
-    asked = Asked()
-    teach(link, make_head(), shelf.lesson(1), Asked())
-    teach(link, make_head(), shelf.lesson(2, modalities=("audio", "text")), Asked())
-    link.gradient(make_head(), shelf.lesson(3)[0], asked)
-    return asked.batches
+def past_lessons(link: Gem | Agem, store: FakeStore) -> list[Batch]:
+    """Teach two lessons, the second of other modalities, and return what is inner in a step of the third."""
+    inner = Recorder()
+    teach(link, make_head(), store.lesson(1), Recorder())
+    teach(link, make_head(), store.lesson(2, modalities=("audio", "text")), Recorder())
+    link.gradient(make_head(), store.lesson(3)[0], inner)
+    return inner.batches
 
 
 def test_gem_asks_about_the_memory_of_every_lesson() -> None:
-    shelf = Shelf()
-    asked = past_lessons(Gem(shelf.past()), shelf)
-    assert [sorted(batch.features) for batch in asked] == [
+    store = FakeStore()
+    inner = past_lessons(Gem(store.past()), store)
+    assert [sorted(batch.features) for batch in inner] == [
         ["image", "text"],
         ["image", "text"],
         ["audio", "text"],
@@ -182,82 +183,82 @@ def test_gem_asks_about_the_memory_of_every_lesson() -> None:
 
 
 def test_gem_looks_at_so_many_rows_of_a_memory() -> None:
-    shelf = Shelf()
-    assert [len(batch) for batch in past_lessons(Gem(shelf.past(), rows=6), shelf)] == [8, 6, 6]
+    store = FakeStore()
+    assert [len(batch) for batch in past_lessons(Gem(store.past(), rows=6), store)] == [8, 6, 6]
 
 
 def test_agem_asks_about_one_batch_of_all_lessons() -> None:
-    shelf = Shelf()
-    asked = past_lessons(Agem(shelf.past()), shelf)
-    assert [len(batch) for batch in asked] == [8, 32]
-    assert asked[1].present["audio"].tolist() == [False] * 16 + [True] * 16
+    store = FakeStore()
+    inner = past_lessons(Agem(store.past()), store)
+    assert [len(batch) for batch in inner] == [8, 32]
+    assert inner[1].present["audio"].tolist() == [False] * 16 + [True] * 16
 
 
 def test_agem_draws_so_many_rows() -> None:
-    shelf = Shelf()
-    assert len(past_lessons(Agem(shelf.past(), rows=6), shelf)[1]) == 6
+    store = FakeStore()
+    assert len(past_lessons(Agem(store.past(), rows=6), store)[1]) == 6
 
 
 @KINDS
 def test_rows_of_a_memory_are_marked_as_such(kind: type[Gem] | type[Agem]) -> None:
-    shelf = Shelf()
-    assert {batch.epoch for batch in past_lessons(kind(shelf.past()), shelf)[1:]} == {-1}
+    store = FakeStore()
+    assert all(batch.is_memory for batch in past_lessons(kind(store.past()), store)[1:])
 
 
 @KINDS
 def test_rows_of_another_memory_are_compared_with_none(kind: type[Gem] | type[Agem]) -> None:
-    shelf, asked = Shelf(), Asked()
-    link = kind(shelf.past())
-    teach(link, make_head(), shelf.lesson(1), Asked())
-    link.gradient(make_head(), replace(shelf.lesson(2)[0], epoch=-1), asked)
-    assert len(asked.batches) == 1
+    store, inner = FakeStore(), Recorder()
+    link = kind(store.past())
+    teach(link, make_head(), store.lesson(1), Recorder())
+    compose([link], make_head(), inner)(replace(store.lesson(2)[0], is_memory=True))
+    assert len(inner.batches) == 1
 
 
 @KINDS
 def test_asking_again_about_a_batch_compares_with_the_same_rows(kind: type[Gem] | type[Agem]) -> None:
-    shelf, asked = Shelf(), Asked()
-    link = kind(shelf.past(), rows=4)
-    teach(link, make_head(), shelf.lesson(1), Asked())
-    batch = shelf.lesson(2)[0]
-    link.gradient(make_head(), batch, asked)
-    link.gradient(make_head(), batch, asked)
-    assert torch.equal(asked.batches[1].item["text"], asked.batches[3].item["text"])
+    store, inner = FakeStore(), Recorder()
+    link = kind(store.past(), rows=4)
+    teach(link, make_head(), store.lesson(1), Recorder())
+    batch = store.lesson(2)[0]
+    link.gradient(make_head(), batch, inner)
+    link.gradient(make_head(), batch, inner)
+    assert torch.equal(inner.batches[1].item["text"], inner.batches[3].item["text"])
 
 
 def test_rows_whose_items_are_gone_are_left_out() -> None:
-    shelf, asked = Shelf(), Asked()
-    link = Gem(shelf.past())
-    teach(link, make_head(), shelf.lesson(1), Asked())
+    store, inner = FakeStore(), Recorder()
+    link = Gem(store.past())
+    teach(link, make_head(), store.lesson(1), Recorder())
     for n in link.state["0.image"][:3].tolist():
-        del shelf.held["image", n]
-    link.gradient(make_head(), shelf.lesson(2)[0], asked)
-    assert len(asked.batches[1]) == 13
+        del store.items["image", n]
+    link.gradient(make_head(), store.lesson(2)[0], inner)
+    assert len(inner.batches[1]) == 13
 
 
 @KINDS
 def test_a_memory_of_which_nothing_is_left_does_not_constrain(kind: type[Gem] | type[Agem]) -> None:
-    shelf, asked = Shelf(), Asked()
-    link = kind(shelf.past())
-    teach(link, make_head(), shelf.lesson(1), Asked())
-    shelf.held.clear()
-    link.gradient(make_head(), shelf.lesson(2)[0], asked)
-    assert len(asked.batches) == 1
+    store, inner = FakeStore(), Recorder()
+    link = kind(store.past())
+    teach(link, make_head(), store.lesson(1), Recorder())
+    store.items.clear()
+    link.gradient(make_head(), store.lesson(2)[0], inner)
+    assert len(inner.batches) == 1
 
 
 @KINDS
 def test_features_are_recalled_once_a_lesson(kind: type[Gem] | type[Agem]) -> None:
-    shelf = Shelf()
-    link = kind(shelf.past())
-    teach(link, make_head(), shelf.lesson(1), Asked())
-    teach(link, make_head(), shelf.lesson(2, batches=4), Asked())
-    assert shelf.asked == ["image", "text"]
+    store = FakeStore()
+    link = kind(store.past())
+    teach(link, make_head(), store.lesson(1), Recorder())
+    teach(link, make_head(), store.lesson(2, batches=4), Recorder())
+    assert store.recalled == ["image", "text"]
 
 
 def against(head_gradient: Gradient) -> GradientFn:
     """Return a gradient function whose memory's gradient is minus a batch's."""
 
     def inner(batch: Batch) -> Gradient:
-        sign = -1 if batch.epoch == -1 else 1
+        sign = -1 if batch.is_memory else 1
         return Gradient(head_gradient.loss, {n: sign * g for n, g in head_gradient.by_name.items()})
 
     return inner
@@ -265,11 +266,11 @@ def against(head_gradient: Gradient) -> GradientFn:
 
 @KINDS
 def test_a_step_wholly_against_a_memory_comes_to_nothing(kind: type[Gem] | type[Agem]) -> None:
-    shelf = Shelf()
-    link = Gem(shelf.past(), margin=0, epsilon=0) if kind is Gem else Agem(shelf.past())
-    teach(link, make_head(), shelf.lesson(1), Asked())
+    store = FakeStore()
+    link = Gem(store.past(), margin=0, epsilon=0) if kind is Gem else Agem(store.past())
+    teach(link, make_head(), store.lesson(1), Recorder())
     inner = against(Gradient(torch.tensor(2.0), {"layers.text.weight": torch.ones(4, 6)}))
-    found = link.gradient(make_head(), shelf.lesson(2)[0], inner)
+    found = link.gradient(make_head(), store.lesson(2)[0], inner)
     assert_close(found.by_name["layers.text.weight"], torch.zeros(4, 6))
     assert float(found.loss) == 2
 
@@ -279,13 +280,13 @@ def test_a_step_wholly_against_a_memory_comes_to_nothing(kind: type[Gem] | type[
 def test_it_goes_on_from_disk_bit_for_bit(
     kind: type[Gem] | type[Agem], form: HeadForm, shared_top: bool
 ) -> None:
-    shelf, head = Shelf(), make_head(form, shared_top=shared_top, modalities=("audio", "image", "text"))
+    store, head = FakeStore(), make_head(form, shared_top=shared_top, modalities=("audio", "image", "text"))
     inner = loss_gradient(head, infonce)
-    link, again = (kind(shelf.past(), size=10, rows=6) for _ in range(2))
-    teach(link, head, shelf.lesson(1), inner)
-    teach(link, head, shelf.lesson(2, modalities=("audio", "text")), inner)
-    again.state = from_disk(link.state)
-    third = shelf.lesson(3, batches=3)
+    link, again = (kind(store.past(), size=10, rows=6) for _ in range(2))
+    teach(link, head, store.lesson(1), inner)
+    teach(link, head, store.lesson(2, modalities=("audio", "text")), inner)
+    again.state.update(from_disk(link.state))
+    third = store.lesson(3, batches=3)
     on, resumed = teach(link, head, third, inner), teach(again, head, third, inner)
     assert_close(resumed[-1].by_name, on[-1].by_name, rtol=0, atol=0)
     assert_close(again.state, link.state, rtol=0, atol=0)
@@ -295,18 +296,18 @@ def test_it_goes_on_from_disk_bit_for_bit(
     ("make", "message"),
     [
         (
-            lambda: Gem(NOTHING, size=0),
+            lambda: Gem(NO_PAST, size=0),
             "gem.size must be at least 1, not 0: gem compares with remembered rows",
         ),
-        (lambda: Gem(NOTHING, rows=1), "gem.rows must be at least 2, not 1: a row needs negatives"),
-        (lambda: Gem(NOTHING, margin=-1.0), "gem.margin must be at least 0, not -1.0"),
-        (lambda: Gem(NOTHING, epsilon=-1.0), "gem.epsilon must be at least 0, not -1.0"),
-        (lambda: Gem(NOTHING, margin=float("nan")), "gem.margin must be at least 0, not nan"),
+        (lambda: Gem(NO_PAST, rows=1), "gem.rows must be at least 2, not 1: a row needs negatives"),
+        (lambda: Gem(NO_PAST, margin=-1.0), "gem.margin must be at least 0, not -1.0"),
+        (lambda: Gem(NO_PAST, epsilon=-1.0), "gem.epsilon must be at least 0, not -1.0"),
+        (lambda: Gem(NO_PAST, margin=float("nan")), "gem.margin must be at least 0, not nan"),
         (
-            lambda: Agem(NOTHING, size=0),
+            lambda: Agem(NO_PAST, size=0),
             "agem.size must be at least 1, not 0: agem compares with remembered rows",
         ),
-        (lambda: Agem(NOTHING, rows=1), "agem.rows must be at least 2, not 1: a row needs negatives"),
+        (lambda: Agem(NO_PAST, rows=1), "agem.rows must be at least 2, not 1: a row needs negatives"),
     ],
 )
 def test_bad_values_are_refused(make: Callable[[], object], message: str) -> None:

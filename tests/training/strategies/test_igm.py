@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,8 +11,10 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import HeadForm
-from training.gradient import Batch, Gradient, GradientFn, Strategy, compose
-from training.strategies.igm import Alternate, Igm, Mla, flat
+from training.batch import Batch
+from training.gradient import Gradient, GradientFn, Strategy, compose
+from training.strategies.alternate import Alternate
+from training.strategies.igm import Igm, Mla, flat_matrix
 
 FORMS = pytest.mark.parametrize("form", get_args(HeadForm))
 BOTH = pytest.mark.parametrize("make", [Igm, Mla])
@@ -37,13 +40,13 @@ def make_head(
 
 
 def rows(
-    seed: int, modalities: Sequence[str] = ("image", "text"), epoch: int = 0, widths: Sequence[int] = ()
+    step: int, modalities: Sequence[str] = ("image", "text"), epoch: int = 0, widths: Sequence[int] = ()
 ) -> Batch:
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(step)
     width = dict(zip(modalities, widths or [WIDTH] * len(modalities), strict=True))
     x = {m: torch.randn(8, width[m], generator=draw) + 0.5 for m in modalities}
     there = {m: torch.ones(8, dtype=torch.bool) for m in modalities}
-    return Batch(x, there, {}, torch.zeros(8, dtype=torch.int64), torch.ones(8), seed, epoch)
+    return Batch(x, there, {}, torch.zeros(8, dtype=torch.int64), torch.ones(8), epoch=epoch, step=step)
 
 
 def noise(head: Head, modality: str) -> dict[str, Tensor]:
@@ -108,7 +111,7 @@ def test_what_a_loss_trains_for_itself_is_trained_throughout() -> None:
 def test_remembered_rows_train_the_branch_of_the_task_at_hand() -> None:
     alternate, head = Alternate(epochs=1), make_head()
     kept(alternate, head, rows(0, epoch=0))
-    assert kept(alternate, head, rows(1, epoch=-1)) == {"layers.image.weight"}
+    assert kept(alternate, head, replace(rows(1, epoch=1), is_memory=True)) == {"layers.image.weight"}
 
 
 def test_the_loss_of_the_whole_batch_is_passed_on() -> None:
@@ -118,25 +121,25 @@ def test_the_loss_of_the_whole_batch_is_passed_on() -> None:
 
 def test_eigenvalues_of_t_are_those_worked_out_by_hand() -> None:
     turned = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q.double()
-    t = flat(turned @ torch.diag(torch.tensor([4.0, 1.0, 0.0]).double()) @ turned.T, 0.4)
+    t = flat_matrix(turned @ torch.diag(torch.tensor([4.0, 1.0, 0.0]).double()) @ turned.T, 0.4)
     found = turned.T @ t @ turned
     expected = torch.diag(torch.tensor([0.670320, 0.904837, 1.0]).double())
     assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_t_of_equal_eigenvalues_changes_nothing() -> None:
-    assert_close(flat(3 * torch.eye(4), 0.4), torch.eye(4).double())
+    assert_close(flat_matrix(3 * torch.eye(4), 0.4), torch.eye(4).double())
 
 
 def test_t_is_symmetric() -> None:
     x = torch.randn(9, 5, generator=torch.Generator().manual_seed(0)).double()
-    t = flat(x.T @ x, 0.4)
+    t = flat_matrix(x.T @ x, 0.4)
     assert_close(t, t.T)
 
 
 def test_t_lengthens_nothing() -> None:
     x = torch.randn(9, 5, generator=torch.Generator().manual_seed(0)).double()
-    assert float(torch.linalg.matrix_norm(flat(x.T @ x, 0.4), 2)) <= 1 + 1e-12
+    assert float(torch.linalg.matrix_norm(flat_matrix(x.T @ x, 0.4), 2)) <= 1 + 1e-12
 
 
 @BOTH
@@ -150,7 +153,7 @@ def test_igm_multiplies_by_t_of_the_branch_trained_before_on_the_right() -> None
     turn(igm, head, "image", (1, 2, 3))
     found = turn(igm, head, "text", (4,))["layers.text.weight"]
     seen = means("image", (1, 2, 3)).double()
-    expected = noise(head, "text")["layers.text.weight"] @ flat(seen.T @ seen, 0.4).float()
+    expected = noise(head, "text")["layers.text.weight"] @ flat_matrix(seen.T @ seen, 0.4).float()
     assert_close(found, expected)
 
 
@@ -172,7 +175,7 @@ def test_t_is_of_one_turn_alone() -> None:
     turn(igm, head, "image", (5, 6))
     found = turn(igm, head, "text", (7,))["layers.text.weight"]
     seen = means("image", (5, 6)).double()
-    expected = noise(head, "text")["layers.text.weight"] @ flat(seen.T @ seen, 0.4).float()
+    expected = noise(head, "text")["layers.text.weight"] @ flat_matrix(seen.T @ seen, 0.4).float()
     assert_close(found, expected)
 
 
@@ -189,7 +192,7 @@ def test_remembered_rows_do_not_count(make: type[Igm] | type[Mla]) -> None:
     head, once, often = make_head(), make(), make()
     turn(once, head, "image", (1,))
     turn(often, head, "image", (1,))
-    often.gradient(head, rows(2, epoch=-1), returns(noise(head, "image")))
+    often.gradient(head, replace(rows(2), is_memory=True), returns(noise(head, "image")))
     assert_close(turn(often, head, "text", (3,)), turn(once, head, "text", (3,)), rtol=0, atol=0)
 
 
@@ -202,7 +205,7 @@ def test_absent_rows_are_no_part_of_the_mean(make: type[Igm] | type[Mla]) -> Non
         {},
         torch.zeros(12, dtype=torch.int64),
         torch.ones(12),
-        1,
+        step=1,
     )
     turn(whole, head, "image", (1,))
     part.gradient(head, few, returns(noise(head, "image")))
@@ -244,7 +247,7 @@ def test_an_inner_layer_is_changed_by_its_own_inputs(make: type[Igm] | type[Mla]
     seen = torch.stack(hidden).double()
     total = seen.T @ seen
     matrix = (
-        flat(total, 0.4)
+        flat_matrix(total, 0.4)
         if make is Igm
         else torch.linalg.inv(torch.eye(len(total), dtype=torch.float64) + total)
     )
@@ -339,7 +342,7 @@ def test_igm_follows_the_turns_that_alternate_takes() -> None:
     step(rows(1, epoch=0))
     found = step(rows(2, epoch=1)).by_name["layers.text.weight"]
     seen = means("image", (1,)).double()
-    assert_close(found, (torch.ones(WIDTH, WIDTH) @ flat(seen.T @ seen, 0.4).float()))
+    assert_close(found, (torch.ones(WIDTH, WIDTH) @ flat_matrix(seen.T @ seen, 0.4).float()))
 
 
 def test_less_than_one_epoch_is_refused() -> None:

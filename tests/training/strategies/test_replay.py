@@ -6,13 +6,13 @@ from torch.testing import assert_close
 
 from engine.errors import UserError
 from engine.types import HeadForm
-from stored import Asked, Shelf, from_disk, make_head, teach
-from training.catalogue import LOSSES
-from training.data.history import NOTHING
+from stored import FakeStore, Recorder, from_disk, make_head, teach
+from training.batch import Batch, select_rows
+from training.data.history import NO_PAST
 from training.data.pairs import PairSet
-from training.gradient import Batch, loss_gradient
+from training.gradient import compose, loss_gradient
+from training.methods import LOSSES
 from training.strategies.replay import CrossTask, Replay, Role, Source
-from training.strategies.reservoir import pick
 
 infonce = LOSSES["infonce"]
 FORMS = pytest.mark.parametrize(
@@ -21,114 +21,114 @@ FORMS = pytest.mark.parametrize(
 SOURCES = pytest.mark.parametrize("source", ["features", "indexed"])
 
 
-def replayed(role: Role = "positives", rows: int = 4) -> tuple[Shelf, Asked]:
+def replayed(role: Role = "positives", rows: int = 4) -> tuple[FakeStore, Recorder]:
     """Return what is asked in a second lesson of one step."""
-    shelf, asked = Shelf(), Asked()
-    link = Replay(shelf.past(), role, rows=rows)
-    teach(link, make_head(), shelf.lesson(1), Asked())
-    link.gradient(make_head(), shelf.lesson(2)[0], asked)
-    return shelf, asked
+    store, inner = FakeStore(), Recorder()
+    link = Replay(store.past(), role, rows=rows)
+    teach(link, make_head(), store.lesson(1), Recorder())
+    link.gradient(make_head(), store.lesson(2)[0], inner)
+    return store, inner
 
 
 def test_the_first_step_ever_passes_through() -> None:
-    asked, batch = Asked(), Shelf().lesson(1)[0]
-    Replay(NOTHING, "positives").gradient(make_head(), batch, asked)
-    assert asked.batches == [batch]
+    inner, batch = Recorder(), FakeStore().lesson(1)[0]
+    Replay(NO_PAST, "positives").gradient(make_head(), batch, inner)
+    assert inner.batches == [batch]
 
 
 def test_remembered_rows_stand_behind_the_batch() -> None:
-    _, asked = replayed()
-    assert (asked.batches[0].item["image"] // 1000).tolist() == [12] * 8 + [11] * 4
+    _, inner = replayed()
+    assert (inner.batches[0].item["image"] // 1000).tolist() == [12] * 8 + [11] * 4
 
 
 def test_positives_are_learned_from() -> None:
-    _, asked = replayed("positives")
-    assert asked.batches[0].weight.tolist() == [1.0] * 12
+    _, inner = replayed("positives")
+    assert inner.batches[0].weight.tolist() == [1.0] * 12
 
 
 def test_negatives_have_no_weight() -> None:
-    _, asked = replayed("negatives")
-    assert asked.batches[0].weight.tolist() == [1.0] * 8 + [0.0] * 4
+    _, inner = replayed("negatives")
+    assert inner.batches[0].weight.tolist() == [1.0] * 8 + [0.0] * 4
 
 
 def test_remembered_rows_are_of_the_group_of_the_batch() -> None:
-    _, asked = replayed()
-    assert asked.batches[0].group.tolist() == [5] * 12
+    _, inner = replayed()
+    assert inner.batches[0].group.tolist() == [5] * 12
 
 
 def test_remembered_rows_bring_their_own_features() -> None:
-    shelf, asked = replayed()
-    joined = asked.batches[0]
-    expected = torch.stack([shelf.held["image", int(n)] for n in joined.item["image"]])
+    store, inner = replayed()
+    joined = inner.batches[0]
+    expected = torch.stack([store.items["image", int(n)] for n in joined.item["image"]])
     assert_close(joined.features["image"], expected, rtol=0, atol=0)
 
 
 def test_features_are_recalled_once_a_lesson() -> None:
-    shelf = Shelf()
-    link = Replay(shelf.past(), "positives")
-    teach(link, make_head(), shelf.lesson(1), Asked())
-    teach(link, make_head(), shelf.lesson(2, batches=5), Asked())
-    assert shelf.asked == ["image", "text"]
+    store = FakeStore()
+    link = Replay(store.past(), "positives")
+    teach(link, make_head(), store.lesson(1), Recorder())
+    teach(link, make_head(), store.lesson(2, batches=5), Recorder())
+    assert store.recalled == ["image", "text"]
 
 
 def test_a_step_draws_from_what_came_before_it() -> None:
-    shelf, asked = Shelf(), Asked()
-    link = Replay(shelf.past(), "positives", rows=64)
-    teach(link, make_head(), shelf.lesson(1, batches=2), asked)
-    assert [len(batch) for batch in asked.batches] == [8, 16]
+    store, inner = FakeStore(), Recorder()
+    link = Replay(store.past(), "positives", rows=64)
+    teach(link, make_head(), store.lesson(1, batches=2), inner)
+    assert [len(batch) for batch in inner.batches] == [8, 16]
 
 
 def test_asking_again_about_a_batch_joins_the_same_rows() -> None:
-    shelf, asked = Shelf(), Asked()
-    link = Replay(shelf.past(), "positives", rows=3)
-    teach(link, make_head(), shelf.lesson(1), Asked())
-    batch = shelf.lesson(2)[0]
-    link.gradient(make_head(), batch, asked)
-    link.gradient(make_head(), batch, asked)
-    assert torch.equal(asked.batches[0].item["image"], asked.batches[1].item["image"])
+    store, inner = FakeStore(), Recorder()
+    link = Replay(store.past(), "positives", rows=3)
+    teach(link, make_head(), store.lesson(1), Recorder())
+    batch = store.lesson(2)[0]
+    link.gradient(make_head(), batch, inner)
+    link.gradient(make_head(), batch, inner)
+    assert torch.equal(inner.batches[0].item["image"], inner.batches[1].item["image"])
 
 
 def test_asking_again_about_a_batch_remembers_it_once() -> None:
-    link, batch = Replay(NOTHING, "positives"), Shelf().lesson(1)[0]
-    link.gradient(make_head(), batch, Asked())
-    link.gradient(make_head(), batch, Asked())
+    link, batch = Replay(NO_PAST, "positives"), FakeStore().lesson(1)[0]
+    link.gradient(make_head(), batch, Recorder())
+    link.gradient(make_head(), batch, Recorder())
     assert int(link.state["seen"]) == 8
 
 
 def test_rows_of_another_memory_pass_through_unremembered() -> None:
-    link, asked = Replay(NOTHING, "positives"), Asked()
-    batch = replace(Shelf().lesson(1)[0], epoch=-1)
-    link.gradient(make_head(), batch, asked)
-    assert (asked.batches, link.state) == ([batch], {})
+    link, inner = Replay(NO_PAST, "positives"), Recorder()
+    batch = replace(FakeStore().lesson(1)[0], is_memory=True)
+    compose([link], make_head(), inner)(batch)
+    assert (inner.batches, link.state) == ([batch], {})
 
 
 def test_rows_that_are_negatives_only_are_not_remembered() -> None:
-    link, batch = Replay(NOTHING, "positives"), Shelf().lesson(1)[0]
-    link.gradient(make_head(), replace(batch, weight=torch.tensor([1.0] * 3 + [0.0] * 5)), Asked())
+    link, batch = Replay(NO_PAST, "positives"), FakeStore().lesson(1)[0]
+    link.gradient(make_head(), replace(batch, weight=torch.tensor([1.0] * 3 + [0.0] * 5)), Recorder())
     assert int(link.state["seen"]) == 3
 
 
 def test_remembered_negatives_get_no_gradient_as_anchors() -> None:
-    shelf, head = Shelf(), make_head(modalities=("audio", "image", "text"))
-    link = Replay(shelf.past(), "negatives")
-    teach(link, head, shelf.lesson(1, modalities=("audio", "text")), Asked())
-    found = link.gradient(head, shelf.lesson(2)[0], loss_gradient(head, infonce))
+    store, head = FakeStore(), make_head(modalities=("audio", "image", "text"))
+    link = Replay(store.past(), "negatives")
+    teach(link, head, store.lesson(1, modalities=("audio", "text")), Recorder())
+    found = link.gradient(head, store.lesson(2)[0], loss_gradient(head, infonce))
     assert not found.by_name["layers.audio.weight"].any()
 
 
 def test_remembered_positives_train_a_modality_that_the_batch_lacks() -> None:
-    shelf, head = Shelf(), make_head(modalities=("audio", "image", "text"))
-    link = Replay(shelf.past(), "positives")
-    teach(link, head, shelf.lesson(1, modalities=("audio", "text")), Asked())
-    found = link.gradient(head, shelf.lesson(2)[0], loss_gradient(head, infonce))
+    store, head = FakeStore(), make_head(modalities=("audio", "image", "text"))
+    link = Replay(store.past(), "positives")
+    teach(link, head, store.lesson(1, modalities=("audio", "text")), Recorder())
+    found = link.gradient(head, store.lesson(2)[0], loss_gradient(head, infonce))
     assert found.by_name["layers.audio.weight"].any()
 
 
 def test_a_remembered_row_is_no_negative_of_itself() -> None:
-    shelf, head = Shelf(), make_head()
-    batch = shelf.lesson(1, batches=1)[0]
-    link = Replay(shelf.past(), "negatives")
-    teach(link, head, [batch], Asked())
+    store, head = FakeStore(), make_head()
+    batch = store.lesson(1, batches=1)[0]
+    link = Replay(store.past(), "negatives")
+    teach(link, head, [batch], Recorder())
     inner = loss_gradient(head, infonce)
     found = link.gradient(head, replace(first(batch, 1), seed=77), inner)
     assert_close(found.loss, inner(replace(batch, weight=torch.eye(8)[0])).loss)
@@ -136,17 +136,17 @@ def test_a_remembered_row_is_no_negative_of_itself() -> None:
 
 def first(batch: Batch, rows: int) -> Batch:
     """Return the first rows of a batch."""
-    return pick(batch, torch.arange(rows))
+    return select_rows(batch, torch.arange(rows))
 
 
 @FORMS
 def test_replay_goes_on_from_disk_bit_for_bit(form: HeadForm, shared_top: bool) -> None:
-    shelf, head = Shelf(), make_head(form, shared_top=shared_top)
+    store, head = FakeStore(), make_head(form, shared_top=shared_top)
     inner = loss_gradient(head, infonce)
-    link, again = (Replay(shelf.past(), "positives", size=10, rows=6) for _ in range(2))
-    teach(link, head, shelf.lesson(1), inner)
-    again.state = from_disk(link.state)
-    second = shelf.lesson(2, batches=3)
+    link, again = (Replay(store.past(), "positives", size=10, rows=6) for _ in range(2))
+    teach(link, head, store.lesson(1), inner)
+    again.state.update(from_disk(link.state))
+    second = store.lesson(2, batches=3)
     assert_close(
         teach(again, head, second, inner)[-1].by_name,
         teach(link, head, second, inner)[-1].by_name,
@@ -160,12 +160,12 @@ def test_an_empty_memory_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"^replay.size must be at least 1, not 0: replay trains on remembered rows$"
     ):
-        Replay(NOTHING, "positives", size=0)
+        Replay(NO_PAST, "positives", size=0)
 
 
 def test_a_replay_of_no_rows_is_refused() -> None:
     with pytest.raises(UserError, match=r"^replay.rows must be at least 1, not 0$"):
-        Replay(NOTHING, "positives", rows=0)
+        Replay(NO_PAST, "positives", rows=0)
 
 
 # cross-task negatives
@@ -173,19 +173,19 @@ def test_a_replay_of_no_rows_is_refused() -> None:
 
 def crossed(source: Source = "features", rows: int = 128, modality: str = "") -> tuple[Batch, Batch]:
     """Return a batch of the second lesson and what is asked about it."""
-    shelf, asked = Shelf(), Asked()
-    shelf.lesson(1)
-    link = CrossTask(shelf.past(), rows=rows, source=source, modality=modality)
-    batch = Shelf().lesson(2)[0]
-    link.gradient(make_head(), batch, asked)
-    return batch, asked.batches[0]
+    store, inner = FakeStore(), Recorder()
+    store.lesson(1)
+    link = CrossTask(store.past(), rows=rows, source=source, modality=modality)
+    batch = FakeStore().lesson(2)[0]
+    link.gradient(make_head(), batch, inner)
+    return batch, inner.batches[0]
 
 
 @SOURCES
 def test_a_first_lesson_has_no_cross_task_negatives(source: Source) -> None:
-    asked, batch = Asked(), Shelf().lesson(1)[0]
-    CrossTask(NOTHING, source=source).gradient(make_head(), batch, asked)
-    assert asked.batches == [batch]
+    inner, batch = Recorder(), FakeStore().lesson(1)[0]
+    CrossTask(NO_PAST, source=source).gradient(make_head(), batch, inner)
+    assert inner.batches == [batch]
 
 
 @SOURCES
@@ -234,46 +234,46 @@ def test_indexed_negatives_of_a_modality_that_is_not_there_are_refused() -> None
 @FORMS
 def test_indexed_negatives_move_the_queries_only(form: HeadForm, shared_top: bool) -> None:
     del shared_top
-    shelf, head = Shelf(), make_head(form)
-    shelf.lesson(1)
-    batch = Shelf().lesson(2)[0]
+    store, head = FakeStore(), make_head(form)
+    store.lesson(1)
+    batch = FakeStore().lesson(2)[0]
     inner = loss_gradient(head, infonce)
     # the batch's own images are left as constants, so that all that could move the branch are the negatives
     still = replace(batch, fixed={"image": head({"image": batch.features["image"]})["image"].detach()})
-    found = CrossTask(shelf.past(), source="indexed").gradient(head, still, inner)
+    found = CrossTask(store.past(), source="indexed").gradient(head, still, inner)
     moved = {name for name, g in found.by_name.items() if g.any()}
     assert {name.split(".")[1] for name in moved} == {"text"}
 
 
 def test_indexed_negatives_raise_the_loss_of_queries() -> None:
-    shelf, head = Shelf(), make_head()
-    shelf.lesson(1)
-    batch, inner = Shelf().lesson(2)[0], loss_gradient(head, infonce)
-    found = CrossTask(shelf.past(), source="indexed").gradient(head, batch, inner)
+    store, head = FakeStore(), make_head()
+    store.lesson(1)
+    batch, inner = FakeStore().lesson(2)[0], loss_gradient(head, infonce)
+    found = CrossTask(store.past(), source="indexed").gradient(head, batch, inner)
     assert float(found.loss) > float(inner(batch).loss)
 
 
 @SOURCES
 def test_the_same_item_in_an_old_task_is_no_negative(source: Source) -> None:
-    shelf, head = Shelf(), make_head()
-    batch, inner = shelf.lesson(1, batches=1)[0], loss_gradient(head, infonce)
-    shelf.held = {(m, int(n[0])): batch.features[m][0] for m, n in batch.item.items()}
-    found = CrossTask(shelf.past(), source=source).gradient(head, first(batch, 1), inner)
+    store, head = FakeStore(), make_head()
+    batch, inner = store.lesson(1, batches=1)[0], loss_gradient(head, infonce)
+    store.items = {(m, int(n[0])): batch.features[m][0] for m, n in batch.item.items()}
+    found = CrossTask(store.past(), source=source).gradient(head, first(batch, 1), inner)
     assert float(found.loss) == 0
 
 
 def test_old_pairs_do_not_touch_a_branch_that_the_batch_lacks() -> None:
-    shelf, head = Shelf(), make_head(modalities=("audio", "image", "text"))
-    shelf.lesson(1, modalities=("audio", "text"))
-    found = CrossTask(shelf.past()).gradient(head, Shelf().lesson(2)[0], loss_gradient(head, infonce))
+    store, head = FakeStore(), make_head(modalities=("audio", "image", "text"))
+    store.lesson(1, modalities=("audio", "text"))
+    found = CrossTask(store.past()).gradient(head, FakeStore().lesson(2)[0], loss_gradient(head, infonce))
     assert set(found.by_name) == {"layers.image.weight", "layers.text.weight"}
 
 
 def test_old_pairs_that_share_no_modality_leave_the_batch_as_it_is() -> None:
-    shelf, asked, batch = Shelf(), Asked(), Shelf().lesson(2)[0]
-    shelf.lesson(1, modalities=("audio", "depth"))
-    CrossTask(shelf.past()).gradient(make_head(), batch, asked)
-    assert asked.batches == [batch]
+    store, inner, batch = FakeStore(), Recorder(), FakeStore().lesson(2)[0]
+    store.lesson(1, modalities=("audio", "depth"))
+    CrossTask(store.past()).gradient(make_head(), batch, inner)
+    assert inner.batches == [batch]
 
 
 def test_cross_task_negatives_are_read_once_a_lesson() -> None:
@@ -281,25 +281,25 @@ def test_cross_task_negatives_are_read_once_a_lesson() -> None:
 
     def pairs() -> PairSet:
         calls.append(1)
-        return NOTHING.pairs()
+        return NO_PAST.pairs()
 
-    teach(CrossTask(replace(NOTHING, pairs=pairs)), make_head(), Shelf().lesson(1, batches=3), Asked())
+    teach(CrossTask(replace(NO_PAST, pairs=pairs)), make_head(), FakeStore().lesson(1, batches=3), Recorder())
     assert len(calls) == 1
 
 
 def test_cross_task_negatives_remember_nothing() -> None:
-    link = CrossTask(NOTHING)
-    teach(link, make_head(), Shelf().lesson(1), Asked())
+    link = CrossTask(NO_PAST)
+    teach(link, make_head(), FakeStore().lesson(1), Recorder())
     assert link.state == {}
 
 
 def test_rows_of_a_memory_get_no_cross_task_negatives() -> None:
-    shelf, asked = Shelf(), Asked()
-    batch = replace(shelf.lesson(1)[0], epoch=-1)
-    CrossTask(shelf.past()).gradient(make_head(), batch, asked)
-    assert asked.batches == [batch]
+    store, inner = FakeStore(), Recorder()
+    batch = replace(store.lesson(1)[0], is_memory=True)
+    compose([CrossTask(store.past())], make_head(), inner)(batch)
+    assert inner.batches == [batch]
 
 
 def test_no_cross_task_rows_are_refused() -> None:
     with pytest.raises(UserError, match=r"^crosstask.rows must be at least 1, not 0$"):
-        CrossTask(NOTHING, rows=0)
+        CrossTask(NO_PAST, rows=0)

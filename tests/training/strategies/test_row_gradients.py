@@ -7,7 +7,8 @@ from torch.testing import assert_close
 
 from engine.heads.head import Head
 from engine.types import HeadForm, Modality
-from training.gradient import Batch, Embeddings, Loss, embed
+from training.batch import Batch, Embeddings
+from training.gradient import Loss, embed
 from training.losses.pairwise import infonce, triplet
 from training.strategies.row_gradients import row_gradients, sensitivity, spread
 

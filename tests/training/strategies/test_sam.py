@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import HeadForm
-from training.gradient import Batch, Gradient, loss_gradient
+from training.batch import Batch
+from training.gradient import Gradient, loss_gradient
 from training.losses.pairwise import infonce
 from training.strategies.sam import CFlat, Sam, shifted
 
