@@ -109,6 +109,12 @@ def test_the_nearest_workspace_is_found(tmp_path: Path) -> None:
     assert workspace.find(tmp_path / "a" / "b") == nearer
 
 
+def test_the_workspace_of_a_folder_goes_before_one_above_it(tmp_path: Path) -> None:
+    made(tmp_path)
+    assert workspace.find(tmp_path / "a") == tmp_path / ".mneme"
+    assert workspace.find(made(tmp_path / "a").parent) == tmp_path / "a" / ".mneme"
+
+
 def test_a_folder_without_a_manifest_is_no_workspace(tmp_path: Path) -> None:
     root = made(tmp_path)
     (tmp_path / "a" / ".mneme").mkdir(parents=True)
