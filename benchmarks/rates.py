@@ -20,7 +20,7 @@ from engine import media
 from engine.backbones import Backbone, Prepared
 from engine.ingest.encoding import CHUNK, DECODERS, Loader
 from engine.ingest.ingest import ingest
-from engine.ingest.setup import WorkspaceOptions, enter
+from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.sources import open_source
 from engine.sources.base import Row
 from engine.storage.store import Store
@@ -84,8 +84,8 @@ def _random_weights(arch: str, scratch: Path) -> Path:
 def _measure(spec: str, source: Path, workspace: Path) -> dict[str, object]:
     began = time.perf_counter()
     with writing(workspace / ".mneme"):
-        opened, encoders = enter(workspace / ".mneme", [source], WorkspaceOptions([spec]), "cpu")
-    backbone = encoders.backbone("image")
+        opened, backbones = open_or_make(workspace / ".mneme", [source], WorkspaceOptions([spec]), "cpu")
+    backbone = backbones.of("image")
     loading = time.perf_counter() - began
     rows = [row for row in open_source(source).rows() if isinstance(row, Row)]
     jobs = list(dict.fromkeys(job for row in rows for job in _jobs(row)))  # equal captions are one item
@@ -103,7 +103,7 @@ def _measure(spec: str, source: Path, workspace: Path) -> dict[str, object]:
 
     began = time.perf_counter()
     with Store(opened.store, readonly=False) as store:
-        ingest(Loader(store, encoders.backbone), source)
+        ingest(Loader(store, backbones.of), source)
         build.serve(opened, store, build.Wanted(), device="cpu")
     whole = time.perf_counter() - began
     return {

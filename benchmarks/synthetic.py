@@ -11,7 +11,7 @@ from engine.heads.head import Head, Record
 from engine.history import History, Lesson
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
-from engine.ingest.setup import WorkspaceOptions, enter
+from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
 from engine.storage.workspace import open_at, writing
 from engine.types import HeadForm, TrainSettings
@@ -43,9 +43,9 @@ def make_workspace(root: Path, tasks: Sequence[str], shape: Shape) -> Path:
     root.mkdir(parents=True)
     source, width, form = _source(root / "rows.npz", tasks, shape), shape.width, shape.form
     with writing(root):
-        workspace, encoders = enter(root, [source], WorkspaceOptions(width=width), "cpu")
+        workspace, backbones = open_or_make(root, [source], WorkspaceOptions(width=width), "cpu")
         with Store(workspace.store, readonly=False) as store:
-            ingest(Loader(store, encoders.backbone), source)
+            ingest(Loader(store, backbones.of), source)
         manifest = workspace.manifest
         for number in range(1, len(tasks) + 1):
             head = Head(form, width, seed=number)

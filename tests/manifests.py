@@ -2,7 +2,7 @@
 
 from engine.history import Arrival, History, Lesson, Reference
 from engine.storage.manifest import (
-    Encoder,
+    BackboneRecord,
     Lookup,
     Manifest,
     Sealed,
@@ -16,7 +16,10 @@ from engine.types import ShardKey
 MANIFEST = Manifest(
     width=16,
     aligned=True,
-    backbones={"image": Encoder("fake", "fake-1", 8), "text": Encoder("features", "features", 16)},
+    backbones={
+        "image": BackboneRecord("fake", "fake-1", 8),
+        "text": BackboneRecord("features", "features", 16),
+    },
     history=History((Lesson(1, "sky", 1),), (Arrival("life", 1, 1),)),
     served=Served(
         "matched",

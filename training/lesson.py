@@ -14,7 +14,7 @@ from engine.heads.head import Head, Record
 from engine.history import Lesson, Reference
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import IngestReport, Progress, ingest, silent
-from engine.ingest.setup import WorkspaceOptions, enter
+from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, writing
 from engine.types import HeadForm, TrainSettings
@@ -107,9 +107,9 @@ def learn(
     if not sources and not (root / "workspace.json").is_file():
         raise UserError(f"no workspace at {root}: give a SOURCE to make one")
     with writing(root):
-        workspace, encoders = enter(root, sources, options, device)
+        workspace, backbones = open_or_make(root, sources, options, device)
         with Store(workspace.store, readonly=not sources) as store:
-            loader = Loader(store, encoders.backbone)
+            loader = Loader(store, backbones.of)
             reports = [
                 ingest(
                     loader, source, task=settings.task, allow_mass_delete=allow_mass_delete, progress=progress

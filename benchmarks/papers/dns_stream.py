@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.heads import head as heads
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
-from engine.ingest.setup import WorkspaceOptions, enter
+from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at, writing
@@ -105,11 +105,11 @@ def stream(root: Path, seed: int) -> Path:
 def stored(root: Path) -> Path:
     """Store `train.npz` in a workspace beside it that has learned nothing; return their folder."""
     with writing(root / "stored"):
-        workspace, encoders = enter(
+        workspace, backbones = open_or_make(
             root / "stored", [root / "train.npz"], WorkspaceOptions(width=WIDTH), "cpu"
         )
         with Store(workspace.store, readonly=False) as store:
-            ingest(Loader(store, encoders.backbone), root / "train.npz")
+            ingest(Loader(store, backbones.of), root / "train.npz")
     return root
 
 

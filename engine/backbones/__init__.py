@@ -58,7 +58,7 @@ def load(spec: str, device: str = "cpu") -> Backbone:
 
 
 def check(specs: Sequence[str]) -> None:
-    """Refuse at once what can be told to fail before anything heavy is imported."""
+    """Refuse backbones that cannot be had, as far as that shows before anything heavy is imported."""
     for spec in specs:
         name = spec.rpartition("=")[2] if "=" in spec.split(":")[0] else spec
         if name.startswith("open_clip:"):

@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub's cache holds, and whether the Hub can be reached; nothing is downloaded here."""
+"""What the local cache of the Hugging Face Hub holds, and whether the Hub answers; nothing is downloaded here."""
 
 from http.client import HTTPException
 from pathlib import Path
@@ -35,14 +35,14 @@ def _ask(url: str, answers: list[str]) -> None:
 
 
 def cached(home: str) -> str | None:
-    """Return the file of a `repository/name` in the local cache; without a name, its open_clip weights."""
+    """Return the cached file of `repository/name`, None where there is none; without a name: its weights."""
     from huggingface_hub import try_to_load_from_cache
 
     repository, _, name = home.rpartition("/")
     name = name or "open_clip_pytorch_model.bin"
     safe = name.replace("open_clip_pytorch_model", "open_clip_model").replace(".bin", ".safetensors")
-    found = (try_to_load_from_cache(repository, file) for file in (safe, name))
-    return next((path for path in found if isinstance(path, str)), None)
+    paths = (try_to_load_from_cache(repository, file) for file in (safe, name))
+    return next((path for path in paths if isinstance(path, str)), None)
 
 
 def has_models() -> bool:

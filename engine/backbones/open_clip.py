@@ -87,7 +87,7 @@ class _Weights:
 
 
 def check(spec: str) -> None:
-    """Refuse weights that are neither here nor can be had, before torch and open_clip take seconds to import."""
+    """Refuse weights that are not here and cannot be downloaded, before torch and open_clip are imported."""
     arch, _, source = spec.removeprefix("open_clip:").partition("/")
     known = hub.cached(DEFAULT_HOME) is not None if (arch, source) == DEFAULT else hub.has_models()
     if not known and not Path(source).suffix:
@@ -116,7 +116,7 @@ def load(spec: str, device: str) -> Backbone:
 
 
 def available(arch: str, tag: str) -> bool:
-    """Tell whether open_clip is installed and these weights are here or can be had."""
+    """Tell whether open_clip is installed and these weights are here or can be downloaded."""
     if find_spec("open_clip") is None:
         return False
     home = DEFAULT_HOME if (arch, tag) == DEFAULT else _library().get_pretrained_cfg(arch, tag).get("hf_hub")

@@ -15,7 +15,7 @@ from engine.types import ItemId, Modality
 
 Embeddings = NDArray[np.float32]
 BLOCK = 8192
-"""Rows that are held as features at a time."""
+"""Rows whose features are in memory at a time."""
 
 
 @dataclass
@@ -30,23 +30,23 @@ class Embedder:
     _heads: dict[int, Head] = field(default_factory=dict)
 
     def head(self, version: int, modality: Modality) -> Head:
-        """Return the head whose branch embeds a modality in this version; 0 is the untrained head."""
+        """Return the head whose branch embeds a modality in this version; version 0 is the untrained head."""
         if version not in self._heads:
             self._heads[version] = self._read(version).to(self.device)
-        found = self._heads[version]
-        return found if modality in found.layers else self.head(0, modality)
+        head_of_version = self._heads[version]
+        return head_of_version if modality in head_of_version.layers else self.head(0, modality)
 
     def embed(self, version: int, modality: Modality, features: NDArray[np.float32]) -> Embeddings:
         """Map features (N, D) to unit rows (N, E)."""
         with torch.inference_mode():
-            rows = torch.from_numpy(np.require(features, requirements=["C", "W"])).to(self.device)
-            embedded: Embeddings = self.head(version, modality)({modality: rows})[modality].cpu().numpy()
-        return embedded
+            x = torch.from_numpy(np.require(features, requirements=["C", "W"])).to(self.device)
+            rows: Embeddings = self.head(version, modality)({modality: x})[modality].cpu().numpy()
+        return rows
 
     def blocks(
         self, store: Store, version: int, modality: Modality, ids: list[ItemId]
     ) -> Iterator[Embeddings]:
-        """Yield the embeddings of stored items, a block of rows at a time."""
+        """Yield the embeddings of stored items, BLOCK rows (n, E) at a time, in the order of the ids."""
         backbone = self.workspace.manifest.backbones[modality].id
         for start in range(0, len(ids), BLOCK):
             yield self.embed(version, modality, store.features(ids[start : start + BLOCK], backbone))

@@ -24,8 +24,13 @@ DROPOUT = 0.5
 class Head(nn.Module):
     """One branch per modality into a space of width E; with a shared top, one last layer for all.
 
-    linear: one bias-free matrix (D, E). mlp: D, 1024, ReLU, dropout .5, E. `losses` holds what a loss of its
-    own trains beside the branches. Without a seed layers are made but not filled: they are to be loaded.
+    linear: one bias-free matrix (D, E). mlp: D, 1024, ReLU, dropout .5, E.
+
+    Attributes:
+        layers: the branch of each modality.
+        losses: what a loss itself trains beside the branches (a scorer).
+        top: the shared last layer; None: each branch ends by itself.
+        seed: of the initialisation; None: layers are made but not filled, since they are to be loaded.
     """
 
     def __init__(self, form: HeadForm, width: int, *, shared_top: bool = False, seed: int | None = 0) -> None:
@@ -55,7 +60,7 @@ class Head(nn.Module):
         self.layers[modality] = layer
 
     def add_scorer(self, name: str, inputs: int) -> nn.Module:
-        """Return a loss's own scorer of that name, from rows (B, inputs) to (B, 1); made where it is new."""
+        """Return the scorer of a loss, from rows (B, inputs) to (B, 1); it is made where there is none yet."""
         if name not in self.losses:
             layers = (self._dense(inputs, self.width, name), nn.ReLU())
             self.losses[name] = nn.Sequential(*layers, self._dense(self.width, 1, f"{name} out"))
@@ -70,14 +75,14 @@ class Head(nn.Module):
 
         {m: {name of the layer: its input rows (B, D_in)}}; a shared top stands under every modality.
         """
-        found: dict[Modality, dict[str, Tensor]] = {}
+        inputs: dict[Modality, dict[str, Tensor]] = {}
         for m, x in features.items():
-            found[m] = {}
+            inputs[m] = {}
             for place, (name, layer) in enumerate(self._chain(m)):
-                found[m][name] = x
+                inputs[m][name] = x
                 x = layer(x)
                 x = torch.relu(x) if self.form == "mlp" and place == 0 else x
-        return found
+        return inputs
 
     def project(self, features: Mapping[Modality, Tensor], seed: int = 0) -> dict[Modality, Tensor]:
         """Map features {m: (B, D)} to {m: (B, E)}, before normalisation.
@@ -129,7 +134,7 @@ def _blank(features: int, width: int, *, bias: bool) -> nn.Linear:
 
 
 def orthonormal(features: int, width: int, name: str) -> Tensor:
-    """Return the fixed matrix (E, D) of head 0: the identity where D = E, else orthonormal, by name."""
+    """Return the fixed matrix (E, D) of head 0: the identity where D = E, else orthonormal, seeded by a name."""
     if features == width:
         return torch.eye(width)
     noise = torch.randn(max(features, width), min(features, width), generator=_generator(f"head 0 {name}"))
@@ -150,7 +155,13 @@ def _generator(seed: str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Record:
-    """What stands beside a head's tensors in `head.json`."""
+    """What stands beside a head's tensors in `head.json`.
+
+    Attributes:
+        parent: the version it was trained on from; 0: the untrained head, or an initialisation of its own.
+        widths: the width D of each modality's features; width is E.
+        backbones: the id of the backbone that made the features of each modality.
+    """
 
     version: int
     parent: int

@@ -6,11 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
-from engine import media
 from engine.backbones import Backbone, Features, Prepared
 from engine.errors import Unreadable
 from engine.ids import item_id
+from engine.media import read
 from engine.sources.base import Row
 from engine.storage.rows import FileStamp
 from engine.storage.store import Store
@@ -23,96 +24,104 @@ DECODERS = 4
 
 
 @dataclass(frozen=True)
-class Ready:
-    """One item on its way to the store; nothing is prepared where its features are there already."""
+class LoadedItem:
+    """One item on its way to the store.
+
+    Attributes:
+        prepared: what its backbone is to encode; None where its features are known already.
+        features: those (D,) that its source brought; None where they are stored, or to be encoded.
+        stamp: what its file looked like; None of a text or of features.
+    """
 
     item: Item
-    backbone: Backbone | None = None
+    backbone: Backbone
     prepared: Prepared | None = None
     features: Features | None = None
     stamp: FileStamp | None = None
 
 
+Loaded: TypeAlias = "list[LoadedItem] | Unreadable"
+"""The items of one row, or why the row cannot be used."""
+
+
 @dataclass(frozen=True)
 class Loader:
-    """What reads rows.
+    """What reads the media of rows.
 
     Attributes:
         store: knows what is encoded already.
-        backbone: the backbone of a modality; raises Unreadable where none reads it.
+        backbone: returns the backbone of a modality; raises Unreadable where none reads it.
     """
 
     store: Store
     backbone: Callable[[Modality], Backbone]
 
-    def chunks(self, rows: Iterator[Row]) -> Iterator[tuple[list[Row], list[list[Ready] | Unreadable]]]:
-        """Yield rows with their items, or with the reason why a row cannot be used.
+    def chunks(self, rows: Iterator[Row]) -> Iterator[list[tuple[Row, Loaded]]]:
+        """Yield rows with their items, or with the reason why a row cannot be used, CHUNK at a time.
 
         Each chunk is submitted one step before it is needed, so that decoding runs beside encoding.
         """
-        waiting: deque[tuple[list[Row], list[Future[list[Ready]]]]] = deque()
+        waiting: deque[list[tuple[Row, Future[list[LoadedItem]]]]] = deque()
         with ThreadPoolExecutor(DECODERS) as pool:
             while chunk := list(islice(rows, CHUNK)):
-                waiting.append((chunk, [pool.submit(self._load, row) for row in chunk]))
+                waiting.append([(row, pool.submit(self._load, row)) for row in chunk])
                 if len(waiting) > 1:
-                    yield _finished(*waiting.popleft())
+                    yield _finished(waiting.popleft())
             while waiting:
-                yield _finished(*waiting.popleft())
+                yield _finished(waiting.popleft())
 
-    def _load(self, row: Row) -> list[Ready]:
+    def _load(self, row: Row) -> list[LoadedItem]:
         """Read, digest and decode what a row names; runs in a worker thread."""
-        ready = [self._load_file(modality, path) for modality, path in row.media.items()]
-        for modality, array in row.features.items():
-            backbone, item = self.backbone(modality), _array_item(modality, array, row.name)
-            if backbone.spec != "features":
-                raise Unreadable(f"{modality} features here are by {backbone.spec}, not from files")
-            if len(array) != backbone.widths[modality]:
-                raise Unreadable(
-                    f"{modality} has {len(array)} numbers; this workspace holds {backbone.widths[modality]}"
-                )
-            ready.append(Ready(item, backbone, features=array))
+        items = [self._load_file(modality, path) for modality, path in row.media.items()]
+        items += [self._load_features(modality, array, row.name) for modality, array in row.features.items()]
         for text in row.texts:
             data = text.encode()
-            ready.append(self._prepared(Item(item_id("text", data), "text", text=text), data, None))
-        return ready
+            items.append(self._prepare(Item(item_id("text", data), "text", text=text), data, None))
+        return items
 
-    def _load_file(self, modality: Modality, path: Path) -> Ready:
-        before = look(path)
+    def _load_features(self, modality: Modality, features: Features, name: str) -> LoadedItem:
+        backbone = self.backbone(modality)
+        if backbone.spec != "features":
+            raise Unreadable(f"{modality} features here are by {backbone.spec}, not from files")
+        if len(features) != backbone.widths[modality]:
+            raise Unreadable(
+                f"{modality} has {len(features)} numbers; this workspace holds {backbone.widths[modality]}"
+            )
+        item = Item(item_id(modality, features.tobytes()), modality, text=name)
+        return LoadedItem(item, backbone, features=features)
+
+    def _load_file(self, modality: Modality, path: Path) -> LoadedItem:
+        seen = look(path)
         try:
-            data = media.read(path)
+            data = read(path)
             item = Item(item_id(modality, data), modality, (str(path),))
-            return self._prepared(item, data, FileStamp(*before, item.id) if before else None)
+            return self._prepare(item, data, FileStamp(*seen, item.id) if seen else None)
         except Unreadable as error:
             raise Unreadable(str(error), path, error.settings) from None
 
-    def _prepared(self, item: Item, data: bytes, stamp: FileStamp | None) -> Ready:
+    def _prepare(self, item: Item, data: bytes, stamp: FileStamp | None) -> LoadedItem:
         backbone = self.backbone(item.modality)
         if self.store.has_features(item.id, backbone.id):
-            return Ready(item, backbone, stamp=stamp)
-        return Ready(item, backbone, prepared=backbone.prepare(item.modality, data), stamp=stamp)
+            return LoadedItem(item, backbone, stamp=stamp)
+        return LoadedItem(item, backbone, prepared=backbone.prepare(item.modality, data), stamp=stamp)
 
 
-def _array_item(modality: Modality, array: Features, name: str) -> Item:
-    return Item(item_id(modality, array.tobytes()), modality, text=name)
-
-
-def encode(ready: Iterable[Ready]) -> dict[tuple[ItemId, str], Features]:
-    """Return the features of those items that have none yet, each item once."""
-    found: dict[tuple[ItemId, str], Features] = {}
-    waiting: dict[tuple[Modality, str], dict[ItemId, Ready]] = {}
-    for one in ready:
-        if one.backbone and one.features is not None:
-            found[one.item.id, one.backbone.id] = one.features
-        elif one.backbone and one.prepared is not None:
-            waiting.setdefault((one.item.modality, one.backbone.id), {})[one.item.id] = one
-    for (modality, backbone_id), batch in waiting.items():
-        backbone = next(iter(batch.values())).backbone
-        assert backbone
-        features = backbone.encode(
-            modality, [one.prepared for one in batch.values() if one.prepared is not None]
-        )
-        found |= {(id, backbone_id): row for id, row in zip(batch, features, strict=True)}
-    return found
+def encode(items: Iterable[LoadedItem]) -> dict[tuple[ItemId, str], Features]:
+    """Return the features (D,) of those items that have none yet, each item once, by item and backbone id."""
+    features: dict[tuple[ItemId, str], Features] = {}
+    batches: dict[tuple[Modality, str], dict[ItemId, tuple[Backbone, Prepared]]] = {}
+    for loaded in items:
+        item, backbone = loaded.item, loaded.backbone
+        if loaded.features is not None:
+            features[item.id, backbone.id] = loaded.features
+        elif loaded.prepared is not None:
+            batch = batches.setdefault((item.modality, backbone.id), {})
+            batch[item.id] = backbone, loaded.prepared
+    for (modality, backbone_id), batch in batches.items():
+        backbone = next(iter(batch.values()))[0]
+        rows = backbone.encode(modality, [prepared for _, prepared in batch.values()])
+        features |= {(id, backbone_id): row for id, row in zip(batch, rows, strict=True)}
+    return features
 
 
 def look(path: Path) -> tuple[int, int] | None:
@@ -124,13 +133,11 @@ def look(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _finished(
-    rows: list[Row], loaded: Sequence[Future[list[Ready]]]
-) -> tuple[list[Row], list[list[Ready] | Unreadable]]:
-    return rows, [_outcome(future) for future in loaded]
+def _finished(chunk: Sequence[tuple[Row, Future[list[LoadedItem]]]]) -> list[tuple[Row, Loaded]]:
+    return [(row, _result(future)) for row, future in chunk]
 
 
-def _outcome(future: Future[list[Ready]]) -> list[Ready] | Unreadable:
+def _result(future: Future[list[LoadedItem]]) -> Loaded:
     try:
         return future.result()
     except Unreadable as error:

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias
 
 from engine.errors import Setting, Unreadable, UserError
-from engine.ids import item_id
-from engine.ingest.encoding import Loader, Ready, encode, look
+from engine.ingest.encoding import Loaded, LoadedItem, Loader, encode
+from engine.ingest.matching import Matcher
 from engine.sources import open_source
-from engine.sources.base import Collection, Row, checked_task
-from engine.storage.rows import StoredRow, ids_of, row_key
+from engine.sources.base import Row, checked_task
+from engine.storage.rows import StoredRow, ids_of
 from engine.storage.store import Store
-from engine.types import ItemId, Modality, Skipped, Split
+from engine.types import Skipped
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done and the rows expected."""
@@ -38,6 +37,12 @@ class IngestReport:
         """How many rows were usable."""
         return self.added + self.updated + self.unchanged
 
+    def count(self, stored: StoredRow | None, now: StoredRow) -> None:
+        """Count a row by what was stored of it before, if anything."""
+        self.added += stored is None
+        self.updated += stored is not None and stored != now
+        self.unchanged += stored == now
+
 
 def silent(done: int, total: int) -> None:
     """Show no progress."""
@@ -58,16 +63,16 @@ def ingest(
         task: for rows that name no task; where rows name theirs, only the rows of this one are taken.
         allow_mass_delete: drop rows even where more than half of them are gone.
     """
-    run = _begin(loader.store, source, task)
-    for rows, loaded in loader.chunks(run.changed(progress)):
-        run.land(rows, loaded)
-    run.refuse_empty()
-    gone = run.gone()
-    lost = _lost(loader.store, gone)
-    if lost > max(SPARED, len(run.known) // 2) and not allow_mass_delete:
+    reading = _begin(loader.store, source, task)
+    for chunk in loader.chunks(reading.changed(progress)):
+        reading.land(chunk)
+    reading.refuse_empty()
+    gone, known = reading.gone(), len(reading.known)
+    lost = _with_lost_items(loader.store, gone)
+    if lost > max(SPARED, known // 2) and not allow_mass_delete:
         allow = Setting("allow_mass_delete")
         raise UserError(
-            f"{lost} of {len(run.known)} rows of {run.collection.source} are gone; nothing was removed: "
+            f"{lost} of {known} rows of {reading.matcher.collection.source} are gone; nothing was removed: "
             f"is a disk not mounted? To drop them run again with {allow}",
             [allow],
         )
@@ -75,159 +80,110 @@ def ingest(
         for key in gone:
             txn.remove_row(key)
         txn.drop_unused()
-    run.report.removed = len(gone)
-    return run.report
-
-
-def _lost(store: Store, gone: Sequence[bytes]) -> int:
-    """Count the rows that took an item with them; a renamed file's is named by its new row."""
-    names = set(gone)
-    rows = [row for row in map(store.row, gone) if row is not None]
-    ids = [[id for held in row.items.values() for id in held] for row in rows]
-    return sum(any(names.issuperset(store.users(id)) for id in held) for held in ids)
+    reading.report.removed = len(gone)
+    return reading.report
 
 
 def preview(store: Store, source: Path, *, task: str | None = None) -> IngestReport:
     """Count what `ingest` would do, judged by names, sizes and times; nothing is decoded or stored."""
-    run = _begin(store, source, task)
-    for row in run.changed(silent):
-        key = run.key(row)
-        run.seen.add(key)
+    reading = _begin(store, source, task)
+    for row in reading.changed(silent):
+        key = reading.matcher.key(row)
+        reading.met.add(key)
         is_new = store.row(key) is None
-        run.report.added += is_new
-        run.report.updated += not is_new
-    run.refuse_empty()
-    run.report.removed = len(run.gone())
-    return run.report
+        reading.report.added += is_new
+        reading.report.updated += not is_new
+    reading.refuse_empty()
+    reading.report.removed = len(reading.gone())
+    return reading.report
+
+
+def _begin(store: Store, source: Path, task: str | None) -> "_Reading":
+    """Open a source and look up the stored rows that could be met again."""
+    if task is not None:
+        checked_task(task)
+    matcher = Matcher(store, open_source(source), task)
+    return _Reading(matcher, matcher.known_keys())
+
+
+def _with_lost_items(store: Store, keys: Sequence[bytes]) -> int:
+    """Count the rows that would take an item with them; a renamed file's is named by its new row."""
+    going = set(keys)
+    rows = [row for row in map(store.row, keys) if row is not None]
+    return sum(any(going.issuperset(store.users(id)) for id in ids_of(row)) for row in rows)
 
 
 @dataclass
-class _Run:
-    """One pass over a source, what it could meet again (keys of stored rows), and what it has met so far."""
+class _Reading:
+    """One pass over a source.
 
-    store: Store
-    collection: Collection
-    task: str | None
+    Attributes:
+        known: keys of the stored rows that could be met again.
+        met: keys of the rows met so far that are stored, or would be.
+    """
+
+    matcher: Matcher
     known: Sequence[bytes]
-    seen: set[bytes] = field(default_factory=set)
+    met: set[bytes] = field(default_factory=set)
     report: IngestReport = field(default_factory=IngestReport)
 
     def changed(self, progress: Progress) -> Iterator[Row]:
         """Yield the rows that must be read; count the others."""
-        for done, row in enumerate(self.collection.rows()):
-            progress(done, self.collection.total)
+        matcher, total = self.matcher, self.matcher.collection.total
+        for done, row in enumerate(matcher.collection.rows()):
+            progress(done, total)
             if isinstance(row, Skipped):
                 self.report.skipped.append(row)
-            elif self.task is None or row.task in (None, self.task):
-                self.report.tasks.add(self.task_of(row))
-                key = self.key(row)
-                before = self.store.row(key)
-                if before is not None and before == self.remembered(row) and self.is_encoded(before):
-                    self.seen.add(key)
+            elif matcher.task is None or row.task in (None, matcher.task):
+                self.report.tasks.add(matcher.task_of(row))
+                if matcher.is_unchanged(row):
+                    self.met.add(matcher.key(row))
                     self.report.unchanged += 1
                 else:
                     yield row
-        progress(self.collection.total, self.collection.total)
+        progress(total, total)
 
-    def task_of(self, row: Row) -> str:
-        return row.task or self.task or self.collection.default_task
-
-    def key(self, row: Row) -> bytes:
-        return row_key(str(self.collection.source), self.task_of(row), row.name)
-
-    def gone(self) -> list[bytes]:
-        return [key for key in self.known if key not in self.seen]
-
-    def land(self, rows: Sequence[Row], loaded: Sequence[list[Ready] | Unreadable]) -> None:
-        """Encode a chunk and store it in one transaction."""
-        good: list[tuple[list[Ready], StoredRow, StoredRow | None]] = []
-        for row, ready in zip(rows, loaded, strict=True):
-            if isinstance(ready, Unreadable):
-                path = ready.path or self.collection.source
-                self.report.skipped.append(Skipped(str(path), str(ready), row.line, ready.settings))
+    def land(self, chunk: Sequence[tuple[Row, Loaded]]) -> None:
+        """Encode a chunk of rows and store it in one transaction."""
+        usable: list[tuple[StoredRow, list[LoadedItem]]] = []
+        for row, loaded in chunk:
+            if isinstance(loaded, Unreadable):
+                path = loaded.path or self.matcher.collection.source
+                self.report.skipped.append(Skipped(str(path), str(loaded), row.line, loaded.settings))
             else:
-                stored = self.stored(row, [(one.item.modality, one.item.id) for one in ready])
-                good.append((ready, stored, self.store.row(stored.key)))
-        features = encode([one for ready, _, _ in good for one in ready])
-        with self.store.writing() as txn:
+                ids = [(one.item.modality, one.item.id) for one in loaded]
+                usable.append((self.matcher.to_store(row, ids), loaded))
+        features = encode(item for _, items in usable for item in items)
+        before = [self.matcher.store.row(row.key) for row, _ in usable]
+        with self.matcher.store.writing() as txn:
             for (id, backbone), array in features.items():
                 txn.put_features(id, backbone, array)
-            for ready, stored, before in good:
-                for one in ready:
-                    txn.put_item(one.item)
-                    if one.stamp:
-                        txn.put_stamp(one.item.paths[0], one.stamp)
-                if stored != before:
-                    txn.put_row(stored)
-                self.seen.add(stored.key)
-                self.report.added += before is None
-                self.report.updated += before is not None and stored != before
-                self.report.unchanged += stored == before
+            for (now, items), stored in zip(usable, before, strict=True):
+                for loaded_item in items:
+                    txn.put_item(loaded_item.item)
+                    if loaded_item.stamp:
+                        txn.put_stamp(loaded_item.item.paths[0], loaded_item.stamp)
+                if now != stored:
+                    txn.put_row(now)
+                self.met.add(now.key)
+                self.report.count(stored, now)
 
-    def remembered(self, row: Row) -> StoredRow | None:
-        """Return what would be stored for a row if its files hold what they held; None where they look changed."""
-        named = []
-        for modality, path in row.media.items():
-            stamp = self.store.stamp(str(path))
-            if stamp is None or look(path) != (stamp.size, stamp.mtime):
-                return None
-            named.append((modality, stamp.item))
-        named += [(modality, item_id(modality, array.tobytes())) for modality, array in row.features.items()]
-        named += [("text", item_id("text", text.encode())) for text in row.texts]
-        return self.stored(row, named)
-
-    def is_encoded(self, row: StoredRow) -> bool:
-        """Say whether the features of all items of a row are there; some may have been removed."""
-        return not self.store.lacking(ids_of(row))
-
-    def stored(self, row: Row, named: Sequence[tuple[Modality, ItemId]]) -> StoredRow:
-        """Return what is stored for a row that names these items."""
-        items: dict[Modality, tuple[ItemId, ...]] = {}
-        for modality, id in named:
-            items[modality] = (*items.get(modality, ()), id)
-        its_media = [id for modality, id in named if modality in row.media or modality in row.features]
-        return StoredRow(
-            str(self.collection.source),
-            row.name,
-            self.task_of(row),
-            row.task is not None,
-            row.split or _hashed_split(row.id or " ".join(its_media or [id for _, id in named])),
-            row.labels,
-            items,
-            {modality: str(path) for modality, path in row.media.items()},
-            row.other,
-        )
+    def gone(self) -> list[bytes]:
+        """Return the keys of the rows that the source no longer has."""
+        return [key for key in self.known if key not in self.met]
 
     def refuse_empty(self) -> None:
+        """Raise where no row was usable: a source that cannot be read must not empty the store."""
         if self.report.read:
             return
-        wanted = f" of task {self.task!r}" if self.task else ""
+        of_task = f" of task {self.matcher.task!r}" if self.matcher.task else ""
+        source = self.matcher.collection.source
         if self.report.skipped:
             first = self.report.skipped[0]
             where = f"{first.path} line {first.line}" if first.line else first.path
             raise UserError(
-                f"nothing{wanted} in {self.collection.source} could be read: {where}: {first.reason} "
+                f"nothing{of_task} in {source} could be read: {where}: {first.reason} "
                 f"({len(self.report.skipped)} skipped)",
                 first.settings,
             )
-        raise UserError(f"nothing to read{wanted} in {self.collection.source}")
-
-
-def _begin(store: Store, source: Path, task: str | None) -> _Run:
-    """Open a source and look up the stored rows that this run could meet again."""
-    if task is not None:
-        checked_task(task)
-    collection = open_source(source)
-    known = [
-        row.key
-        for row in store.rows()
-        if row.source == str(collection.source)
-        and (row.task == task if task else row.named or row.task == collection.name)
-    ]
-    return _Run(store, collection, task, known)
-
-
-def _hashed_split(key: str) -> Split:
-    """Put a row into train, val or test, 80/10/10, by nothing but its id."""
-    place = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
-    return "train" if place < 0.8 else "val" if place < 0.9 else "test"
+        raise UserError(f"nothing to read{of_task} in {source}")

@@ -1,7 +1,7 @@
 """Make a workspace or open one, and hand out the backbones it records."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from engine.backbones.precomputed import FeatureFile
 from engine.errors import InvalidSetting, Setting, Unreadable, UserError
 from engine.sources import open_source
 from engine.sources.base import Collection
-from engine.storage.manifest import Encoder, Manifest
+from engine.storage.manifest import BackboneRecord, Manifest
 from engine.storage.workspace import Workspace, open_at
 from engine.types import Modality
 
@@ -19,16 +19,16 @@ Chosen = Mapping[Modality, Backbone]
 
 
 @dataclass
-class Encoders:
+class Backbones:
     """The backbones that a workspace records, each loaded when it is first needed."""
 
-    records: Mapping[Modality, Encoder]
+    records: Mapping[Modality, BackboneRecord]
     device: str = "cpu"
     _loaded: dict[str, Backbone] = field(default_factory=dict)
     _loading: threading.Lock = field(default_factory=threading.Lock)
 
-    def backbone(self, modality: Modality) -> Backbone:
-        """Return the backbone of a modality."""
+    def of(self, modality: Modality) -> Backbone:
+        """Return the backbone of a modality; Unreadable where none reads it."""
         if modality not in self.records:
             spec = Setting("backbone", f"{modality}=SPEC")
             raise Unreadable(f"no backbone reads {modality}: name one with {spec}", settings=[spec])
@@ -38,20 +38,22 @@ class Encoders:
         with self._loading:
             if record.spec not in self._loaded:
                 self._loaded[record.spec] = backbones.load(record.spec, self.device)
-            found = self._loaded[record.spec]
-        if found.id != record.id:
+            backbone = self._loaded[record.spec]
+        if backbone.id != record.id:
             raise UserError(
-                f"{record.spec} is no longer the {modality} backbone of this workspace: it is {found.id} now, "
+                f"{record.spec} is no longer the {modality} backbone of this workspace: it is {backbone.id} now, "
                 f"the features are by {record.id}"
             )
-        return found
+        return backbone
 
 
 @dataclass(frozen=True)
 class WorkspaceOptions:
-    """What a person asks of a workspace: backbones (`SPEC` or `MODALITY=SPEC`) and the shared width E.
+    """What a person asks of a workspace.
 
     Attributes:
+        specs: backbones, each as `SPEC` or `MODALITY=SPEC`; none: what suits the sources.
+        width: the shared width E; None: that of the narrowest backbone.
         on_default: called with the spec of the backbone that was chosen where none was asked for.
     """
 
@@ -60,25 +62,28 @@ class WorkspaceOptions:
     on_default: Callable[[str], None] = lambda spec: None
 
 
-def enter(
-    root: Path, sources: Sequence[Path], wish: WorkspaceOptions, device: str
-) -> tuple[Workspace, Encoders]:
+def open_or_make(
+    root: Path, sources: Sequence[Path], options: WorkspaceOptions, device: str
+) -> tuple[Workspace, Backbones]:
     """Open the workspace, or make it; either way it has a backbone for what the sources bring."""
     collections = [open_source(source) for source in sources]
     exists = (root / "workspace.json").is_file()
     known = dict(open_at(root).manifest.backbones) if exists else {}
-    chosen = _chosen(wish, collections, Encoders(known, device))
-    records = known | {m: Encoder(b.spec, b.id, b.widths[m]) for m, b in chosen.items()}
-    workspace = _extended(root, wish, records) if exists else _made(root, wish, chosen, records)
+    chosen = _choose(options, collections, Backbones(known, device))
+    records = known | {m: BackboneRecord(b.spec, b.id, b.widths[m]) for m, b in chosen.items()}
+    workspace = _extend(root, options, records) if exists else _make(root, options, chosen, records)
     loaded = {b.spec: b for b in chosen.values() if b.spec != "features"}
-    return workspace, Encoders(records, device, loaded)
+    return workspace, Backbones(records, device, loaded)
 
 
-def _extended(root: Path, wish: WorkspaceOptions, records: Mapping[Modality, Encoder]) -> Workspace:
+def _extend(root: Path, options: WorkspaceOptions, records: Mapping[Modality, BackboneRecord]) -> Workspace:
+    """Open a workspace and record the backbones that are new to it."""
     workspace = open_at(root)
     manifest = workspace.manifest
-    if wish.width not in (None, manifest.width):
-        raise UserError(f"this workspace has width {manifest.width}, not {wish.width}: it is fixed when made")
+    if options.width not in (None, manifest.width):
+        raise UserError(
+            f"this workspace has width {manifest.width}, not {options.width}: it is fixed when made"
+        )
     if records == manifest.backbones:
         return workspace
     widths = {record.width if record.id == "features" else 0 for record in records.values()}
@@ -88,65 +93,71 @@ def _extended(root: Path, wish: WorkspaceOptions, records: Mapping[Modality, Enc
     )
 
 
-def _made(
-    root: Path, wish: WorkspaceOptions, chosen: Chosen, records: Mapping[Modality, Encoder]
+def _make(
+    root: Path, options: WorkspaceOptions, chosen: Chosen, records: Mapping[Modality, BackboneRecord]
 ) -> Workspace:
-    if wish.width is not None and wish.width < 1:
-        raise InvalidSetting("width", f"must be at least 1, not {wish.width}")
+    if options.width is not None and options.width < 1:
+        raise InvalidSetting("width", f"must be at least 1, not {options.width}")
     if not records:
         spec = Setting("backbone", "SPEC")
         raise UserError(f"the sources bring no features of their own: name a backbone with {spec}", [spec])
-    width = wish.width or min(record.width for record in records.values())
-    manifest = Manifest(width, _aligned(chosen), records)
+    width = options.width or min(record.width for record in records.values())
+    manifest = Manifest(width, _are_aligned(chosen), records)
     return Workspace(root, manifest).with_manifest(manifest)
 
 
-def _chosen(
-    wish: WorkspaceOptions, collections: Sequence[Collection], encoders: Encoders
+def _choose(
+    options: WorkspaceOptions, collections: Sequence[Collection], known: Backbones
 ) -> dict[Modality, Backbone]:
     """Return the backbones of the modalities that the workspace does not know yet."""
-    known = encoders.records
-    brought = {m: width for collection in collections for m, width in collection.widths.items()}
+    widths = {m: width for collection in collections for m, width in collection.widths.items()}
     chosen: dict[Modality, Backbone] = {
-        m: FeatureFile(m, width) for m, width in brought.items() if m not in known
+        m: FeatureFile(m, width) for m, width in widths.items() if m not in known.records
     }
-    for spec in wish.specs or ([] if known else _default(wish, collections)):
-        modality, _, name = spec.rpartition("=") if "=" in spec.split(":")[0] else ("", "", spec)
-        if name == "features":
-            continue
-        found = _same(encoders, name) or backbones.load(name, encoders.device)
-        for one in [modality] if modality else sorted(found.widths):
-            if one not in found.widths:
-                raise UserError(f"{name} does not read {one}; it reads: {', '.join(sorted(found.widths))}")
-            if one in known and known[one].id != found.id:
+    for spec in options.specs or ([] if known.records else _default(options, collections)):
+        for modality, backbone in _named(spec, known):
+            record = known.records.get(modality)
+            if record is None:
+                chosen.setdefault(modality, backbone)
+            elif record.id != backbone.id:
                 other = Setting("workspace", "DIR")
                 raise UserError(
-                    f"this workspace's {one} backbone is {known[one].spec}, not {name}: features of two backbones "
-                    f"do not mix; make another workspace with {other}",
+                    f"this workspace's {modality} backbone is {record.spec}, not {backbone.spec}: "
+                    f"features of two backbones do not mix; make another workspace with {other}",
                     [other],
                 )
-            if one not in known:
-                chosen.setdefault(one, found)
     return chosen
 
 
-def _default(wish: WorkspaceOptions, collections: Sequence[Collection]) -> list[str]:
+def _named(spec: str, known: Backbones) -> Iterator[tuple[Modality, Backbone]]:
+    """Yield the backbone that `SPEC` or `MODALITY=SPEC` names, with each modality that it is to read."""
+    modality, _, name = spec.rpartition("=") if "=" in spec.split(":")[0] else ("", "", spec)
+    if name == "features":  # they come with a source
+        return
+    backbone = _recorded(name, known) or backbones.load(name, known.device)
+    if modality and modality not in backbone.widths:
+        raise UserError(f"{name} does not read {modality}; it reads: {', '.join(sorted(backbone.widths))}")
+    for read in [modality] if modality else sorted(backbone.widths):
+        yield read, backbone
+
+
+def _default(options: WorkspaceOptions, collections: Sequence[Collection]) -> list[str]:
     """Return the specs of a new workspace that was asked for none; features need none, their texts one."""
     if collections and all(collection.encoded is not None for collection in collections):
         needed = {modality for collection in collections for modality in collection.encoded or ()}
         return [f"{modality}=builtin" for modality in sorted(needed)]
     spec = backbones.default()
-    wish.on_default(spec)
+    options.on_default(spec)
     return [spec]
 
 
-def _same(encoders: Encoders, spec: str) -> Backbone | None:
-    """Return the backbone that the workspace records under this very spec."""
-    held = [modality for modality, record in encoders.records.items() if record.spec == spec]
-    return encoders.backbone(held[0]) if held else None
+def _recorded(spec: str, known: Backbones) -> Backbone | None:
+    """Return the backbone that the workspace records under this very spec; None: under none."""
+    modalities = [modality for modality, record in known.records.items() if record.spec == spec]
+    return known.of(modalities[0]) if modalities else None
 
 
-def _aligned(chosen: Chosen) -> bool:
+def _are_aligned(chosen: Chosen) -> bool:
     """Say whether all modalities share one pretrained space, as far as can be known.
 
     Features from files do where they have one width: that is how joint encoders hand them out.

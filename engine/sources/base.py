@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from engine.types import Modality, Skipped, Split
 
 MAX_NAME = 80
 """Bytes of a task's name: escaped, it names a folder."""
+
+MAX_ID = 200
+"""Characters of a row's id."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,21 @@ def checked_task(task: object) -> str:
     return task
 
 
+def checked_id(value: object) -> str:
+    """Return a row's id, or raise where it could not be shown in one line."""
+    text = string(value, "id")
+    if not text or not text.isprintable() or len(text) > MAX_ID:
+        raise Unreadable(f"id must be 1 to {MAX_ID} printable characters")
+    return text
+
+
+def checked_split(value: object) -> Split:
+    """Return a row's split, or raise where it is none."""
+    if value not in get_args(Split):
+        raise Unreadable(f"split {value!r} is none of train, val, test")
+    return cast("Split", value)
+
+
 def checked_modality(name: str) -> Modality:
     """Return a modality's name, or raise where it could not name a folder and a layer."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name):
@@ -98,3 +117,15 @@ def inside(folder: Path, path: Path) -> Path:
     except (OSError, RuntimeError, ValueError):  # a loop of links, a name that no file can have
         raise Unreadable("its path cannot be followed") from None
     return path
+
+
+def listed(value: object) -> list[object]:
+    """Return a value that may be one or a list of several as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def string(value: object, name: str) -> str:
+    """Return the value of a field that must be a string."""
+    if not isinstance(value, str):
+        raise Unreadable(f"{name} is not a string")
+    return value

@@ -11,13 +11,23 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import media
 from engine.errors import Unreadable, UserError
-from engine.sources.base import Collection, Row, checked_modality, checked_task
-from engine.sources.metadata import checked_id, checked_split, listed, string
+from engine.media import clean_text
+from engine.sources.base import (
+    Collection,
+    Row,
+    checked_id,
+    checked_modality,
+    checked_split,
+    checked_task,
+    listed,
+    string,
+)
 from engine.types import Modality, Skipped
 
-NAMES = ("id", "task", "split", "text", "labels")
+FIELDS = ("id", "task", "split", "text", "labels")
+"""What may stand beside the arrays, a value a row."""
+
 BROKEN = (
     *(OSError, ValueError, EOFError, MemoryError, RuntimeError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
@@ -29,10 +39,10 @@ Column: TypeAlias = "NDArray[np.float32] | list[object]"
 
 @dataclass(frozen=True)
 class _Table:
-    """Arrays (N, D) by modality, and the columns of strings that stand beside them."""
+    """The features (N, D) of each modality, and the N values of each field that stands beside them."""
 
-    arrays: Mapping[Modality, NDArray[np.float32]]
-    names: Mapping[str, list[object]]
+    features: Mapping[Modality, NDArray[np.float32]]
+    fields: Mapping[str, list[object]]
     rows: int
 
 
@@ -40,8 +50,8 @@ def open_arrays(source: Path) -> Collection:
     """Open a features file; nothing in it is ever unpickled."""
     columns = _npz(source) if source.suffix == ".npz" else _parquet(source)
     table = _checked(source, columns)
-    widths = {modality: array.shape[1] for modality, array in table.arrays.items()}
-    encoded = ["text"] if "text" in table.names else []
+    widths = {modality: array.shape[1] for modality, array in table.features.items()}
+    encoded = ["text"] if "text" in table.fields else []
     return Collection(source, table.rows, lambda: _rows(source, table), widths, encoded)
 
 
@@ -77,7 +87,7 @@ def _parquet(source: Path) -> dict[str, Column]:
         for name, column in zip(table.column_names, table.columns, strict=True):
             if _holds_floats(column.type):
                 columns |= _stacked(source, name, column)
-            elif name in NAMES:
+            elif name in FIELDS:
                 columns[name] = cast("list[object]", column.to_pylist())
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"cannot read {source}: {error}") from None
@@ -112,24 +122,22 @@ def _stacked(source: Path, name: str, column: Any) -> dict[str, Column]:
 
 
 def _checked(source: Path, columns: Mapping[str, Column]) -> _Table:
-    arrays = {checked_modality(name): c for name, c in columns.items() if isinstance(c, np.ndarray)}
-    names: dict[str, list[object]] = {
-        name: c for name, c in columns.items() if isinstance(c, list) and name in NAMES
-    }
-    alone = [name for name in NAMES if name in columns and not isinstance(columns[name], np.ndarray | list)]
-    if alone:
-        raise UserError(f"{source}: {alone[0]} is a single value: give one a row")
-    if not arrays:
+    features = {checked_modality(name): c for name, c in columns.items() if isinstance(c, np.ndarray)}
+    fields = {name: c for name, c in columns.items() if isinstance(c, list) and name in FIELDS}
+    single = [f for f in FIELDS if f in columns and not isinstance(columns[f], np.ndarray | list)]
+    if single:
+        raise UserError(f"{source}: {single[0]} is a single value: give one a row")
+    if not features:
         raise UserError(f"{source} holds no float array: give one per modality, rows aligned")
-    for modality, array in arrays.items():
+    for modality, array in features.items():
         if array.ndim != 2 or not array.shape[1]:
             raise UserError(f"{source}: {modality} has shape {array.shape}; give rows of features (N, D)")
-    lengths = {name: len(array) for name, array in arrays.items()}
-    lengths |= {name: len(column) for name, column in names.items()}
+    lengths = {modality: len(array) for modality, array in features.items()}
+    lengths |= {name: len(values) for name, values in fields.items()}
     if len(set(lengths.values())) != 1:
-        said = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise UserError(f"{source}: rows are not aligned: {said}")
-    return _Table(arrays, names, next(iter(lengths.values())))
+        listing = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UserError(f"{source}: rows are not aligned: {listing}")
+    return _Table(features, fields, next(iter(lengths.values())))
 
 
 def _rows(source: Path, table: _Table) -> Iterator[Row | Skipped]:
@@ -146,27 +154,24 @@ def _rows(source: Path, table: _Table) -> Iterator[Row | Skipped]:
 
 
 def _row(table: _Table, number: int) -> Row:
-    given = {name: column[number] for name, column in table.names.items() if column[number] is not None}
-    features = {}
-    for modality, array in table.arrays.items():
-        lacking = np.isnan(array[number]).all()
-        if not lacking and not np.isfinite(array[number]).all():
+    fields = {name: column[number] for name, column in table.fields.items() if column[number] is not None}
+    features = {m: array[number] for m, array in table.features.items() if not np.isnan(array[number]).all()}
+    for modality, row in features.items():
+        if not np.isfinite(row).all():
             raise Unreadable(f"{modality} holds NaN or infinite numbers")
-        if not lacking:
-            features[modality] = array[number]
     if not features:
         raise Unreadable("no features in it")
-    labels = given.get("labels", [])
-    texts = given.get("text", [])
-    name = given.get("id")
-    id_ = None if name is None else checked_id(str(name) if isinstance(name, int) else name)
+    id = fields.get("id")
+    given_id = None if id is None else checked_id(str(id) if isinstance(id, int) else id)
     return Row(
-        id_ or f"row {number + 1}",
+        given_id or f"row {number + 1}",
         line=number + 1,
-        id=id_,
-        task=checked_task(given["task"]) if "task" in given else None,
-        split=checked_split(given["split"]) if "split" in given else None,
-        labels=tuple(map(str, listed(labels))),
-        texts=tuple(dict.fromkeys(media.clean_text(string(text, "text")) for text in listed(texts))),
+        id=given_id,
+        task=checked_task(fields["task"]) if "task" in fields else None,
+        split=checked_split(fields["split"]) if "split" in fields else None,
+        labels=tuple(map(str, listed(fields.get("labels", [])))),
+        texts=tuple(
+            dict.fromkeys(clean_text(string(text, "text")) for text in listed(fields.get("text", [])))
+        ),
         features=features,
     )

@@ -50,7 +50,8 @@ def _file_row(folder: Path, path: Path) -> Row | Skipped:
             raise Unreadable(f"{path.suffix.lower()} files cannot be read")
         inside(folder, path)
         sidecars = [path.with_suffix(suffix) for suffix in TEXT_SUFFIXES]
-        texts = tuple(dict.fromkeys(line for one in sidecars if one.exists() for line in _lines(folder, one)))
+        lines = (line for sidecar in sidecars if sidecar.exists() for line in _lines(folder, sidecar))
+        texts = tuple(dict.fromkeys(lines))
         if not modality and not texts:
             raise Unreadable("no text in it")
     except Unreadable as error:

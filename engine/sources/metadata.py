@@ -2,19 +2,28 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 from engine import media
 from engine.errors import Unreadable, UserError
 from engine.ids import item_id
-from engine.sources.base import Collection, Row, checked_task, inside
-from engine.types import Modality, Skipped, Split
+from engine.sources.base import (
+    Collection,
+    Row,
+    checked_id,
+    checked_split,
+    checked_task,
+    inside,
+    listed,
+    string,
+)
+from engine.types import Modality, Skipped
 
 MEDIA_FIELDS: tuple[Modality, ...] = ("image", "audio")
 KNOWN_FIELDS = frozenset({*MEDIA_FIELDS, "file_name", "id", "labels", "split", "task", "text", "texts"})
-MAX_ID = 200
 MAX_LINE = 64 << 20
 
 
@@ -77,30 +86,30 @@ def _rows(table: Path, lines: Iterator[tuple[int, object]]) -> Iterator[Row | Sk
             if not isinstance(fields, dict):
                 raise Unreadable("not a JSON object")
             row = _row(table.parent, number, fields)
-            again = seen[row.name] = seen.get(row.name, 0) + 1
-            if again > 1 and row.id is not None:
+            count = seen[row.name] = seen.get(row.name, 0) + 1
+            if count > 1 and row.id is not None:
                 raise Unreadable(f"id {row.id!r} stands in an earlier row too")
         except Unreadable as error:
             yield Skipped(str(table), str(error), number)
         else:
             # Flickr8k style: a row a caption, all with the same picture
-            yield row if again == 1 else Row(**{**vars(row), "name": f"{row.name}#{again}"})
+            yield row if count == 1 else replace(row, name=f"{row.name}#{count}")
 
 
 def _row(folder: Path, number: int, fields: Mapping[str, Any]) -> Row:
     paths = _media(folder, fields)
-    texts = [media.clean_text(string(text, "text")) for text in _listed(fields, "text", "texts")]
+    texts = [media.clean_text(string(text, "text")) for text in _values(fields, ["text", "texts"])]
     if not paths and not texts:
         raise Unreadable("names no medium and no text")
-    id_ = checked_id(fields["id"]) if "id" in fields else None
-    name = id_ or " ".join(str(p) for p in paths.values()) or item_id("text", texts[0].encode())
+    given_id = checked_id(fields["id"]) if "id" in fields else None
+    name = given_id or " ".join(str(path) for path in paths.values()) or item_id("text", texts[0].encode())
     return Row(
         name,
         line=number,
-        id=id_,
+        id=given_id,
         task=checked_task(fields["task"]) if fields.get("task") is not None else None,
         split=checked_split(fields["split"]) if fields.get("split") is not None else None,
-        labels=tuple(string(label, "label") for label in _listed(fields, "labels")),
+        labels=tuple(string(label, "label") for label in _values(fields, ["labels"])),
         media=paths,
         texts=tuple(dict.fromkeys(texts)),
         other={name: value for name, value in fields.items() if name not in KNOWN_FIELDS},
@@ -130,33 +139,6 @@ def _path(folder: Path, value: object, name: str) -> Path:
     return inside(folder, folder / value)
 
 
-def _listed(fields: Mapping[str, Any], *names: str) -> list[object]:
+def _values(fields: Mapping[str, Any], names: Sequence[str]) -> list[object]:
     """Return the values of these fields as one list."""
-    return [one for name in names if fields.get(name) is not None for one in listed(fields[name])]
-
-
-def listed(value: object) -> list[object]:
-    """Return a value that may be one or a list of several as a list."""
-    return value if isinstance(value, list) else [value]
-
-
-def string(value: object, name: str) -> str:
-    """Return the value of a field that must be a string."""
-    if not isinstance(value, str):
-        raise Unreadable(f"{name} is not a string")
-    return value
-
-
-def checked_id(value: object) -> str:
-    """Return a row's id."""
-    text = string(value, "id")
-    if not text or not text.isprintable() or len(text) > MAX_ID:
-        raise Unreadable(f"id must be 1 to {MAX_ID} printable characters")
-    return text
-
-
-def checked_split(value: object) -> Split:
-    """Return a row's split."""
-    if value not in get_args(Split):
-        raise Unreadable(f"split {value!r} is none of train, val, test")
-    return cast("Split", value)
+    return [value for name in names if fields.get(name) is not None for value in listed(fields[name])]

@@ -11,7 +11,7 @@ FORMAT = 3
 
 
 @dataclass(frozen=True)
-class Encoder:
+class BackboneRecord:
     """Which backbone reads a modality: as a person wrote it, as features are keyed, its width D."""
 
     spec: str
@@ -115,7 +115,7 @@ class Manifest:
 
     width: int
     aligned: bool
-    backbones: Mapping[Modality, Encoder]
+    backbones: Mapping[Modality, BackboneRecord]
     history: History = field(default_factory=History)
     served: Served = field(default_factory=Served)
     previous: Served | None = None
@@ -134,7 +134,7 @@ def from_json(content: Mapping[str, Any]) -> Manifest:
     return Manifest(
         width=content["width"],
         aligned=content["aligned"],
-        backbones={m: Encoder(**encoder) for m, encoder in content["backbones"].items()},
+        backbones={m: BackboneRecord(**encoder) for m, encoder in content["backbones"].items()},
         history=History(
             tuple(Lesson(**lesson) for lesson in content["lessons"]),
             tuple(Arrival(**arrival) for arrival in content["arrivals"]),

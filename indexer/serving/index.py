@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.errors import UserError
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import IngestReport, Progress, ingest, preview, silent
-from engine.ingest.setup import WorkspaceOptions, enter
+from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
 from engine.storage.workspace import writing
 from engine.types import PolicyName, Skipped
@@ -48,9 +48,9 @@ def index(
     began = time.perf_counter()
     load_faiss()
     with writing(root):
-        workspace, encoders = enter(root, sources, wish, device)
+        workspace, backbones = open_or_make(root, sources, wish, device)
         with Store(workspace.store, readonly=False) as store:
-            loader = Loader(store, encoders.backbone)
+            loader = Loader(store, backbones.of)
             try:
                 reports = [
                     ingest(loader, source, task=task, allow_mass_delete=allow_mass_delete, progress=progress)

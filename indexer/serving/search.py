@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.errors import Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
 from engine.history import tasks
-from engine.ingest.setup import Encoders
+from engine.ingest.setup import Backbones
 from engine.ranking.parse import target_of
 from engine.ranking.query import Asked, Input, Part, TaskPosterior, compose, encode, hits, rank
 from engine.storage.store import Store
@@ -183,9 +183,9 @@ def open_index(
     """
     workspace = open_at(root)
     with Store(workspace.store) as store:
-        encoders = Encoders(workspace.manifest.backbones, device)
+        backbones = Backbones(workspace.manifest.backbones, device)
         lesson = None if at is None else lesson_number(workspace, at)
-        yield Answers(Index(workspace, store, device, policy, lesson), encoders)
+        yield Answers(Index(workspace, store, device, policy, lesson), backbones)
 
 
 def lesson_number(workspace: Workspace, named: str) -> int:
@@ -213,7 +213,7 @@ class Answers:
     """An open index, and the backbones that read queries."""
 
     index: Index
-    encoders: Encoders
+    backbones: Backbones
 
     def ask(
         self,
@@ -226,7 +226,7 @@ class Answers:
         min_score: float = -1.0,
     ) -> "Answer":
         """Return the K best hits for a question, of one task, of all, or (auto) of the likeliest."""
-        parts, target = encode(question, self.encoders.backbone), target_of(question, to)
+        parts, target = encode(question, self.backbones.of), target_of(question, to)
         inferred = self.index.infer(parts, target) if task == "auto" else None
         named = inferred.task if inferred else task
         found = self.index.search(parts, target, k, task=named, merge=merge, min_score=min_score)

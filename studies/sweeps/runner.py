@@ -14,7 +14,7 @@ from engine.errors import Setting, UserError
 from engine.evaluation import metrics
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, ingest, silent
-from engine.ingest.setup import WorkspaceOptions, enter
+from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage import files
 from engine.storage.store import Store
 from engine.storage.workspace import writing
@@ -154,9 +154,9 @@ def _store(spec: Spec, out: Path, device: str, callbacks: Callbacks) -> None:
     needed = list(dict.fromkeys((step.source, step.task) for step in spec.steps))
     sources = list(dict.fromkeys(source for source, _ in needed))
     options = WorkspaceOptions(spec.backbones, spec.width, partial(_note_backbone, callbacks))
-    workspace, encoders = enter(root, sources, options, device)
+    workspace, backbones = open_or_make(root, sources, options, device)
     with Store(workspace.store, readonly=False) as store:
-        loader = Loader(store, encoders.backbone)
+        loader = Loader(store, backbones.of)
         for source, task in needed:
             callbacks.skipped(ingest(loader, source, task=task, progress=callbacks.rows).skipped)
     files.replace(root / INGESTED, files.to_json({"format": FORMAT, "tasks": [task for _, task in needed]}))

@@ -1,10 +1,10 @@
 import http.server
 import io
+import re
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def refusing_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     with http.server.HTTPServer(("127.0.0.1", 0), Refuse) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         _hub_at(server.server_port, tmp_path, monkeypatch)
+        monkeypatch.setattr(hub, "SECONDS", 60.0)  # until it has answered, however busy the machine is
         yield
         server.shutdown()
 
@@ -219,29 +220,29 @@ def test_an_unknown_architecture_is_answered_with_close_ones() -> None:
     )
 
 
-def test_no_network_is_one_line_within_three_seconds(offline: Path) -> None:
-    start = time.monotonic()
-    refusal = _refusal("open_clip:ViT-B-32/laion2b_s34b_b79k")
-    assert time.monotonic() - start < 3
-    assert refusal == (
+def test_no_network_is_one_line(offline: Path) -> None:
+    assert _refusal("open_clip:ViT-B-32/laion2b_s34b_b79k") == (
         "cannot download open_clip ViT-B-32/laion2b_s34b_b79k: no network "
         f"({huggingface_hub.constants.ENDPOINT} does not answer); put the weights in the Hugging Face cache, "
         "or give a file: `backbone=open_clip:ViT-B-32/weights.safetensors`"
     )
 
 
-def test_no_network_for_the_default_is_told_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+def test_no_network_for_the_default_is_told_before_anything_heavy_is_imported(
+    tmp_path: Path, network: dict[str, str]
+) -> None:
     program = (
         "import sys\n"
         "from engine.backbones import open_clip\n"
         "try: open_clip.load('open_clip:ViT-B-32/laion2b_s34b_b79k', 'cpu')\n"
-        "except open_clip.UserError: print(sorted({'torch', 'open_clip'} & set(sys.modules)))"
+        "except open_clip.UserError as error: print(error, sorted({'torch', 'open_clip'} & set(sys.modules)))"
     )
-    settings = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path), "PATH": ""}
+    settings = {**network, "HF_HUB_CACHE": str(tmp_path), "PATH": "", "no_proxy": "127.0.0.1"}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=settings
     )
-    assert done.stdout == "[]\n"
+    assert re.fullmatch(r"cannot download open_clip ViT-B-32/laion2b_s34b_b79k: .* \[\]\n", done.stdout)
 
 
 def test_offline_mode_is_named_as_the_reason(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +259,23 @@ def test_a_hub_that_accepts_and_stays_silent_is_no_network(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         _hub_at(silent.getsockname()[1], tmp_path, monkeypatch)
         assert hub.obstacle() == f"no network ({huggingface_hub.constants.ENDPOINT} does not answer)"
+
+
+def test_a_name_that_is_looked_up_without_end_is_no_network(
+    offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def look_up(request: object, timeout: float) -> None:
+        over.wait()
+        raise OSError("the test is over")
+
+    monkeypatch.setattr(hub, "SECONDS", 0.05)
+    monkeypatch.setattr(hub, "urlopen", look_up)
+    try:
+        assert hub.obstacle() is not None
+    finally:
+        over.set()
 
 
 @pytest.mark.usefixtures("refusing_server")

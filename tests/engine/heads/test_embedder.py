@@ -9,7 +9,7 @@ from engine.heads import embedder as embed
 from engine.heads import head
 from engine.heads.embedder import Embedder
 from engine.heads.head import Head, Record
-from engine.storage.manifest import Encoder, Manifest
+from engine.storage.manifest import BackboneRecord, Manifest
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
@@ -21,8 +21,10 @@ FEATURES = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """Return a workspace of width 8 whose head 1 knows images only, and turns them."""
-    encoders = {"image": Encoder("fake", "fake-1", 8), "text": Encoder("fake", "fake-1", 8)}
-    made = Workspace(tmp_path, Manifest(8, True, {**encoders, "depth": Encoder("features", "features", 3)}))
+    encoders = {"image": BackboneRecord("fake", "fake-1", 8), "text": BackboneRecord("fake", "fake-1", 8)}
+    made = Workspace(
+        tmp_path, Manifest(8, True, {**encoders, "depth": BackboneRecord("features", "features", 3)})
+    )
     one = Head("linear", 8)
     one.add_branch("image", 8)
     one.layers["image"].load_state_dict({"weight": -torch.eye(8)})

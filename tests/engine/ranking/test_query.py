@@ -12,7 +12,7 @@ from engine.heads.embedder import Embedder
 from engine.ranking import query
 from engine.ranking.fusion import NO_SCORE, Candidates, Scores
 from engine.ranking.query import Asked, Input, Part
-from engine.storage.manifest import Encoder, Manifest
+from engine.storage.manifest import BackboneRecord, Manifest
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
@@ -41,7 +41,7 @@ class FakeShard:
 
 @pytest.fixture
 def embedder(tmp_path: Path) -> Embedder:
-    encoders = {modality: Encoder("fake", "fake-1", WIDTH) for modality in ("image", "text")}
+    encoders = {modality: BackboneRecord("fake", "fake-1", WIDTH) for modality in ("image", "text")}
     return Embedder(Workspace(tmp_path, Manifest(WIDTH, True, encoders)))
 
 

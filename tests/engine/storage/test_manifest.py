@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.storage.manifest import Encoder, Manifest, Served, from_json, to_json
+from engine.storage.manifest import BackboneRecord, Manifest, Served, from_json, to_json
 from manifests import MANIFEST
 
 ON_DISK = """
@@ -77,5 +77,5 @@ def test_a_manifest_of_the_first_reindex_has_nothing_to_go_back_to(content: dict
 
 
 def test_a_new_workspace_serves_nothing_and_leaves_old_tasks_as_they_are() -> None:
-    manifest = Manifest(8, False, {"image": Encoder("fake", "fake-1", 8)})
+    manifest = Manifest(8, False, {"image": BackboneRecord("fake", "fake-1", 8)})
     assert (manifest.served, manifest.previous, manifest.sealed) == (Served("no-reindex", 0), None, {})

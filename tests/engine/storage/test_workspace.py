@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import filelock
 import pytest
 
 from engine.errors import UserError
@@ -109,6 +110,12 @@ def test_the_nearest_workspace_is_found(tmp_path: Path) -> None:
     assert workspace.find(tmp_path / "a" / "b") == nearer
 
 
+def test_the_workspace_of_a_folder_goes_before_one_above_it(tmp_path: Path) -> None:
+    made(tmp_path)
+    assert workspace.find(tmp_path / "a") == tmp_path / ".mneme"
+    assert workspace.find(made(tmp_path / "a").parent) == tmp_path / "a" / ".mneme"
+
+
 def test_a_folder_without_a_manifest_is_no_workspace(tmp_path: Path) -> None:
     root = made(tmp_path)
     (tmp_path / "a" / ".mneme").mkdir(parents=True)
@@ -171,6 +178,21 @@ def test_a_writer_of_another_process_is_refused(tmp_path: Path) -> None:
     with workspace.writing(tmp_path):
         second = lock_in_another_process(tmp_path)
     assert f"UserError: another mneme is writing to {tmp_path}" in second.stderr
+
+
+def test_the_lock_is_let_go_by_its_holder_and_not_left_to_the_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks: list[filelock.BaseFileLock] = []
+
+    def lock(path: Path) -> filelock.BaseFileLock:
+        locks.append(filelock.SoftFileLock(path))
+        return locks[-1]
+
+    monkeypatch.setattr("engine.storage.workspace.filelock.FileLock", lock)
+    with workspace.writing(tmp_path):
+        assert [held.is_locked for held in locks] == [True]
+    assert [held.is_locked for held in locks] == [False]
 
 
 def test_a_writer_that_failed_lets_the_next_one_in(tmp_path: Path) -> None:
