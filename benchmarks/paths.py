@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, default=ROOT, help="another checkout")
     parser.add_argument("--hops", action="store_true")
     given = parser.parse_args()
-    from benchmarks.report import machine, markdown
+    from benchmarks.report import machine, markdown, write
 
     traced = trace(given.tree.resolve(), given.commands or list(COMMANDS))
     counts = [
@@ -114,7 +114,7 @@ def main() -> None:
         rows = [
             {**row, "files": list(seen["hops"])} for row, seen in zip(counts, traced.values(), strict=True)
         ]
-        OUT.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        write(OUT, {**machine(), "rows": rows})
 
 
 def trace(tree: Path, commands: list[str]) -> dict[str, Any]:

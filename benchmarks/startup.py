@@ -8,7 +8,6 @@ is the most. "processor seconds" tell more than the clock's where other programs
 """
 
 import argparse
-import json
 import resource
 import statistics
 import subprocess
@@ -17,7 +16,7 @@ import time
 from pathlib import Path
 
 import cli
-from benchmarks.report import machine, markdown
+from benchmarks.report import machine, markdown, write
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks" / "results" / "startup.json"
@@ -30,7 +29,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     rows = measured(parser.parse_args().repeats)
     print(markdown(rows))
-    OUT.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    write(OUT, {**machine(), "rows": rows})
 
 
 def measured(repeats: int) -> list[dict[str, object]]:

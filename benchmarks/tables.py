@@ -26,7 +26,10 @@ FLOOR = 0.005
 """The least standard deviation that a row is compared by."""
 
 Facts: TypeAlias = Mapping[str, Any]
-"""What a results file holds: `rows` as `summary` returns them, `differences`, and what else is worth knowing."""
+"""What a results file holds: `rows`, and what else is worth knowing.
+
+Rows of several seeds are as `summary` returns them, with `differences` beside; others are tables as they stand.
+"""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ def tables(facts: Facts) -> str:
     """Return facts as Markdown: what is worth knowing, then table by table the figures and differences."""
     header = {name: value for name, value in facts.items() if name not in ("rows", "differences")}
     parts = ["\n".join(f"- {name}: {value}" for name, value in header.items())]
+    if "differences" not in facts:
+        return "\n\n".join([*parts, markdown(facts["rows"])]) + "\n"
     for table in dict.fromkeys(row["table"] for row in facts["rows"]):
         rows = [row for row in facts["rows"] if row["table"] == table]
         names = dict.fromkeys(name for row in rows for name in row["figures"])

@@ -8,7 +8,8 @@ import pytest
 
 import cli
 from studies.demo import pictures
-from studies.sweeps import toml_file
+from studies.sweeps import runner, toml_file
+from studies.sweeps.spec import Spec
 
 ROOT = Path(__file__).parents[1]
 SHOWING = ["README.md", "docs/guide.md", "docs/methods.md", "docs/policies.md"]
@@ -42,6 +43,27 @@ def test_the_sweep_shown_is_one_that_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "SPEC.toml").write_text(shown, encoding="utf-8")
     (tmp_path / "pictures").mkdir()
     assert len(toml_file.load(tmp_path / "SPEC.toml").runs) == 9
+
+
+def test_the_sweep_shown_in_python_is_one_that_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    (shown,) = (
+        code
+        for code in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        if "sweeps" in code
+    )
+    made: list[Spec] = []
+
+    def run(spec: Spec, out: Path, *, jobs: int) -> runner.SweepSummary:
+        made.append(spec)
+        return runner.SweepSummary(out, len(spec.runs), (), 0.0, ())
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "run", run)
+    exec(compile(shown, "guide.md", "exec"), {})
+    assert [(len(spec.runs), len(spec.steps)) for spec in made] == [(6, 3)]
 
 
 @pytest.mark.parametrize("document", LINKING)

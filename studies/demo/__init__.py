@@ -1,1 +1,1 @@
-"""The demo: a collection drawn from a seed, three lessons, and what was found."""
+"""The demo: a collection drawn from a seed, three lessons, and a sheet of the hits."""

@@ -1,4 +1,4 @@
-"""The main job on a collection it draws itself: index, learn three tasks in turn, search, see what was forgotten."""
+"""The whole way on a collection it draws itself: index, learn three tasks in turn, search, see what was forgotten."""
 
 import json
 import shutil
@@ -19,13 +19,13 @@ from indexer.report import text
 from indexer.serving import index as indexing
 from indexer.serving.search import Answers, open_index
 from studies.demo import pictures
-from studies.demo.sheet import Shown, Strip, contact_sheet
+from studies.demo.sheet import QueryStrip, SheetHit, contact_sheet
 from training import lesson as lessons
 
 PICTURES = "pictures"
 REPORT = "report.html"
 MERGES: Mapping[MergeName, str] = {"raw": "by cosine", "routed": "by probability"}
-SHOWN = 6
+HITS = 6
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ def _fresh(folder: Path) -> tuple[Path, Path]:
 
 
 def _learn(root: Path, source: Path, task: str) -> None:
-    wish = WorkspaceOptions(["builtin"])
+    options = WorkspaceOptions(["builtin"])
     _say(f"\n$ mneme train {PICTURES} --task {task}")
-    outcome, _ = lessons.learn(root, [source], wish, TrainSettings(task=task))
+    outcome, _ = lessons.learn(root, [source], options, TrainSettings(task=task))
     recall = outcome.kept.val_recall
     measured = "" if recall is None else f", validation recall@10 {recall:.2f}"
     _say(f"lesson {outcome.lesson.number}: {len(outcome.epochs)} epochs in {outcome.seconds:.1f} s{measured}")
     _say(f"$ mneme index {PICTURES} --task {task}")
-    done = indexing.index(root, [source], wish, task=task)
-    _say(f"{done.unchanged} unchanged, {done.shards_built} shards built in {done.seconds:.1f} s")
+    summary = indexing.index(root, [source], options, task=task)
+    _say(f"{summary.unchanged} unchanged, {summary.shards_built} shards built in {summary.seconds:.1f} s")
 
 
 def _example(source: Path, task: str) -> Example:
@@ -93,28 +93,34 @@ def _example(source: Path, task: str) -> Example:
     return Example(task, source / row["image"], row["texts"][0], row["texts"])
 
 
-def _strips(answers: Answers, example: Example) -> list[Strip]:
-    """Ask for one picture and its sentence, each way, with shards merged by cosine and by probability."""
+def _strips(answers: Answers, example: Example) -> list[QueryStrip]:
+    """Query by a sentence and by its picture, with shards merged by cosine and by probability."""
     by_text = [Input("text", example.sentence.encode())]
     by_image = [file_input("image", example.picture)]
+    name = example.picture.relative_to(example.picture.parents[3])
     strips = []
-    for asked, shown, words in (
-        (by_text, None, f'"{example.sentence}"'),
-        (by_image, example.picture, str(example.picture.relative_to(example.picture.parents[3]))),
-    ):
-        for merge, way in MERGES.items():
-            _say(f"\n$ mneme query {words} --merge {merge}")
-            hits = answers.ask(asked, None, SHOWN, merge=merge).hits
-            for hit in hits[:3]:
-                _say(f"{hit.rank}\t{hit.score:.3f}\t{hit.task}\t{hit.path or hit.text}")
-            title = f"{example.sentence} ({way})" if shown is None else way
-            strips.append(Strip(title, shown, [_shown(hit, example) for hit in hits]))
+    for merge, merged in MERGES.items():
+        hits = _query(answers, by_text, f'"{example.sentence}"', merge)
+        title = f"{example.sentence} ({merged})"
+        strips.append(QueryStrip(title, None, [_sheet_hit(hit, example) for hit in hits]))
+    for merge, merged in MERGES.items():
+        hits = _query(answers, by_image, str(name), merge)
+        strips.append(QueryStrip(merged, example.picture, [_sheet_hit(hit, example) for hit in hits]))
     return strips
 
 
-def _shown(hit: Hit, example: Example) -> Shown:
+def _query(answers: Answers, inputs: Sequence[Input], words: str, merge: MergeName) -> Sequence[Hit]:
+    """Search, and show the command and its first hits."""
+    _say(f"\n$ mneme query {words} --merge {merge}")
+    hits = answers.ask(inputs, None, HITS, merge=merge).hits
+    for hit in hits[:3]:
+        _say(f"{hit.rank}\t{hit.score:.3f}\t{hit.task}\t{hit.path or hit.text}")
+    return hits
+
+
+def _sheet_hit(hit: Hit, example: Example) -> SheetHit:
     right = hit.path == str(example.picture.absolute()) or hit.text in example.sentences
-    return Shown(Path(hit.path) if hit.path else None, hit.text or hit.task, right, hit.score)
+    return SheetHit(Path(hit.path) if hit.path else None, hit.text or hit.task, right, hit.score)
 
 
 def _forgetting(root: Path, page: Path) -> None:

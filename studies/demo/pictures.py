@@ -1,4 +1,4 @@
-"""The collection that `mneme demo` draws for itself: three domains of pictures, each told in several ways."""
+"""The collection that `mneme demo` draws for itself: three domains of pictures, each with several captions."""
 
 import json
 from collections.abc import Callable
@@ -18,11 +18,17 @@ class Picture(Protocol):
     """What a picture shows; equal ones show the same."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """Its class."""
+        ...
 
-    def draw(self, rng: Random) -> Image.Image: ...
+    def draw(self, rng: Random) -> Image.Image:
+        """Paint it."""
+        ...
 
-    def describe(self, rng: Random) -> list[str]: ...
+    def describe(self, rng: Random) -> list[str]:
+        """Return its captions."""
+        ...
 
 
 DOMAINS: dict[str, Callable[[Random], Picture]] = {
@@ -33,7 +39,13 @@ DOMAINS: dict[str, Callable[[Random], Picture]] = {
 
 
 def render(folder: Path, *, seed: int = 0, per_task: int = 200) -> None:
-    """Draw the collection into a folder, as a source that can be indexed: pictures and `metadata.jsonl`."""
+    """Draw the collection into a folder, as a source that can be indexed: pictures and `metadata.jsonl`.
+
+    The same seed and number give the same bytes.
+
+    Args:
+        per_task: pictures of each of the three domains.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "metadata.jsonl").open("w", encoding="utf-8") as rows:
         for task, imagine in DOMAINS.items():

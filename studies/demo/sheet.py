@@ -1,4 +1,4 @@
-"""The contact sheet: queries and what they found, as one picture."""
+"""The contact sheet: queries and their hits as one picture."""
 
 import os
 import unicodedata
@@ -24,8 +24,13 @@ FOLDED = str.maketrans(
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One hit as the sheet shows it: a picture, or where there is no path its caption on a card."""
+class SheetHit:
+    """One hit as the sheet shows it: a picture, or where there is no path its caption on a card.
+
+    Attributes:
+        right: it is an answer to the query, and marked as such.
+        score: cosine, -1 to 1.
+    """
 
     path: Path | None
     caption: str
@@ -34,15 +39,15 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """One query and its hits, best first."""
+class QueryStrip:
+    """One query and its hits, best first; a query by a picture shows it, another its title alone."""
 
     title: str
     query_image: Path | None
-    hits: Sequence[Shown]
+    hits: Sequence[SheetHit]
 
 
-def contact_sheet(strips: Sequence[Strip], out: Path) -> None:
+def contact_sheet(strips: Sequence[QueryStrip], out: Path) -> None:
     """Draw the strips below one another into a PNG file, at most 1400 pixels wide."""
     columns = max([3, *(min(len(strip.hits), COLUMNS) for strip in strips)])
     width = 2 * MARGIN + ASIDE + columns * (CELL + GAP) - GAP
@@ -61,12 +66,12 @@ def contact_sheet(strips: Sequence[Strip], out: Path) -> None:
     _write(sheet, out)
 
 
-def _height(strip: Strip, columns: int) -> int:
+def _height(strip: QueryStrip, columns: int) -> int:
     rows = max(1, -(-len(strip.hits) // columns))
     return rows * (CELL + FOOT) + 24
 
 
-def _paint_query(sheet: Image.Image, strip: Strip, top: int) -> None:
+def _paint_query(sheet: Image.Image, strip: QueryStrip, top: int) -> None:
     pen, wide = ImageDraw.Draw(sheet), ASIDE - 36
     if strip.query_image is None:
         for i, line in enumerate(_wrapped(strip.title, 20, wide, 6)):
@@ -77,7 +82,7 @@ def _paint_query(sheet: Image.Image, strip: Strip, top: int) -> None:
         pen.text((MARGIN, top + CELL + 9 + 18 * i), line, fill=INK, font=_font(14))
 
 
-def _paint_hit(sheet: Image.Image, hit: Shown, at: tuple[int, int]) -> None:
+def _paint_hit(sheet: Image.Image, hit: SheetHit, at: tuple[int, int]) -> None:
     """Paint a hit, its score and its caption; a green bar and dot where it is right."""
     left, top = at
     pen, base = ImageDraw.Draw(sheet), top + CELL

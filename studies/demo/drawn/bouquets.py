@@ -9,7 +9,7 @@ from PIL import Image
 from studies.demo.drawn.blooms import BLOOMS, Kind
 from studies.demo.drawn.canvas import SIDE, Canvas, Colour, Point, clear, mix, rgb
 from studies.demo.drawn.tableware import COMPANIES, MOUTH, VESSELS, Company, Vessel
-from studies.demo.drawn.words import a
+from studies.demo.drawn.words import with_article
 
 Hue = Literal["red", "pink", "white", "yellow", "purple", "orange"]
 Glaze = Literal["blue", "white", "green", "black", "terracotta"]
@@ -25,7 +25,7 @@ HUES: dict[Hue, str] = {
     "purple": "#7a4bc0",
     "orange": "#f2792b",
 }
-GROWN: dict[Kind, tuple[Hue, ...]] = {
+HUES_OF: dict[Kind, tuple[Hue, ...]] = {
     "tulip": ("red", "pink", "white", "yellow", "purple"),
     "daisy": ("pink", "white", "yellow", "orange"),
     "rose": ("red", "pink", "white", "yellow", "orange"),
@@ -47,20 +47,20 @@ PLURALS: dict[Kind, str] = {
     "sunflower": "sunflowers",
     "iris": "irises",
 }
-HELD: dict[Vessel, tuple[str, ...]] = {
+VESSEL_PHRASES: dict[Vessel, tuple[str, ...]] = {
     "round vase": ("round {} vase", "{} round-bellied vase"),
     "bottle": ("{} bottle", "slender {} bottle vase"),
     "jug": ("{} jug", "{} pitcher"),
     "pot": ("{} flowerpot", "{} pot"),
 }
-BESIDE: dict[Company, tuple[str, ...]] = {
+COMPANY_PHRASES: dict[Company, tuple[str, ...]] = {
     "lemons": ("two lemons", "a pair of lemons"),
     "pears": ("two pears", "a pair of green pears"),
     "cup": ("a cup of coffee", "a steaming white cup"),
     "candle": ("a burning candle", "a lit candle"),
     "books": ("a stack of books", "three books"),
 }
-LAID: dict[Cloth, tuple[str, ...]] = {
+CLOTH_PHRASES: dict[Cloth, tuple[str, ...]] = {
     "wood": ("a wooden table", "bare wood"),
     "linen": ("a white tablecloth", "white linen"),
     "checked": ("a checked tablecloth", "a red and white checked cloth"),
@@ -112,7 +112,7 @@ def _check(canvas: Canvas, colour: Colour) -> None:
 
 @dataclass(frozen=True)
 class Bouquet:
-    """What is told of the picture."""
+    """What the captions of a bouquet may mention."""
 
     kind: Kind
     hue: Hue
@@ -130,7 +130,7 @@ class Bouquet:
         return self.kind
 
     def draw(self, rng: Random) -> Image.Image:
-        """Paint it; what is not told is left to chance."""
+        """Paint it; what no caption mentions is left to chance."""
         canvas = Canvas()
         self._paint_wall(canvas, rng)
         _paint_table(canvas, rng, self.cloth)
@@ -190,30 +190,35 @@ class Bouquet:
                 canvas.polygon([foot, tip, (middle[0], middle[1] + 5)], mix(green, (0, 0, 0), 0.22))
 
     def describe(self, rng: Random) -> list[str]:
-        """Tell it in four ways, each of which leaves something out."""
+        """Return four captions, each of which leaves something out."""
 
         def flowers() -> str:
             if self.count == 1:
                 return rng.choice((f"a single {self.hue} {self.kind}", f"one {self.hue} {self.kind}"))
             return f"{NUMBERS[self.count]} {self.hue} {PLURALS[self.kind]}"
 
-        vessel = [a(words.format(self.glaze)) for words in rng.sample(HELD[self.vessel], 2)]
+        vessel = [
+            with_article(words.format(self.glaze)) for words in rng.sample(VESSEL_PHRASES[self.vessel], 2)
+        ]
         wall = f"{self.wall} wall"
-        company, cloth = rng.sample(BESIDE[self.company], 2), rng.sample(LAID[self.cloth], 2)
+        company, cloth = (
+            rng.sample(COMPANY_PHRASES[self.company], 2),
+            rng.sample(CLOTH_PHRASES[self.cloth], 2),
+        )
         return [
-            f"{flowers()} in {vessel[0]} before {a(wall)}, {company[0]} to the {self.side}",
+            f"{flowers()} in {vessel[0]} before {with_article(wall)}, {company[0]} to the {self.side}",
             f"{vessel[1]} with {flowers()} on {cloth[0]}, {company[1]} on the {self.side}",
             f"{company[0]} beside {flowers()} in {vessel[1]}, {wall}",
-            f"{flowers()} on {cloth[1]} against {a(wall)}, with {company[1]}",
+            f"{flowers()} on {cloth[1]} against {with_article(wall)}, with {company[1]}",
         ]
 
 
 def imagine(rng: Random) -> Bouquet:
-    """Think of a bouquet."""
+    """Draw a bouquet at random."""
     kind = rng.choice(get_args(Kind))
     return Bouquet(
         kind=kind,
-        hue=rng.choice(GROWN[kind]),
+        hue=rng.choice(HUES_OF[kind]),
         count=rng.choice(tuple(NUMBERS)),
         vessel=rng.choice(get_args(Vessel)),
         glaze=rng.choice(get_args(Glaze)),

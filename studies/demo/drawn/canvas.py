@@ -1,7 +1,6 @@
 """Paper to draw on: positions in picture pixels, painted larger and reduced, so that edges are smooth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -78,17 +77,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _blank() -> Image.Image:
-    return Image.new("RGB", (SIDE * SCALE, SIDE * SCALE), "white")
-
-
-@dataclass
 class Canvas:
-    """One picture in the making."""
+    """One picture in the making, white at first."""
 
-    paper: Image.Image = field(default_factory=_blank)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.paper = Image.new("RGB", (SIDE * SCALE, SIDE * SCALE), "white")
         self._pen = ImageDraw.Draw(self.paper, "RGBA")
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
@@ -166,13 +159,13 @@ class Canvas:
             box = (x - r, y - r * squash, x + r, y + r * squash)
             pen.ellipse([v / COARSE for v in box], fill=opacity)
         mask = mask.filter(ImageFilter.GaussianBlur(blur / COARSE))
-        found = mask.getbbox()
-        if found is None:
+        extent = mask.getbbox()
+        if extent is None:
             return
         by = COARSE * SCALE
-        part = mask.crop(found)
+        part = mask.crop(extent)
         part = part.resize((part.width * by, part.height * by), Image.Resampling.BILINEAR)
-        self.paper.paste(colour[:3], (found[0] * by, found[1] * by), part)
+        self.paper.paste(colour[:3], (extent[0] * by, extent[1] * by), part)
 
     def mirror(self, line: float, bottom: float) -> None:
         """Let what stands above `line` be seen again below it, as in still water, down to `bottom`."""

@@ -20,13 +20,13 @@ from studies.demo.drawn.sky import (
     paint_stars,
 )
 from studies.demo.drawn.terrain import height_at
-from studies.demo.drawn.words import a
+from studies.demo.drawn.words import with_article
 
 Paint = Literal["red", "white", "yellow", "blue"]
 Side = Literal["left", "right"]
 
 PAINTS: dict[Paint, str] = {"red": "#d8362f", "white": "#f6f2ea", "yellow": "#f5bd2b", "blue": "#2f6fd0"}
-FITTING: dict[Place, tuple[Landmark, ...]] = {
+LANDMARKS_OF: dict[Place, tuple[Landmark, ...]] = {
     "mountains": ("cabin", "tent", "balloon", "windmill"),
     "hills": ("cabin", "tent", "balloon", "windmill"),
     "sea": ("lighthouse", "lighthouse", "sailboat", "sailboat", "balloon", "tent"),
@@ -36,7 +36,7 @@ FITTING: dict[Place, tuple[Landmark, ...]] = {
 }
 DRY: tuple[Weather, ...] = ("clear", "cloudy", "fog")
 
-WHAT: dict[Landmark, tuple[str, ...]] = {
+LANDMARK_PHRASES: dict[Landmark, tuple[str, ...]] = {
     "cabin": ("{} cabin", "little {} house", "{} wooden hut"),
     "windmill": ("{} windmill", "big {} windmill"),
     "lighthouse": ("{} lighthouse", "{} striped lighthouse"),
@@ -44,7 +44,7 @@ WHAT: dict[Landmark, tuple[str, ...]] = {
     "balloon": ("{} hot-air balloon", "{} balloon"),
     "sailboat": ("sailboat with {} sails", "boat under {} sail"),
 }
-WHERE: dict[Place, tuple[str, ...]] = {
+PLACE_PHRASES: dict[Place, tuple[str, ...]] = {
     "mountains": ("in the mountains", "below snowy peaks", "in a mountain valley"),
     "hills": ("among rolling hills", "in hilly country", "in the hills"),
     "sea": ("by the sea", "on the coast", "at the seaside"),
@@ -52,13 +52,13 @@ WHERE: dict[Place, tuple[str, ...]] = {
     "desert": ("in the desert", "among sand dunes", "between dunes and cactuses"),
     "forest": ("in a pine forest", "among tall firs", "in the woods"),
 }
-WHEN: dict[Hour, tuple[str, ...]] = {
+HOUR_PHRASES: dict[Hour, tuple[str, ...]] = {
     "dawn": ("at dawn", "at daybreak", "in the light of dawn"),
     "noon": ("at noon", "in the middle of the day", "in broad daylight"),
     "sunset": ("at sunset", "as the sun goes down", "in a fiery sunset"),
     "night": ("at night", "after dark", "late at night"),
 }
-SKY: dict[Weather, tuple[str, ...]] = {
+WEATHER_PHRASES: dict[Weather, tuple[str, ...]] = {
     "clear": ("under a clear sky", "without a cloud in the sky", "in clear weather"),
     "cloudy": ("under drifting clouds", "with clouds in the sky", "beneath heaps of cloud"),
     "rain": ("in the rain", "in pouring rain", "in wet weather"),
@@ -69,7 +69,7 @@ SKY: dict[Weather, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Landscape:
-    """What is told of the picture."""
+    """What the captions of a landscape may mention."""
 
     place: Place
     landmark: Landmark
@@ -84,7 +84,7 @@ class Landscape:
         return self.place
 
     def draw(self, rng: Random) -> Image.Image:
-        """Paint it; what is not told is left to chance."""
+        """Paint it; what no caption mentions is left to chance."""
         canvas, light = Canvas(), light_of(self.hour, self.weather)
         x = rng.uniform(62, 78) if self.side == "left" else rng.uniform(178, 194)
         sun_x = SIDE - x + rng.uniform(-16, 16)
@@ -101,13 +101,14 @@ class Landscape:
         return canvas.finish()
 
     def describe(self, rng: Random) -> list[str]:
-        """Tell it in four ways; the last one leaves something out."""
+        """Return four captions, the last of which leaves something out."""
 
         def a_thing() -> str:
-            return a(rng.choice(WHAT[self.landmark]).format(self.paint))
+            return with_article(rng.choice(LANDMARK_PHRASES[self.landmark]).format(self.paint))
 
         where, when, sky = (
-            rng.sample(words, 3) for words in (WHERE[self.place], WHEN[self.hour], SKY[self.weather])
+            rng.sample(words, 3)
+            for words in (PLACE_PHRASES[self.place], HOUR_PHRASES[self.hour], WEATHER_PHRASES[self.weather])
         )
         return [
             f"{a_thing()} {where[0]} {when[0]}, {sky[0]}, on the {self.side}",
@@ -118,11 +119,11 @@ class Landscape:
 
 
 def imagine(rng: Random) -> Landscape:
-    """Think of a landscape."""
+    """Draw a landscape at random."""
     place = rng.choice(get_args(Place))
     return Landscape(
         place=place,
-        landmark=rng.choice(FITTING[place]),
+        landmark=rng.choice(LANDMARKS_OF[place]),
         paint=rng.choice(get_args(Paint)),
         side=rng.choice(get_args(Side)),
         hour=rng.choice(get_args(Hour)),

@@ -12,7 +12,7 @@ from studies.demo.drawn.facades import FRONTS, LAMP, Front
 from studies.demo.drawn.shops import Trade, paint_awning, paint_shop
 from studies.demo.drawn.sky import WHITE, Light, light_of, paint_clouds, paint_falling, paint_sky, paint_stars
 from studies.demo.drawn.vehicles import VEHICLES, Vehicle
-from studies.demo.drawn.words import a
+from studies.demo.drawn.words import with_article
 
 Hour = Literal["noon", "sunset", "night"]
 Weather = Literal["clear", "rain", "snow"]
@@ -25,29 +25,29 @@ PAINTS: dict[Paint, str] = {
 SIGNALS: dict[Signal, str] = {"red": "#ff3b30", "green": "#3ae06a"}
 KERB, LANE = 204, 240
 
-DRIVEN: dict[Vehicle, tuple[str, ...]] = {
+VEHICLE_PHRASES: dict[Vehicle, tuple[str, ...]] = {
     "car": ("{} car", "small {} car"),
     "van": ("{} van", "{} delivery van"),
     "bus": ("{} bus", "{} double-decker bus"),
     "tram": ("{} tram", "{} streetcar"),
 }
-TRADED: dict[Trade, tuple[str, ...]] = {
+TRADE_PHRASES: dict[Trade, tuple[str, ...]] = {
     "bakery": ("bakery", "baker's shop"),
     "bookshop": ("bookshop", "shop full of books"),
     "florist": ("florist", "flower shop"),
     "café": ("café", "street café"),
 }
-ROWS: dict[Front, tuple[str, ...]] = {
+FRONT_PHRASES: dict[Front, tuple[str, ...]] = {
     "brick": ("brick houses", "red brick buildings", "a row of brick houses"),
     "gabled": ("gabled houses", "old gabled houses", "pastel houses with gables"),
     "glass": ("glass towers", "tall office towers", "skyscrapers of glass"),
 }
-WHEN: dict[Hour, tuple[str, ...]] = {
+HOUR_PHRASES: dict[Hour, tuple[str, ...]] = {
     "noon": ("by day", "at midday", "in full daylight"),
     "sunset": ("at dusk", "at sundown", "in the evening light"),
     "night": ("at night", "after nightfall", "by lamplight"),
 }
-HOW: dict[Weather, tuple[str, ...]] = {
+WEATHER_PHRASES: dict[Weather, tuple[str, ...]] = {
     "clear": ("on a dry road", "in dry weather", "under a clear sky"),
     "rain": ("in the rain", "on a wet shining road", "in heavy rain"),
     "snow": ("in the snow", "on a snowy road", "as snow falls"),
@@ -106,7 +106,7 @@ def _paint_signal(canvas: Canvas, x: float, signal: Signal, light: Light) -> Non
 
 @dataclass(frozen=True)
 class Street:
-    """What is told of the picture."""
+    """What the captions of a street may mention."""
 
     front: Front
     trade: Trade
@@ -123,7 +123,7 @@ class Street:
         return self.vehicle
 
     def draw(self, rng: Random) -> Image.Image:
-        """Paint it; what is not told is left to chance."""
+        """Paint it; what no caption mentions is left to chance."""
         canvas, light = Canvas(), light_of(self.hour, self.weather)
         paint_sky(canvas, light, self.weather, rng.uniform(40, 216), 200)
         if light.is_dark and self.weather == "clear":
@@ -161,17 +161,18 @@ class Street:
             _paint_lamp(canvas, post, light)
 
     def describe(self, rng: Random) -> list[str]:
-        """Tell it in four ways, each of which leaves something out."""
+        """Return four captions, each of which leaves something out."""
 
         def vehicle() -> str:
-            return a(rng.choice(DRIVEN[self.vehicle]).format(self.paint))
+            return with_article(rng.choice(VEHICLE_PHRASES[self.vehicle]).format(self.paint))
 
         def shop() -> str:
-            awning = f"with {a(self.awning)} {rng.choice(('awning', 'striped awning'))}"
-            return f"{a(rng.choice(TRADED[self.trade]))} {awning}"
+            awning = f"with {with_article(self.awning)} {rng.choice(('awning', 'striped awning'))}"
+            return f"{with_article(rng.choice(TRADE_PHRASES[self.trade]))} {awning}"
 
         row, when, how = (
-            rng.sample(words, 3) for words in (ROWS[self.front], WHEN[self.hour], HOW[self.weather])
+            rng.sample(words, 3)
+            for words in (FRONT_PHRASES[self.front], HOUR_PHRASES[self.hour], WEATHER_PHRASES[self.weather])
         )
         return [
             f"{vehicle()} passes {shop()} {when[0]}, {how[0]}",
@@ -182,7 +183,7 @@ class Street:
 
 
 def imagine(rng: Random) -> Street:
-    """Think of a street."""
+    """Draw a street at random."""
     return Street(
         front=rng.choice(get_args(Front)),
         trade=rng.choice(get_args(Trade)),

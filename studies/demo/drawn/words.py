@@ -1,6 +1,6 @@
 """The few rules of grammar that captions need."""
 
 
-def a(phrase: str) -> str:
-    """Return the phrase behind its indefinite article."""
+def with_article(phrase: str) -> str:
+    """Return the phrase with `a` or `an` before it."""
     return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"

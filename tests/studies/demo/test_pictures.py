@@ -78,7 +78,7 @@ def test_no_caption_of_one_task_stands_in_another(folder: Path) -> None:
     assert len(captions) == len({text for _, text in captions})
 
 
-def test_every_picture_is_told_in_four_different_ways(folder: Path) -> None:
+def test_every_picture_has_four_different_captions(folder: Path) -> None:
     assert {len(set(row.texts)) for row in read(folder)} == {4}
 
 
