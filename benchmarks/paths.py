@@ -62,7 +62,7 @@ class Trace:
             self.imported.add(file)
         elif not self.is_importing(frame):
             self.seen.add(code)
-            self.hops.setdefault(file, (self.caller(frame, file), code.co_name))
+            self.hops.setdefault(file, (self.caller(frame, file), name_of(code)))
 
     def ours(self, code: CodeType) -> str | None:
         """Return the path of a code's file within the tree; None for what belongs to another package."""
@@ -86,9 +86,15 @@ class Trace:
         while above is not None:
             other = self.ours(above.f_code)
             if other and other != file:
-                return f"{other} {above.f_code.co_name}"
+                return f"{other} {name_of(above.f_code)}"
             above = above.f_back
         return ""
+
+
+def name_of(code: CodeType) -> str:
+    """Return the name of a function, with its class (without it on Python 3.10), or of that which it stands in."""
+    name: str = getattr(code, "co_qualname", code.co_name)
+    return name.partition(".<locals>")[0]
 
 
 def main() -> None:
@@ -111,9 +117,7 @@ def main() -> None:
             print(f"  {file} {function}" + (f"  <- {caller}" if given.hops and caller else ""))
         print("  only imported:", *sorted(set(seen["imported"]) - set(seen["hops"])))
     if not given.commands and given.tree == ROOT:
-        rows = [
-            {**row, "files": list(seen["hops"])} for row, seen in zip(counts, traced.values(), strict=True)
-        ]
+        rows = [{**row, "hops": seen["hops"]} for row, seen in zip(counts, traced.values(), strict=True)]
         write(OUT, {**machine(), "rows": rows})
 
 

@@ -1,15 +1,16 @@
-"""Draw docs/architecture.svg: the folders, what each imports, and which commands pass through which file.
+"""Draw docs/architecture.svg, and write what docs/architecture.md says of folders and of ways through the files.
 
     python docs/architecture.py
 
-Imports and sentences are read from the code, the ways from benchmarks/results/paths.json, which
-`python -m benchmarks.paths` writes.
+The picture shows what each folder imports, and which commands pass through which file. Imports and sentences are
+read from the code, the ways from benchmarks/results/paths.json, which `python -m benchmarks.paths` writes.
 """
 
 import ast
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -43,14 +44,57 @@ class Box:
 
 
 def main() -> None:
-    """Write the picture beside this file."""
+    """Write picture and page beside this file."""
     (ROOT / "docs/architecture.svg").write_text(draw(), encoding="utf-8")
+    page = ROOT / "docs/architecture.md"
+    page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def renewed(page: str) -> str:
+    """Return the page with what stands between its marks as the code now has it."""
+    parts = {"folders": sentences()} | {name: outline(hops) for name, hops in traced().items()}
+    for name, lines in parts.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, _, rest = page.partition(start)
+        page = before + start + "\n".join([*lines, end]) + rest.partition(end)[2]
+    return page
+
+
+def traced() -> dict[str, dict[str, tuple[str, str]]]:
+    """Return for each command the files on its way, each with `file function` that led there and the function."""
+    rows = json.loads((ROOT / "benchmarks/results/paths.json").read_bytes())["rows"]
+    return {row["command"]: row["hops"] for row in rows}
+
+
+def sentences() -> Iterator[str]:
+    """Yield the table of folders, each with the sentence of its __init__."""
+    yield from ("| folder | |", "| --- | --- |")
+    for layer in ("engine", "indexer", "training", "studies"):
+        for folder in [layer, *sorted(needs_below(layer))]:
+            yield f"| `{folder}/` | {sentence(folder)} |"
+
+
+def sentence(folder: str) -> str:
+    """Return what a folder owns."""
+    return ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+
+
+def outline(hops: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Yield every file of a way once, below the one that first led there: `function -> file function`."""
+
+    def below(file: str, depth: int) -> Iterator[str]:
+        for other, (origin, function) in hops.items():
+            caller, _, through = origin.partition(" ")
+            if caller == file:
+                yield f"{'  ' * depth}{through} -> {other} {function}"
+                yield from below(other, depth + 1)
+
+    yield from ("```", "cli.py", *below("cli.py", 1), "```")
 
 
 def draw() -> str:
     """Return the picture."""
-    rows = json.loads((ROOT / "benchmarks/results/paths.json").read_bytes())["rows"]
-    ways = {row["command"]: frozenset(row["files"]) for row in rows}
+    ways = {command: frozenset(hops) for command, hops in traced().items()}
     front = Box("", ("cli.py", "mneme.py"), GAP, GAP)
     parts, top, widest = [*drawn(front, ways), *legend(ways)], front.bottom + GAP, 0
     for row in ROWS:
@@ -100,16 +144,20 @@ def speaks(file: Path) -> bool:
 
 def needs_below(layer: str) -> dict[str, set[str]]:
     """Return which other folders of its layer each folder imports."""
-    folders = {str(file.parent.relative_to(ROOT)) for file in (ROOT / layer).glob("*/**/__init__.py")}
-    return {folder: {folder_of(name) for name in imported(folder)} & folders - {folder} for folder in folders}
+    folders = sorted(str(file.parent.relative_to(ROOT)) for file in (ROOT / layer).glob("*/**/__init__.py"))
+    return {
+        folder: {folder_of(name) for name in imported(folder)} & {*folders} - {folder} for folder in folders
+    }
 
 
-def imported(folder: str) -> Iterator[str]:
-    """Yield the modules that the files of a folder import, as paths; also what may be a name within a module."""
-    for file in (ROOT / folder).glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                yield from (f"{node.module}.{alias.name}".replace(".", "/") for alias in node.names)
+@cache
+def imported(folder: str) -> frozenset[str]:
+    """Return the modules that the files of a folder import, as paths; also what may be a name within a module."""
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / folder).glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return frozenset(
+        f"{node.module}.{alias.name}".replace(".", "/") for node in nodes for alias in node.names
+    )
 
 
 def folder_of(path: str) -> str:
@@ -159,7 +207,6 @@ def legend(ways: Mapping[str, frozenset[str]]) -> Iterator[str]:
 
 def titled(layer: str, x: int, top: int) -> Iterator[str]:
     """Say what a layer owns, and which others it imports."""
-    sentence = ast.get_docstring(ast.parse((ROOT / layer / "__init__.py").read_text(encoding="utf-8"))) or ""
     folders = [
         layer,
         *(str(file.parent.relative_to(ROOT)) for file in (ROOT / layer).glob("*/**/__init__.py")),
@@ -167,7 +214,7 @@ def titled(layer: str, x: int, top: int) -> Iterator[str]:
     names = {name.partition("/")[0] for folder in folders for name in imported(folder)}
     others = ", ".join(other for row in ROWS for other in row if other in names - {layer})
     bold, imports = f'<tspan font-weight="bold">{layer}/</tspan>', f"imports {others or 'none of the others'}"
-    yield f'<text x="{x}" y="{top + 18}" font-size="13">{bold} {escape(sentence)}</text>'
+    yield f'<text x="{x}" y="{top + 18}" font-size="13">{bold} {escape(sentence(layer))}</text>'
     yield f'<text x="{x}" y="{top + 36}">{imports}</text>'
 
 

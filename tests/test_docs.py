@@ -1,6 +1,7 @@
 """Every `mneme` command that the documents show is run, in the order shown."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from studies.sweeps.spec import Spec
 
 ROOT = Path(__file__).parents[1]
 SHOWING = ["README.md", "docs/guide.md", "docs/methods.md", "docs/policies.md"]
-LINKING = [*SHOWING, "CONTRIBUTING.md"]
+LINKING = [*SHOWING, "CONTRIBUTING.md", "docs/architecture.md"]
 
 
 def commands(document: str) -> list[list[str]]:
@@ -72,3 +73,30 @@ def test_documents_link_only_to_files_that_exist(document: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     missing = [link for link in links if not ((ROOT / document).parent / link).exists()]
     assert missing == []
+
+
+ARCHITECTURE = runpy.run_path(str(ROOT / "docs/architecture.py"))
+
+
+def test_the_picture_of_the_architecture_is_as_it_is_drawn() -> None:
+    assert (ROOT / "docs/architecture.svg").read_text(encoding="utf-8") == ARCHITECTURE["draw"]()
+
+
+def test_the_page_of_the_architecture_says_what_the_code_says() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert page == ARCHITECTURE["renewed"](page), "run python docs/architecture.py"
+
+
+def test_the_ways_that_are_shown_lead_through_functions_that_exist() -> None:
+    hops = {
+        (file, function) for way in ARCHITECTURE["traced"]().values() for file, (_, function) in way.items()
+    }
+    gone = {(file, function) for file, function in hops if not is_defined(ROOT / file, function)}
+    assert gone == set(), "run python -m benchmarks.paths, then python docs/architecture.py"
+
+
+def is_defined(file: Path, function: str) -> bool:
+    names = set(re.findall(r"^\s*(?:def|class) (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)) | {
+        "<lambda>"
+    }
+    return set(function.split(".")) <= names
