@@ -342,9 +342,12 @@ def evaluate(
     from indexer.evaluation import trec
     from indexer.evaluation.protocol import EvalSettings
     from indexer.policies import policies
+    from indexer.report import page
     from indexer.report import text as tables
     from indexer.serving import reindex
 
+    if report:
+        page.require_extra()
     setting = EvalSettings(
         policies.parse_policies(policy) if policy else EvalSettings().policies,
         get_args(MergeName) if merge == "both" else [merge],
@@ -363,9 +366,7 @@ def evaluate(
         results = list(opened.results())
         print(json.dumps(evaluation.to_json(opened, results)) if as_json else tables.evaluation(results))
         if report:
-            from indexer.report import page as reports
-
-            reports.write(report, opened, results)
+            page.write(report, opened, results)
         if opened.sealed:
             note(f"note: left out, since their features were removed: {', '.join(opened.sealed)}")
     if not any(any(result.queries) for result in results):

@@ -10,6 +10,7 @@ from indexer.embeddings.embeddings import EmbeddingCache, reader
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import exam
 from indexer.evaluation.runs import Direction
+from indexer.policies.policies import Plan
 from indexer.shards import files as shards
 
 REPEATS = 3
@@ -21,7 +22,8 @@ class Cost:
     """What bringing all stored items of one direction to a policy costs.
 
     Attributes:
-        items: how many embeddings are made; bytes: of their shards on disk.
+        items: how many embeddings are made.
+        bytes: of their shards on disk.
         seconds: to read features and embed them, at the rate of a sample, and to fit maps.
     """
 
@@ -34,49 +36,51 @@ class Cost:
 def costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
     """Yield the cost of every policy and reference; what auto and partial measure to choose is not counted."""
     setting = replace(evaluation.setting, gallery="all")
-    way = (direction.query, direction.target)
-    held = exam(evaluation.pairs, evaluation.tasks, way, setting)
+    modalities = (direction.query, direction.target)
+    tested = exam(evaluation.pairs, evaluation.tasks, modalities, setting)
     workspace = evaluation.workspace
-    # a reader of its own: one that had fitted its maps already would hide what they cost
-    fresh = reader(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
+    # a cache of its own: one that had fitted its maps already would hide what they cost
+    cache = reader(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
+    references = direction.references
     whole = Direction(
-        fresh, evaluation.history, *way, held, {}, 1, budget=setting.budget, references=direction.references
+        cache, evaluation.history, *modalities, tested, {}, 1, budget=setting.budget, references=references
     )
-    took: dict[ShardKey, float] = {}
-    for policy in (*setting.policies, *direction.references):
-        made = missing(whole, policy)
-        took |= {key: _seconds(fresh, key, ids) for key, ids in made.items() if key not in took}
+    seconds: dict[ShardKey, float] = {}
+    for policy in (*setting.policies, *references):
+        new = missing(whole, policy)
+        seconds |= {key: _seconds(cache, key, ids) for key, ids in new.items() if key not in seconds}
         yield Cost(
             policy=policy,
-            items=sum(map(len, made.values())),
-            bytes=sum(shards.size(len(ids), workspace.manifest.width) for ids in made.values()),
-            seconds=sum(took[key] for key in made),
+            items=sum(map(len, new.values())),
+            bytes=sum(shards.size(len(ids), workspace.manifest.width) for ids in new.values()),
+            seconds=sum(seconds[key] for key in new),
         )
 
 
 def missing(direction: Direction, policy: str) -> dict[ShardKey, list[ItemId]]:
     """Return the shards, and their items, that a policy wants after the last lesson and did not before it."""
-    wanted = [
-        {
-            place.key(task, direction.target): list(
-                place.items or (id.decode() for id in direction.exam.targets[task])
-            )
-            for task, there in plan.items()
-            for place in there
-        }
-        for plan in direction.plans(policy)[-2:]
-    ]
-    before = wanted[0] if len(wanted) == 2 else {}
-    return {key: ids for key, ids in wanted[-1].items() if ids and key not in before}
+    plans = direction.plans(policy)
+    before = _wanted(direction, plans[-2]) if len(plans) > 1 else {}
+    return {key: ids for key, ids in _wanted(direction, plans[-1]).items() if ids and key not in before}
 
 
-def _seconds(read: EmbeddingCache, key: ShardKey, ids: list[ItemId]) -> float:
-    """Return how long a shard takes at the rate of a sample; its heads have been read."""
+def _wanted(direction: Direction, plan: Plan) -> dict[ShardKey, list[ItemId]]:
+    """Return the shards of a plan and the items of each."""
+    items = {task: [id.decode() for id in direction.exam.targets[task]] for task in plan}
+    return {
+        place.key(task, direction.target): items[task] if place.items is None else list(place.items)
+        for task, placements in plan.items()
+        for place in placements
+    }
+
+
+def _seconds(cache: EmbeddingCache, key: ShardKey, ids: list[ItemId]) -> float:
+    """Return how long a shard takes at the rate of a sample; reading its heads is not counted."""
     sample = ids[:BLOCK]
-    read.embed(key.modality, sample[:1], key.head)
+    cache.embed(key.modality, sample[:1], key.head)
     began = time.perf_counter()
     if key.space != key.head:
-        read.map(key.modality, key.head, key.space)
-    fitted = time.perf_counter() - began
-    took = min(read.seconds(key.modality, sample, key.head, key.space) for _ in range(REPEATS))
-    return fitted + took * len(ids) / len(sample)
+        cache.map(key.modality, key.head, key.space)
+    fitting = time.perf_counter() - began
+    embedding = min(cache.seconds(key.modality, sample, key.head, key.space) for _ in range(REPEATS))
+    return fitting + embedding * len(ids) / len(sample)

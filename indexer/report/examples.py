@@ -6,11 +6,9 @@ from pathlib import Path
 
 from engine.storage.store import Store
 from engine.types import ItemId, PolicyName
-from indexer.evaluation.evaluate import Evaluation
-from indexer.evaluation.runs import Direction
-from indexer.report import html
-from indexer.report.regressions import Fall, falls
-from indexer.report.sections import section
+from indexer.report import blocks, html
+from indexer.report.regressions import Regression, regressions
+from indexer.report.sections import Report
 
 SHOWN = 10
 SIDE = 160
@@ -18,58 +16,63 @@ LETTERS = 240
 TITLE = "Most forgotten"
 
 
-def examples(evaluation: Evaluation, directions: Sequence[Direction], k: int) -> list[Fall]:
+def worst(report: Report) -> list[Regression]:
     """Return what fell furthest in each direction as it is served, or, where nothing did, under another policy."""
-    share = max(1, SHOWN // len(directions))
-    for policy in _policies(evaluation):
-        found = [fall for way in directions for fall in falls(way, policy, k)[:share]]
-        if found:
-            return found[:SHOWN]
+    share = max(1, SHOWN // len(report.directions))
+    for policy in _policies(report):
+        each = [regressions(direction, policy, report.k)[:share] for direction in report.directions]
+        shown = [regression for part in each for regression in part]
+        if shown:
+            return shown[:SHOWN]
     return []
 
 
-def show(evaluation: Evaluation, directions: Sequence[Direction], k: int) -> str:
+def section(report: Report) -> str:
     """Return the section; a line where nothing was forgotten."""
-    found = examples(evaluation, directions, k)
-    if not found:
-        return section(
-            TITLE, f"No query has lost a right item that it once found among its first {k}.", "", []
+    shown = worst(report)
+    if not shown:
+        return blocks.section(
+            TITLE, f"No query has lost a right item that it once found among its first {report.k}.", []
         )
-    served = ", which is served" if found[0].policy == evaluation.workspace.manifest.served.policy else ""
+    policy = shown[0].policy
+    served = ", which is served" if policy == report.evaluation.workspace.manifest.served.policy else ""
     note = (
-        f"Found among the first {k} when their task was taught, and fallen furthest since, under {found[0].policy}"
-        f"{served}; the task known."
+        f"Found among the first {report.k} when their task was taught, and fallen furthest since, under "
+        f"{policy}{served}; the task known."
     )
-    cards = "".join(_card(evaluation.store, fall) for fall in found)
-    return section(TITLE, note, "", [("", cards)])
+    cards = "".join(_card(report.evaluation.store, regression) for regression in shown)
+    return blocks.section(TITLE, note, [("", cards)])
 
 
-def _policies(evaluation: Evaluation) -> list[PolicyName]:
-    """Return the policies that are looked at: the one that is served first."""
-    first: list[PolicyName] = [evaluation.workspace.manifest.served.policy, "no-reindex", "reindex"]
-    return list(dict.fromkeys(policy for policy in first if policy in evaluation.setting.policies))
+def _policies(report: Report) -> list[PolicyName]:
+    """Return the evaluated ones of the policies that are looked at: the one that is served first."""
+    served: PolicyName = report.evaluation.workspace.manifest.served.policy
+    candidates: Sequence[PolicyName] = (served, "no-reindex", "reindex")
+    return [policy for policy in dict.fromkeys(candidates) if policy in report.evaluation.setting.policies]
 
 
-def _card(store: Store, fall: Fall) -> str:
-    said = f"<b>{html.words(fall.task, 60)}</b>, {escape(fall.query)} to {escape(fall.target)}"
-    shown = (
-        ("asked", fall.asked),
-        ("right", fall.right),
-        ("first when taught", fall.top_before),
-        ("first now", fall.top_after),
+def _card(store: Store, regression: Regression) -> str:
+    task = html.words(regression.task, 60)
+    direction = escape(f"{regression.query} to {regression.target}")
+    captioned = (
+        ("asked", regression.asked),
+        ("right", regression.right),
+        ("first when taught", regression.top_before),
+        ("first now", regression.top_after),
     )
     figures = "".join(
-        f"<figure><figcaption>{caption}</figcaption>{_item(store, id)}</figure>" for caption, id in shown
+        f"<figure><figcaption>{caption}</figcaption>{_item(store, id)}</figure>" for caption, id in captioned
     )
-    return f'<div class="fall"><p>{said}: from rank {fall.before} to {fall.after}</p>{figures}</div>\n'
+    fall = f"<b>{task}</b>, {direction}: from rank {regression.before} to {regression.after}"
+    return f'<div class="fall"><p>{fall}</p>{figures}</div>\n'
 
 
 def _item(store: Store, id: ItemId) -> str:
     """Return an item as a picture, its text, or the name of its file."""
-    found = store.item(id)
-    if found is None:
+    record = store.item(id)
+    if record is None:
         return html.words(id, 32)
-    item = found[0]
+    item, *_ = record
     path = item.paths[0] if item.paths else ""
-    drawn = html.picture(Path(path), SIDE) if item.modality == "image" and path else ""
-    return drawn or html.words(item.text or path or id, LETTERS)
+    picture = html.picture(Path(path), SIDE) if item.modality == "image" and path else ""
+    return picture or html.words(item.text or path or id, LETTERS)

@@ -25,6 +25,6 @@ def write(path: Path, answers: Sequence[tuple[str, Sequence[Hit]]]) -> None:
 
 
 def _card(hit: Hit) -> str:
-    facts = f"<p><small>{hit.rank} · {hit.score:.3f} · {escape(hit.task)}</small></p>"
-    shown = html.picture(Path(hit.path), SIDE) if hit.modality == "image" and hit.path else ""
-    return f"<li>{shown}<p>{escape(hit.path or hit.text or '')}</p>{facts}</li>\n"
+    figures = f"<p><small>{hit.rank} · {hit.score:.3f} · {escape(hit.task)}</small></p>"
+    picture = html.picture(Path(hit.path), SIDE) if hit.modality == "image" and hit.path else ""
+    return f"<li>{picture}<p>{escape(hit.path or hit.text or '')}</p>{figures}</li>\n"

@@ -17,7 +17,11 @@ small { opacity: .7; }
 
 
 def write(path: Path, title: str, style: str, body: str) -> None:
-    """Write a page in one step; the body is HTML, the title is text."""
+    """Write a page in one step; the body is HTML, the title is text.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     head = (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
@@ -32,17 +36,17 @@ def write(path: Path, title: str, style: str, body: str) -> None:
 def picture(path: Path, side: int) -> str:
     """Return a picture within the page, no side above 2 x `side` pixels; nothing where it cannot be read."""
     try:
-        shown = media.image(media.read(path), side=side)
+        image = media.image(media.read(path), side=side)
     except Unreadable:
         return ""
-    shown.thumbnail((2 * side, 2 * side))
+    image.thumbnail((2 * side, 2 * side))
     data = io.BytesIO()
-    shown.save(data, "JPEG", quality=85)
+    image.save(data, "JPEG", quality=85)
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}">'
 
 
 def words(text: str, most: int) -> str:
     """Return a text on one line, escaped, shortened to so many characters; what cannot be printed is a box."""
     line = " ".join(text[: 2 * most].split())
-    held = line if len(line) <= most else line[: most - 1] + "…"
-    return escape("".join(c if c.isprintable() else "\N{WHITE SQUARE}" for c in held))
+    short = line if len(line) <= most else line[: most - 1] + "…"
+    return escape("".join(c if c.isprintable() else "\N{WHITE SQUARE}" for c in short))

@@ -9,16 +9,15 @@ from engine.evaluation import metrics
 from engine.types import MergeName, Modality, PolicyName
 from indexer.evaluation.diagnosis import Cause
 from indexer.evaluation.results import Result
-from indexer.report.plots import figure
 
 LITTLE = 0.005
 """A difference of recall, or of cosine, that is not spoken of."""
 
-MERGES = {"raw": "by cosine", "routed": "by probability"}
+MERGES: dict[MergeName, str] = {"raw": "by cosine", "routed": "by probability"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class MeanCause:
     """What has become of old tasks under a policy, averaged over them after the last lesson.
 
     Attributes:
@@ -37,28 +36,25 @@ class Finding:
     overlap: float
 
 
-def findings(causes: Sequence[Cause], newest: str) -> list[Finding]:
-    """Return what has become of all tasks but the newest one."""
+def mean_causes(causes: Sequence[Cause], newest: str) -> list[MeanCause]:
+    """Return the mean over all tasks but the newest one, for each policy and direction, after the last lesson."""
     last = max((cause.lesson for cause in causes), default=0)
-    held = [cause for cause in causes if cause.lesson == last and cause.task != newest]
-    groups = dict.fromkeys((cause.policy, cause.query, cause.target) for cause in held)
-    return [
-        _mean(
-            policy,
-            query,
-            target,
-            [c for c in held if (c.policy, c.query, c.target) == (policy, query, target)],
-        )
-        for policy, query, target in groups
-    ]
+    groups: dict[tuple[PolicyName, Modality, Modality], list[Cause]] = {}
+    for cause in causes:
+        if cause.lesson == last and cause.task != newest:
+            groups.setdefault((cause.policy, cause.query, cause.target), []).append(cause)
+    return [_mean(*names, group) for names, group in groups.items()]
 
 
-def _mean(policy: PolicyName, query: Modality, target: Modality, causes: Sequence[Cause]) -> Finding:
-    return Finding(
+def _mean(policy: PolicyName, query: Modality, target: Modality, causes: Sequence[Cause]) -> MeanCause:
+    return MeanCause(
         policy,
         query,
         target,
-        {side: float(np.mean([cause.drift[side] for cause in causes])) for side in (query, target)},
+        {
+            modality: float(np.mean([cause.drift[modality] for cause in causes]))
+            for modality in (query, target)
+        },
         float(np.mean([cause.alignment_when_new for cause in causes])),
         float(np.mean([cause.alignment for cause in causes])),
         causes[0].merge,
@@ -67,28 +63,35 @@ def _mean(policy: PolicyName, query: Modality, target: Modality, causes: Sequenc
 
 
 def headline(results: Sequence[Result]) -> str:
-    """Return what one direction's results at one K come to."""
-    measured = [result for result in results if result.final is not None and result.seconds is None]
-    known = [result for result in measured if result.task_known]
-    blind = [result for result in measured if not result.task_known]
-    if not known or not blind:
+    """Return what one direction's results at one K come to; references are left out."""
+    policies = [result for result in results if result.final is not None and result.seconds is None]
+    known = [result for result in policies if result.task_known]
+    unknown = [result for result in policies if not result.task_known]
+    if not known or not unknown:
         return "No query has a right item in the gallery, so nothing can be said."
-    best, told = max(known, key=_final), max(blind, key=_final)
-    least = min(blind, key=_final)
-    name = f"R@{best.k}"
-    beside = "" if least is told else f"; {_named(least)}, {figure(least.final)}"
-    unknown = f"{_named(told)}, finds {figure(told.final)}{beside}. Chance is {figure(chance(told))}."
+    outlook = " What is forgotten shows after another lesson." if known[0].forgetting is None else ""
+    return f"{_task_known(known)} {_task_unknown(unknown)}{outlook}"
+
+
+def _task_known(results: Sequence[Result]) -> str:
+    """Return what the policy that finds most has lost, and what the one that lost most has."""
+    best = max(results, key=_recall)
     if best.forgetting is None:
-        known_alone = f"So far {name} is {figure(best.final)} with the task known. "
-        return f"{known_alone}With the task unknown {unknown} What is forgotten shows after another lesson."
-    worst = max(known, key=lambda result: result.forgetting or 0.0)
-    kept = _lost(best.forgetting)
-    fallen = ""
-    if worst is not best and (worst.forgetting or 0.0) >= LITTLE:
-        fallen = f"; {worst.policy} {_lost(worst.forgetting or 0.0)} ({figure(worst.final)})"
+        return f"So far R@{best.k} is {share(best.final)} with the task known."
+    worst = max(results, key=_forgetting)
+    contrast = ""
+    if worst is not best and _forgetting(worst) >= LITTLE:
+        contrast = f"; {worst.policy} {_lost(_forgetting(worst))} ({share(worst.final)})"
+    return f"With the task known, {best.policy} {_lost(best.forgetting)} (R@{best.k} {share(best.final)}){contrast}."
+
+
+def _task_unknown(results: Sequence[Result]) -> str:
+    """Return which policy and merge find most, and which find least."""
+    best, worst = max(results, key=_recall), min(results, key=_recall)
+    contrast = "" if worst is best else f"; {_policy_and_merge(worst)}, {share(worst.final)}"
     return (
-        f"With the task known, {best.policy} {kept} ({name} {figure(best.final)}){fallen}. "
-        f"With the task unknown, {unknown}"
+        f"With the task unknown, {_policy_and_merge(best)}, finds {share(best.final)}{contrast}. "
+        f"Chance is {share(chance(best))}."
     )
 
 
@@ -97,55 +100,76 @@ def chance(result: Result) -> float | None:
     return metrics.mean([value for value in result.chance if value is not None])
 
 
-def verdict(finding: Finding, results: Sequence[Result]) -> str:
+def explanation(cause: MeanCause, results: Sequence[Result]) -> str:
     """Return what costs a policy most recall, then what costs it less, and what treats each.
 
     Drift costs what is forgotten with the task known; overlap costs what is lost by not knowing the task.
 
     Args:
-        results: of the finding's policy and direction, at one K.
+        results: of the cause's policy and direction, at one K.
     """
-    lost = max((result.forgetting or 0.0 for result in results if result.task_known), default=0.0)
-    mixed: dict[MergeName, float] = {r.merge: r.confusion or 0.0 for r in results if r.merge}
-    said = [(lost, _drift(finding, lost)), (max(mixed.values(), default=0.0), _overlap(mixed))]
-    worth = sorted((one for one in said if one[0] >= LITTLE), reverse=True)
-    return " ".join(words for _, words in worth) or "Nothing is lost that is worth treating."
+    forgetting = max((_forgetting(result) for result in results if result.task_known), default=0.0)
+    confusion: dict[MergeName, float] = {r.merge: r.confusion or 0.0 for r in results if r.merge}
+    sentences = [
+        (forgetting, _drift(cause, forgetting)),
+        (max(confusion.values(), default=0.0), _overlap(confusion)),
+    ]
+    dearest_first = sorted((pair for pair in sentences if pair[0] >= LITTLE), reverse=True)
+    return " ".join(words for _, words in dearest_first) or "Nothing is lost that is worth treating."
 
 
-def _drift(finding: Finding, lost: float) -> str:
-    asks, items = finding.drift[finding.query], finding.drift[finding.target]
-    fell = f"the cosine of pairs went from {finding.alignment_when_new:.2f} to {finding.alignment:.2f}"
-    if items < LITTLE <= asks:
+def _drift(cause: MeanCause, forgetting: float) -> str:
+    queries, items = cause.drift[cause.query], cause.drift[cause.target]
+    cosine = f"the cosine of pairs went from {cause.alignment_when_new:.2f} to {cause.alignment:.2f}"
+    if items < LITTLE <= queries:
         return (
-            f"Drift between the heads of queries and items costs {figure(lost)} with the task known: queries moved "
-            f"by {asks:.2f}, items stayed, and {fell}. Treated by matched, which asks each task with its own head."
+            f"Drift between the heads of queries and items costs {share(forgetting)} with the task known: queries "
+            f"moved by {queries:.2f}, items stayed, and {cosine}. Treated by matched, which asks each task with its "
+            "own head."
         )
     return (
-        f"Drift of items costs {figure(lost)} with the task known: they moved by {items:.2f}, queries by {asks:.2f}, "
-        f"and {fell}. Treated by matched, which leaves them where they were, or in training by a method that "
-        "guards old tasks."
+        f"Drift of items costs {share(forgetting)} with the task known: they moved by {items:.2f}, queries by "
+        f"{queries:.2f}, and {cosine}. Treated by matched, which leaves them where they were, or in training by a "
+        "method that guards old tasks."
     )
 
 
-def _overlap(mixed: dict[MergeName, float]) -> str:
-    merge: MergeName = max(mixed, key=lambda name: mixed[name]) if mixed else "raw"
-    said = f"Overlap of tasks costs {figure(mixed.get(merge))} where the task is unknown, merged {MERGES[merge]}."
-    if merge == "raw" and "routed" in mixed:
-        return f"{said} Treated by the routed merge: {figure(mixed['routed'])} is left."
-    if merge == "raw":
-        return f"{said} Treated by the routed merge."
-    return f"{said} Treated in training, by negatives of other tasks (crosstask, joint)."
+def _overlap(confusion: dict[MergeName, float]) -> str:
+    """Return what the merge costs that costs most.
+
+    Args:
+        confusion: of each merge, the recall lost by not knowing the task.
+    """
+    worst: MergeName = max(confusion, key=lambda merge: confusion[merge]) if confusion else "raw"
+    cost = f"Overlap of tasks costs {share(confusion.get(worst))} where the task is unknown, merged {MERGES[worst]}."
+    if worst == "raw" and "routed" in confusion:
+        return f"{cost} Treated by the routed merge: {share(confusion['routed'])} is left."
+    if worst == "raw":
+        return f"{cost} Treated by the routed merge."
+    return f"{cost} Treated in training, by negatives of other tasks (crosstask, joint)."
+
+
+def share(value: float | None) -> str:
+    """Return a share with three decimals and no zero before them: .392; a dash for None."""
+    if value is None:
+        return "-"
+    digits = f"{round(value, 3) + 0.0:.3f}"  # the sum turns -0 into 0
+    return digits.replace("0.", ".", 1) if digits.lstrip("-").startswith("0") else digits
 
 
 def _lost(forgetting: float) -> str:
     if forgetting >= LITTLE:
-        return f"has lost {figure(forgetting)} of what it found"
-    return "forgets nothing" if forgetting > -LITTLE else f"has gained {figure(-forgetting)}"
+        return f"has lost {share(forgetting)} of what it found"
+    return "forgets nothing" if forgetting > -LITTLE else f"has gained {share(-forgetting)}"
 
 
-def _named(result: Result) -> str:
+def _policy_and_merge(result: Result) -> str:
     return f"{result.policy}, merged {MERGES[result.merge or 'raw']}"
 
 
-def _final(result: Result) -> float:
+def _recall(result: Result) -> float:
     return result.final or 0.0
+
+
+def _forgetting(result: Result) -> float:
+    return result.forgetting or 0.0

@@ -19,7 +19,7 @@ BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Fall:
+class Regression:
     """A query that found its right item when its task was new, the task known.
 
     Attributes:
@@ -40,26 +40,35 @@ class Fall:
     top_after: ItemId
 
 
-def falls(direction: Direction, policy: PolicyName, k: int) -> list[Fall]:
+@dataclass(frozen=True)
+class Ranks:
+    """Of queries (Q,): the place and the rank (from 1) of the best right item, and the place of the first hit."""
+
+    right: NDArray[np.intp]
+    rank: NDArray[np.intp]
+    top: NDArray[np.intp]
+
+
+def regressions(direction: Direction, policy: PolicyName, k: int) -> list[Regression]:
     """Return every query that found something right among its first k and now ranks it lower, worst first."""
-    found = [
-        fall
+    fallen = [
+        regression
         for task in direction.exam.queries
-        for fall in _falls(direction, policy, task)
-        if fall.before <= k and fall.after > fall.before
+        for regression in _compared(direction, policy, task)
+        if regression.before <= k and regression.after > regression.before
     ]
-    return sorted(found, key=lambda fall: (fall.before - fall.after, fall.asked))
+    return sorted(fallen, key=lambda regression: (regression.before - regression.after, regression.asked))
 
 
-def _falls(direction: Direction, policy: PolicyName, task: str) -> Iterator[Fall]:
-    """Yield the standing of a task's queries, when it was taught last and now."""
+def _compared(direction: Direction, policy: PolicyName, task: str) -> Iterator[Regression]:
+    """Yield where a task's queries find their right items, when it was taught last and now."""
     plans, row = direction.plans(policy), _taught(direction, task)
     if row == len(plans) - 1 or task not in plans[row] or not len(direction.exam.queries[task]):
         return
     items = direction.exam.targets[task].astype(str)
-    then, now = (_standing(direction, plan, task) for plan in (plans[row], plans[-1]))
+    then, now = (_ranks(direction, plan, task) for plan in (plans[row], plans[-1]))
     for n, asked in enumerate(direction.exam.queries[task][:MOST].astype(str)):
-        yield Fall(
+        yield Regression(
             direction.query,
             direction.target,
             policy,
@@ -73,30 +82,21 @@ def _falls(direction: Direction, policy: PolicyName, task: str) -> Iterator[Fall
         )
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Of queries (Q,): the place and the rank (from 1) of the best right item, and the place of the first hit."""
-
-    right: NDArray[np.intp]
-    rank: NDArray[np.intp]
-    top: NDArray[np.intp]
-
-
-def _standing(direction: Direction, plan: Plan, task: str) -> Standing:
-    asked, items = sides(direction, plan, task)
-    gallery = items.astype(np.float64).T
+def _ranks(direction: Direction, plan: Plan, task: str) -> Ranks:
+    """Return how a plan ranks the right items of a task's queries in the task's own gallery."""
+    query_rows, item_rows = sides(direction, plan, task)
+    gallery = item_rows.astype(np.float64).T  # (E, N)
     queries = direction.exam.queries[task][:MOST]
-    found = []
+    parts = []
     for start in range(0, len(queries), BLOCK):
         block = queries[start : start + BLOCK]
-        scores = asked[start : start + len(block)].astype(np.float64) @ gallery  # (B, N)
+        scores = query_rows[start : start + len(block)].astype(np.float64) @ gallery  # (B, N)
         right = np.full(scores.shape, -np.inf)
         places = direction.exam.judge.matches(block, direction.exam.targets[task])
         right[places] = scores[places]
-        best = right.argmax(axis=1)
         rank = 1 + (scores > right.max(axis=1, keepdims=True)).sum(axis=1)
-        found.append((best, rank, scores.argmax(axis=1)))
-    return Standing(*(np.concatenate(part) for part in zip(*found, strict=True)))
+        parts.append((right.argmax(axis=1), rank, scores.argmax(axis=1)))
+    return Ranks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _taught(direction: Direction, task: str) -> int:

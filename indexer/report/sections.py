@@ -1,110 +1,215 @@
-"""Pieces of a report's page."""
+"""The sections of a report, each a function from the report to HTML."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
-from engine.types import MergeName
+from engine.evaluation import metrics
+from indexer.evaluation.composed_queries import parts
+from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.results import Result
 from indexer.evaluation.runs import Direction
-from indexer.report.narrative import Finding, chance
-from indexer.report.plots import figure
+from indexer.report import costs as costing
+from indexer.report import html, narrative, plots, tables, tsne
+from indexer.report.blocks import TASK_KNOWLEDGE, direction_title, folded, legend, plural, row, section
+from indexer.report.plots import CostPoint
 
-HOW: dict[MergeName | None, str] = {None: "known", "raw": "by cosine", "routed": "by probability"}
-SAID = {"known": "task known", "by cosine": "unknown, by cosine", "by probability": "unknown, by probability"}
+K = 10
+"""The K that is shown, where it was asked for."""
+
+ONE_LESSON = "No two lessons to compare yet."
+MARKS = [f"{mark} {name}" for mark, name in zip("●■▲", TASK_KNOWLEDGE.values(), strict=True)]
 
 
-def section(title: str, note: str, kind: str, blocks: Sequence[tuple[str, str]]) -> str:
-    """Return a section: a title, a line of text, and titled blocks of HTML.
+@dataclass(frozen=True)
+class Report:
+    """An evaluation and its results, all that a page shows."""
 
-    Args:
-        kind: wide sets blocks side by side where there is room; empty: one below the other.
-    """
-    several = len(blocks) > 1
-    held = "".join(
-        f"<div>{f'<h3>{name}</h3>' if several and name else ''}{block}</div>\n" for name, block in blocks
+    evaluation: Evaluation
+    results: Sequence[Result]
+
+    @property
+    def k(self) -> int:
+        """The K that is shown."""
+        return K if K in self.evaluation.setting.ks else max(self.evaluation.setting.ks)
+
+    @property
+    def compares_lessons(self) -> bool:
+        """Whether there is an older lesson, whose task can be forgotten."""
+        return len(self.evaluation.lessons) > 1
+
+    @property
+    def all_directions(self) -> list[Direction]:
+        """Every direction, from two modalities to a third too; text to image comes first."""
+        return sorted(self.evaluation.directions(), key=lambda d: (d.query != "text", d.target != "image"))
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Every direction from one modality to another."""
+        return [direction for direction in self.all_directions if len(parts(direction.query)) == 1]
+
+    def of(self, direction: Direction) -> list[Result]:
+        """Return the results of a direction at the K that is shown."""
+        shown = (direction.query, direction.target, self.k)
+        return [result for result in self.results if (result.query, result.target, result.k) == shown]
+
+
+def summary(report: Report) -> str:
+    """Return what each direction comes to, and what was evaluated."""
+    headlines = []
+    for n, direction in enumerate(report.directions):
+        title = "" if len(report.directions) == 1 else f"<b>{_title(direction)}.</b> "
+        text = escape(narrative.headline(report.of(direction)))
+        headlines.append(f'<p class="{"note" if n else "lead"}">{title}{text}</p>\n')
+    evaluation, setting = report.evaluation, report.evaluation.setting
+    counts = sorted(evaluation.store.counts().items())
+    items = ", ".join(f"{count} {html.words(modality, 40)}" for modality, count in counts)
+    queries = sum(sum(report.of(direction)[0].queries) for direction in report.directions)
+    facts = (
+        f"{plural(len(evaluation.tasks), 'task')}, {plural(len(evaluation.lessons), 'lesson')}; items: {items}; "
+        f"{queries} queries of split {setting.split}, gallery {setting.gallery}; "
+        f"right is what shares a {setting.relevance}."
     )
-    style = f' class="row {kind}"' if kind else ""
-    return f'<h2>{title}</h2>\n<p class="note">{note}</p>\n<div{style}>{held}</div>\n'
+    references = {r.policy: r.seconds for r in report.results if r.seconds is not None}
+    if references:
+        names = ", ".join(f"{escape(name)} ({seconds:.0f} s)" for name, seconds in references.items())
+        facts += f" Trained beside the history, to compare: {names}."
+    return f'<h1>mneme: recall and forgetting</h1>\n{"".join(headlines)}<p class="note">{facts}</p>\n'
 
 
-def folded(blocks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return one block: the first, and the others behind a line to click on."""
-    rest = "".join(f"<details><summary>{name}</summary>{block}</details>" for name, block in blocks[1:])
-    return [(name, f"<h3>{name}</h3>{block}{rest}" if rest else block) for name, block in blocks[:1]]
+def policies(report: Report) -> str:
+    """Return final recall and forgetting of every policy."""
+    note = (
+        f"R@{report.k} after the last lesson, mean over tasks; lost: the mean fall of old tasks from their best. "
+        "What finds little has little to lose."
+    )
+    blocks = [(_title(d), tables.policies(report.of(d))) for d in report.all_directions]
+    return section("Policies", note, blocks, style="row wide")
 
 
-def key(names: Sequence[tuple[str, str]], marks: Sequence[str] = ()) -> str:
-    """Return what stands for what: names, as HTML, with the variables of their colours, and what marks mean."""
-    held = "".join(f'<li><i style="background:var(--{colour})"></i>{name}</li>' for name, colour in names)
-    return f'<ul class="key">{held}{"".join(f"<li>{mark}</li>" for mark in marks)}</ul>'
+def matrices(report: Report) -> str:
+    """Return every matrix as a heat map; in one direction the same colour is the same recall."""
+    if not report.compares_lessons:
+        return section("Lesson by lesson", ONE_LESSON, [])
+    note = f"R@{report.k} after each lesson (rows) on the queries of each task (columns)."
+    tasks, lessons = report.evaluation.tasks, report.evaluation.lessons
+    blocks = []
+    for direction in report.directions:
+        results = [result for result in report.of(direction) if result.final is not None]
+        values = [
+            value for result in results for cells in result.matrix for value in cells if value is not None
+        ]
+        top = max(values, default=1.0)
+        figures = [
+            (f"{r.policy}, {TASK_KNOWLEDGE[merge]}", tables.heat_map(r.matrix, tasks, lessons, top))
+            for merge in TASK_KNOWLEDGE
+            for r in results
+            if r.merge == merge
+        ]
+        blocks.append((_title(direction), row(figures)))
+    return section("Lesson by lesson", note, folded(blocks))
 
 
-def policies(results: Sequence[Result]) -> str:
-    """Return one direction's table: a row for each policy, recall and forgetting for each way to be asked."""
-    merges = list(dict.fromkeys(result.merge for result in results))
-    heads = "".join(f'<th colspan="2">{SAID[HOW[merge]]}</th>' for merge in merges)
-    rows = [
-        f"<tr><th></th>{heads}</tr>",
-        f"<tr><th></th>{'<th>recall</th><th>lost</th>' * len(merges)}</tr>",
+def curves(report: Report) -> str:
+    """Return mean recall over the tasks known so far, lesson by lesson."""
+    if not report.compares_lessons:
+        return section("Over time", ONE_LESSON, [])
+    names = legend([*report.evaluation.setting.policies, *report.evaluation.references])
+    blocks = [(_title(d), names + _curves(report.of(d), d)) for d in report.directions]
+    note = f"Mean R@{report.k} over the tasks learned so far. Dotted: chance."
+    return section("Over time", note, blocks)
+
+
+def _curves(results: Sequence[Result], direction: Direction) -> str:
+    """Return a figure of a direction's results for each merge, all on one scale."""
+    means = [[metrics.mean([v for v in cells if v is not None]) for cells in r.matrix] for r in results]
+    limit = 1.08 * max((mean for line in means for mean in line if mean is not None), default=1.0) or 1.0
+    figures = []
+    for merge, caption in TASK_KNOWLEDGE.items():
+        lines = {r.policy: line for r, line in zip(results, means, strict=True) if r.merge == merge}
+        if lines:
+            first = next(result for result in results if result.merge == merge)
+            figures.append((caption, plots.curves(lines, limit, _chance(first, direction))))
+    return row(figures)
+
+
+def _chance(result: Result, direction: Direction) -> list[float | None]:
+    """Return what a random order would have found after each lesson, averaged over the tasks known then."""
+    means = []
+    for plan in direction.plans(result.policy):
+        searched = {task: list(plan) if result.merge else [task] for task in plan}
+        each = [direction.exam.chance(task, tasks, result.k) for task, tasks in searched.items()]
+        means.append(metrics.mean([value for value in each if value is not None]))
+    return means
+
+
+def costs(report: Report) -> str:
+    """Return recall against what it costs to bring the index to a policy."""
+    note = (
+        "What it costs to build, from stored features, the shards that a policy wants after the last lesson "
+        "and did not have before it; what auto and partial measure in order to choose is not counted. "
+        "Seconds at the rate of a sample on this machine, and of a reference its training. "
+        "Lines: the most that can be had for each cost, task known (solid) and unknown (dashed)."
+    )
+    blocks = []
+    for direction in report.directions:
+        points = cost_points(report, direction)
+        labels = list(dict.fromkeys(point.label for point in points))
+        seconds = plots.costs(points, labels, [point.seconds for point in points], "seconds")
+        size = plots.costs(points, labels, [point.bytes / 1e6 for point in points], "MB written")
+        names = legend([escape(label) for label in labels], MARKS)
+        blocks.append((_title(direction), f'{names}<div class="row wide">{seconds}{size}</div>'))
+    return section("Cost against recall", note, blocks)
+
+
+def cost_points(report: Report, direction: Direction) -> list[CostPoint]:
+    """Return what every policy and reference costs and finds; a reference's training is part of its cost."""
+    spent = {cost.policy: cost for cost in costing.costs(report.evaluation, direction)}
+    return [
+        CostPoint(
+            r.policy, r.merge, spent[r.policy].seconds + (r.seconds or 0.0), spent[r.policy].bytes, r.final
+        )
+        for r in report.of(direction)
+        if r.final is not None
     ]
-    best = {merge: _best([r for r in results if r.merge == merge]) for merge in merges}
-    for policy in dict.fromkeys(result.policy for result in results):
-        held = [result for result in results if result.policy == policy]
-        cells = "".join(
-            f"<td{_marked(r.final is not None and r.final == best[r.merge][0])}>{figure(r.final)}</td>"
-            f"<td{_marked(r.forgetting is not None and r.forgetting == best[r.merge][1])}>{figure(r.forgetting)}</td>"
-            for r in held
-        )
-        rows.append(f"<tr><td>{policy}</td>{cells}</tr>")
-    first = {merge: next(r for r in results if r.merge == merge) for merge in merges}
-    guessed = "".join(f"<td>{figure(chance(first[merge]))}</td><td></td>" for merge in merges)
-    rows.append(f"<tr><td>chance</td>{guessed}</tr>")
-    return _scrolled(rows)
 
 
-def causes(found: Sequence[Finding]) -> str:
-    """Return the table of what has become of old tasks in one direction."""
-    if not found:
-        return ""
-    query, target = escape(found[0].query), escape(found[0].target)
-    heads = (
-        "",
-        f"drift, {query}",
-        f"drift, {target}",
-        "cosine of pairs, new",
-        "now",
-        f"others in top ten, {found[0].merge}",
+def embeddings(report: Report) -> str:
+    """Return the embeddings of the first direction in the plane, policy by policy."""
+    direction = report.directions[0]
+    maps = {policy: tsne.scatter(direction, policy) for policy in report.evaluation.setting.policies}
+    figures = [(policy, plots.scatter(points)) for policy, points in maps.items() if points is not None]
+    if not figures:
+        return section("Embeddings", "There are too few different items to draw a map of.", [])
+    note = (
+        f"Queries ({escape(direction.query)}, crosses) and gallery items ({escape(direction.target)}, circles) as "
+        f"each policy has them after the last lesson, by t-SNE. At most {tsne.MOST} points."
     )
-    rows = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
-    for one in found:
-        drift = (one.drift[one.query], one.drift[one.target])
-        values = (*drift, one.alignment_when_new, one.alignment, one.overlap)
-        rows.append(
-            f"<tr><td>{one.policy}</td>{''.join(f'<td>{round(value, 2) + 0.0:.2f}</td>' for value in values)}</tr>"
+    names = legend([html.words(task, 40) for task in report.evaluation.tasks])
+    return section("Embeddings", note, [("", names + row(figures))])
+
+
+def causes(report: Report) -> str:
+    """Return, policy by policy, what costs it most and what treats that; nothing before a second lesson."""
+    if not report.compares_lessons:
+        return ""
+    means = narrative.mean_causes(list(report.evaluation.causes()), report.evaluation.lessons[-1])
+    blocks = []
+    for direction in report.directions:
+        here = [mean for mean in means if (mean.query, mean.target) == (direction.query, direction.target)]
+        text = "".join(
+            f"<p><b>{mean.policy}.</b> {_explanation(mean, report.of(direction))}</p>\n" for mean in here
         )
-    return _scrolled(rows)
+        blocks.append((_title(direction), text + tables.causes(here)))
+    note = (
+        "Old tasks, averaged, after the last lesson. Drift is 1 - cosine to where a task's own lesson put it."
+    )
+    return section("Why, and what helps", note, blocks)
 
 
-def named(way: Direction) -> str:
-    """Return a direction's name as HTML."""
-    said = f"{way.query} to {way.target}"
-    return escape(said[0].upper() + said[1:])
+def _explanation(mean: narrative.MeanCause, results: Sequence[Result]) -> str:
+    return escape(narrative.explanation(mean, [result for result in results if result.policy == mean.policy]))
 
 
-def many(count: int, name: str) -> str:
-    """Return a count and its noun."""
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
-
-
-def _best(results: Sequence[Result]) -> tuple[float, float]:
-    """Return the highest recall and the lowest forgetting."""
-    recall = max((result.final for result in results if result.final is not None), default=0.0)
-    return recall, min((r.forgetting for r in results if r.forgetting is not None), default=0.0)
-
-
-def _marked(is_best: bool) -> str:
-    return ' class="best"' if is_best else ""
-
-
-def _scrolled(rows: Sequence[str]) -> str:
-    return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+def _title(direction: Direction) -> str:
+    return direction_title(direction.query, direction.target)

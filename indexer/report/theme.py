@@ -1,21 +1,20 @@
-"""Figures as SVG for a page: they take their colours and their font from it, and text stays text.
+"""The page's colours and style, and its figures as SVG, which take both from the page; their text stays text.
 
-A figure is drawn in stand-in colours, which become the page's variables when it is written.
+A figure is drawn in stand-in colours, which become the page's CSS variables when it is written.
 """
 
 import io
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-TEXT, MUTED, LINE, BACK, HEAT = (f"#01020{n}" for n in range(5))
-NAMES = {TEXT: "text", MUTED: "muted", LINE: "line", BACK: "back", HEAT: "heat"}
+TEXT, MUTED, LINE = (f"#01020{n}" for n in range(3))
+VARIABLES = {TEXT: "text", MUTED: "muted", LINE: "line"}
 LIGHT = {"text": "#1c2128", "muted": "#5b6470", "line": "#d3d8df", "back": "#ffffff", "heat": "#f09a4a"}
 DARK = {"text": "#e4e8ee", "muted": "#9aa4b2", "line": "#39414d", "back": "#14181e", "heat": "#b3581a"}
 PALE = ["#0b62c4", "#c2410c", "#15803d", "#9333ea", "#be185d", "#a16207", "#0e7490", "#4d7c0f", "#64748b"]
@@ -39,9 +38,18 @@ th { color: var(--muted); font-weight: 500; }
 th:first-child, td:first-child { text-align: left; white-space: nowrap; }
 summary { cursor: pointer; font-weight: 600; margin: 1rem 0 .4rem; }
 .best { font-weight: 700; text-decoration: underline; text-underline-offset: .2em; }
-.key { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .88rem; margin: .4rem 0 .8rem; padding: 0; }
-.key li { list-style: none; overflow-wrap: anywhere; }
-.key i { border-radius: 50%; display: inline-block; height: .7em; margin-right: .4em; width: .7em; }
+.heat { border-collapse: separate; border-spacing: 2px; font-size: .75rem; table-layout: fixed; width: 100%; }
+.heat th, .heat td { border: 0; height: 1.6rem; overflow: hidden; padding: 0; text-align: center; }
+.heat td { background: color-mix(in srgb, var(--heat) var(--share, 0%), transparent); }
+.heat th { text-overflow: ellipsis; vertical-align: bottom; white-space: nowrap; }
+.heat th:first-child { text-align: left; vertical-align: middle; width: 6rem; }
+.heat span { display: inline-block; max-height: 6rem; overflow: hidden; padding-top: .3rem; rotate: 180deg;
+  text-overflow: ellipsis; writing-mode: vertical-rl; }
+.fine { border-spacing: 0; }
+.fine td { height: .5rem; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; font-size: .88rem; margin: .4rem 0 .8rem; padding: 0; }
+.legend li { list-style: none; overflow-wrap: anywhere; }
+.legend i { border-radius: 50%; display: inline-block; height: .7em; margin-right: .4em; width: .7em; }
 .fall { display: grid; gap: .6rem; grid-template-columns: repeat(4, minmax(0, 1fr)); margin: 1rem 0 1.6rem; }
 .fall > p { grid-column: 1 / -1; margin: 0; }
 .fall figure { margin: 0; font-size: .88rem; overflow-wrap: anywhere; }
@@ -51,10 +59,9 @@ summary { cursor: pointer; font-weight: 600; margin: 1rem 0 .4rem; }
   th, td { padding: .25rem .2rem; }
   .lead { font-size: 1.15rem; } }
 """
-SETTINGS: dict[Any, object] = {
+RC: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mneme",
-    "text.parse_math": False,
     "text.usetex": False,
     "text.color": TEXT,
     "font.size": 9,
@@ -74,28 +81,33 @@ NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 @contextmanager
 def drawing() -> Iterator[None]:
     """Draw in stand-in colours, whatever the user's own settings of matplotlib are."""
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
-        # a letter that matplotlib's font lacks is written all the same, and the reader's font has it
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+    import matplotlib
+
+    with matplotlib.rc_context(RC):
         yield
 
 
-def of(number: int) -> str:
-    """Return the stand-in for the colour of task or line `number`, from 0; they repeat after nine."""
+def stand_in(number: int) -> str:
+    """Return what a figure draws in for the colour of task or line `number`, from 0."""
     return f"#0103{number % len(PALE):02x}"
 
 
-def variables() -> str:
+def variable(number: int) -> str:
+    """Return the CSS variable of the colour of task or line `number`, from 0; colours repeat after nine."""
+    return f"var(--c{number % len(PALE)})"
+
+
+def css_variables() -> str:
     """Return the style that gives every variable its colour, by light and by dark."""
     light = {**LIGHT, **{f"c{n}": colour for n, colour in enumerate(PALE)}}
     dark = {**DARK, **{f"c{n}": colour for n, colour in enumerate(BRIGHT)}}
     by_day, by_night = (
-        "".join(f" --{name}: {colour};" for name, colour in theme.items()) for theme in (light, dark)
+        "".join(f" --{name}: {colour};" for name, colour in colours.items()) for colours in (light, dark)
     )
     return f":root {{{by_day} }}\n@media (prefers-color-scheme: dark) {{ :root {{{by_night} }} }}\n"
 
 
-def svg(figure: Figure, label: str) -> str:
+def svg(figure: "Figure", label: str) -> str:
     """Return a figure as an SVG element that fills the width it is given.
 
     Args:
@@ -103,13 +115,15 @@ def svg(figure: Figure, label: str) -> str:
     """
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA)
-    drawn = text.getvalue()
-    drawn = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
-    drawn = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0]), drawn)
-    size = re.search(r'viewBox="[^"]*"', drawn)
-    opened = f'<svg role="img" aria-label="{escape(label)}" {size[0] if size else ""} '
-    links = 'xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return re.sub(r"<svg[^>]*>", lambda _: f"{opened}{links}>", drawn, count=1)
+    whole = text.getvalue()
+    element = re.sub(
+        r"<defs>\s*<style.*?</style>\s*</defs>", "", whole[whole.index("<svg") :], flags=re.DOTALL
+    )
+    element = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0]), element)
+    size = re.search(r'viewBox="[^"]*"', element)
+    attributes = f'role="img" aria-label="{escape(label)}" {size[0] if size else ""}'
+    opening = f'<svg {attributes} xmlns:xlink="http://www.w3.org/1999/xlink">'
+    return re.sub(r"<svg[^>]*>", lambda _: opening, element, count=1)
 
 
 def _tag(tag: str) -> str:
@@ -118,5 +132,5 @@ def _tag(tag: str) -> str:
     tag = re.sub(r"\s+", " ", tag)
     tag = re.sub(r"font-family: [^;\"]*", "font-family: inherit", tag)
     tag = re.sub(r'<g id="[^"]*"', "<g", tag)
-    tag = re.sub(r"#0103([0-9a-f]{2})\b", lambda found: f"var(--c{int(found[1], 16)})", tag)
-    return re.sub(r"#01020[0-4]\b", lambda found: f"var(--{NAMES[found[0]]})", tag)
+    tag = re.sub(r"#0103([0-9a-f]{2})\b", lambda colour: variable(int(colour[1], 16)), tag)
+    return re.sub(r"#01020[0-2]\b", lambda colour: f"var(--{VARIABLES[colour[0]]})", tag)

@@ -1,14 +1,16 @@
 """Embeddings in the plane, as a policy has them: t-SNE (van der Maaten and Hinton 2008)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import PolicyName
 from indexer.evaluation.runs import Direction
-from indexer.report.plots import Cloud
+from indexer.report.plots import Scatter
 
 MOST = 600
-"""Most points of a map."""
+"""Most points of a map, about: every task has its share of each kind, and one point at least."""
 
 FEWEST = 5
 PERPLEXITY = 30.0
@@ -16,7 +18,7 @@ ITERATIONS = 500
 """Half of what scikit-learn takes; so few points have settled by then."""
 
 
-def embedding(direction: Direction, policy: PolicyName) -> Cloud | None:
+def scatter(direction: Direction, policy: PolicyName) -> Scatter | None:
     """Return a map of queries and items after the last lesson; None of fewer than 5 different points.
 
     An id is a digest, so the first ones of a task are a fair sample.
@@ -25,35 +27,31 @@ def embedding(direction: Direction, policy: PolicyName) -> Cloud | None:
     share = max(1, MOST // (2 * max(1, len(plan))))
     rows: list[NDArray[np.float32]] = []
     tasks: list[int] = []
-    asks: list[bool] = []
+    is_query: list[bool] = []
     for number, (task, placements) in enumerate(plan.items()):
-        held = (
-            [direction.queries(task, placements[0].queries)[:share]]
-            if len(direction.exam.queries[task])
-            else []
-        )
-        items = [
-            direction.gallery(place.key(task, direction.target), place).vectors
-            for place in placements
-            if len(direction.exam.targets[task])
-        ]
-        sides = [*((True, part) for part in held), *((False, part) for part in _first(items, share))]
-        for asking, part in sides:
-            rows.append(part)
-            tasks += [number] * len(part)
-            asks += [asking] * len(part)
-    places = _plane(np.concatenate(rows)) if rows else None
-    return None if places is None else Cloud(places, np.array(tasks), np.array(asks))
+        queries, items = [], []
+        if len(direction.exam.queries[task]):
+            queries = [direction.queries(task, placements[0].queries)]
+        if len(direction.exam.targets[task]):
+            shards = (direction.gallery(place.key(task, direction.target), place) for place in placements)
+            items = [shard.vectors for shard in shards]
+        for kind, parts in ((True, queries), (False, items)):
+            for part in first_rows(parts, share):
+                rows.append(part)
+                tasks += [number] * len(part)
+                is_query += [kind] * len(part)
+    places = project(np.concatenate(rows)) if rows else None
+    return None if places is None else Scatter(places, np.array(tasks), np.array(is_query))
 
 
-def _first(parts: list[NDArray[np.float32]], share: int) -> list[NDArray[np.float32]]:
-    """Return so many rows of a task's parts together, of each as much as it holds of the whole."""
+def first_rows(parts: Sequence[NDArray[np.float32]], share: int) -> list[NDArray[np.float32]]:
+    """Return so many rows of all parts together, of each as much as it holds of the whole."""
     total = sum(map(len, parts))
     return [part[: max(1, share * len(part) // total) if total > share else None] for part in parts]
 
 
-def _plane(rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Return rows (N, E) as places (N, 2)."""
+def project(rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return rows (N, E) as places (N, 2); None of fewer than 5 different ones."""
     different = len(np.unique(rows, axis=0))
     if different < FEWEST:
         return None
@@ -61,5 +59,5 @@ def _plane(rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
 
     perplexity = min(PERPLEXITY, (different - 1) / 3)
     plane = TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=ITERATIONS)
-    found: NDArray[np.float32] = plane.fit_transform(rows)
-    return found
+    places: NDArray[np.float32] = plane.fit_transform(rows)
+    return places

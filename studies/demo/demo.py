@@ -14,8 +14,7 @@ from engine.storage.workspace import FOLDER
 from engine.types import Hit, MergeName, TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from indexer.report import page as report
-from indexer.report import text
+from indexer.report import page, text
 from indexer.serving import index as indexing
 from indexer.serving.search import Answers, open_index
 from studies.demo import pictures
@@ -44,6 +43,7 @@ def run(folder: Path, *, per_task: int = 200) -> Path:
     Args:
         per_task: pictures drawn of each of the three domains.
     """
+    page.require_extra()
     began = time.perf_counter()
     source, root = _fresh(folder)
     _say(f"drawing {3 * per_task} pictures of {', '.join(pictures.DOMAINS)} into {source}")
@@ -123,12 +123,12 @@ def _sheet_hit(hit: Hit, example: Example) -> SheetHit:
     return SheetHit(Path(hit.path) if hit.path else None, hit.text or hit.task, right, hit.score)
 
 
-def _forgetting(root: Path, page: Path) -> None:
-    _say(f"\n$ mneme evaluate --k 10 --report {page}")
+def _forgetting(root: Path, report: Path) -> None:
+    _say(f"\n$ mneme evaluate --k 10 --report {report}")
     with open_evaluation(root, EvalSettings(merges=tuple(MERGES), ks=(10,), details=False)) as evaluation:
         results = list(evaluation.results())
         _say(text.evaluation(results))
-        report.write(page, evaluation, results)
+        page.write(report, evaluation, results)
 
 
 def _say(line: str) -> None:

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,14 @@ def test_the_demo_leaves_a_folder_of_other_things_alone(tmp_path: Path) -> None:
 
 def test_the_demo_leaves_a_report_with_its_own_pictures(done: tuple[Path, str]) -> None:
     assert "data:image/jpeg;base64," in (done[0] / demo.REPORT).read_text(encoding="utf-8")
+
+
+def test_without_what_its_report_needs_the_demo_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    with pytest.raises(UserError, match=r"^a report needs matplotlib: run `pip install 'mneme\[report\]'`$"):
+        demo.run(tmp_path / "demo")
+
+    assert not (tmp_path / "demo").exists()
