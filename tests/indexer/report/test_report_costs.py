@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import worlds
-from engine.types import ItemId, Modality, PolicyName, Reference, ShardKey
+from engine.history import Reference
+from engine.types import ItemId, Modality, PolicyName, ShardKey
 from evaluations import SETTINGS, direction, evaluated
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.evaluation.runs import Direction

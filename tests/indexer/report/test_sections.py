@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 import worlds
-from engine.types import Reference
+from engine.history import Reference
 from evaluations import SETTINGS, evaluated
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.runs import Direction
