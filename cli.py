@@ -279,25 +279,25 @@ def query(
 ) -> None:
     """Find items by a text, a picture, a sound, or several at once."""
     from engine.device import resolve
-    from engine.ranking import parse
+    from engine.ranking.query import parse_queries, title
     from engine.storage import workspace as workspaces
     from indexer.report import hits_page
-    from indexer.serving import search
+    from indexer.serving.search import open_searcher
 
     answers: list[tuple[str, list[Hit]]] = []
     files = {"image": image or [], "audio": audio or []}
-    asked = parse.read(what, files, text or [], sys.stdin)
+    queries = parse_queries(what, files, text or [], sys.stdin)
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
-    with search.open_index(root, device=resolve(device), policy=policy, at=at) as opened:
-        for number, question in enumerate(asked):
-            answer = opened.ask(question, to, k, task=task, merge=merge, min_score=min_score)
-            answers.append((parse.title(question), answer.hits))
-            if answer.inferred and not quiet:
-                note(f"task: {answer.inferred.task} (probability {answer.inferred.probability:.2f})")
-            if number == 0 and not quiet and opened.is_meaningless(question, to):
+    with open_searcher(root, device=resolve(device), policy=policy, at=at) as searcher:
+        for number, asked in enumerate(queries):
+            result = searcher.search(asked, to, k, searcher.scope(task, merge), min_score=min_score)
+            answers.append((title(asked), result.hits))
+            if result.inferred and not quiet:
+                note(f"task: {result.inferred.task} (probability {result.inferred.probability:.2f})")
+            if number == 0 and not quiet and searcher.is_meaningless(asked, to):
                 note("note: these modalities share no space before the first `mneme train`; hits are chance")
-            for hit in answer.hits:
+            for hit in result.hits:
                 show_hit(number, hit, as_json=as_json, paths=paths)
     if html:
         hits_page.write(html, answers)
@@ -398,12 +398,12 @@ def reindex(
 
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
-    wanted = reindexing.parse(policy or [], budget)
+    request = reindexing.parse(policy or [], budget)
     if dry_run:
-        expected = preview.dry_run(root, wanted, device=resolve(device))
-        show_json(asdict(expected)) if as_json else print(tables.forecast(expected))
+        expected = preview.preview(root, request, device=resolve(device))
+        show_json(asdict(expected)) if as_json else print(tables.preview(expected))
         return
-    done = reindexing.reindex(root, wanted, device=resolve(device))
+    done = reindexing.reindex(root, request, device=resolve(device))
     if done.unsure:
         note(
             f"note: too few validation pairs to choose by, so auto keeps the own head of {', '.join(done.unsure)}"

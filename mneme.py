@@ -27,7 +27,7 @@ from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
 from indexer.serving import index as indexing
 from indexer.serving.index import IndexSummary
-from indexer.serving.search import open_index
+from indexer.serving.search import open_searcher
 from training import lesson as lessons
 from training.lesson import Outcome
 
@@ -89,9 +89,9 @@ class Mneme:
         merge: MergeName | None = None,
     ) -> list[Hit]:
         """Return the K best hits for a text (str) or a file (Path)."""
-        asked = [_file(query) if isinstance(query, Path) else Input("text", clean_text(query).encode())]
-        with open_index(locate(self.folder), device=resolve(self.device), policy=policy) as answers:
-            return answers.ask(asked, to, k, task=task, merge=merge).hits
+        given = _file(query) if isinstance(query, Path) else Input("text", clean_text(query).encode())
+        with open_searcher(locate(self.folder), device=resolve(self.device), policy=policy) as searcher:
+            return searcher.search([given], to, k, searcher.scope(task, merge)).hits
 
     def evaluate(self, setting: EvalSettings | None = None) -> list[Result]:
         """Return the matrices of recall after every lesson, by policy and direction."""

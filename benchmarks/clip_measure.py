@@ -18,7 +18,7 @@ from engine.evaluation import metrics
 from engine.types import MergeName, Relevance
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from indexer.policies.policies import Placement, Plan
+from indexer.policies.plan import Placement, Plan
 from studies.sweeps import grid, runner
 from studies.sweeps.spec import Axes, Spec, Step, Variant
 

@@ -39,12 +39,12 @@ from engine.heads.embedder import BLOCK, Embedder
 from engine.ranking.query import Part
 from engine.storage.store import Store
 from engine.storage.workspace import open_at
-from engine.types import PolicyName
+from engine.types import AllTasks, KnownTask, PolicyName
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from indexer.serving.build import Wanted
 from indexer.serving.reindex import reindex, rollback
-from indexer.serving.search import Index, open_index
+from indexer.serving.search import Searcher, open_searcher
+from indexer.serving.wanted import ServingRequest
 from indexer.shards.shard import Shard
 from studies.demo import pictures
 
@@ -86,7 +86,7 @@ def policies(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]
         for policy in (name for name in POLICIES if name != "no-reindex"):
             before = {path for path in (root / "shards").rglob("*") if path.is_file()}
             began = time.perf_counter()
-            summary = reindex(root, Wanted(policy, budget=0.1))
+            summary = reindex(root, ServingRequest(policy, budget=0.1))
             seconds = time.perf_counter() - began
             new = [path for path in (root / "shards").rglob("*") if path.is_file() and path not in before]
             items = sum(json.loads(p.read_bytes())["rows"] for p in new if p.name == "shard.json")
@@ -138,11 +138,11 @@ def latency(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]]
     for tasks in given.tasks:
         names = [f"task{number}" for number in range(tasks)]
         root = make_workspace(scratch / str(tasks), names, Shape(given.items // tasks, WIDTH, "linear"))
-        reindex(root, Wanted("matched"))
+        reindex(root, ServingRequest("matched"))
         draws = np.random.default_rng(0).normal(size=(QUERIES, WIDTH)).astype(np.float32)
-        with open_index(root) as answers:
+        with open_searcher(root) as searcher:
             seconds = {
-                f"{kind}, ms": [_search_seconds(answers.index, x, task) for x in draws]
+                f"{kind}, ms": [_search_seconds(searcher, x, task) for x in draws]
                 for kind, task in (("unknown", "all"), ("known", names[0]))
             }
         rows.append(
@@ -156,9 +156,10 @@ def latency(given: argparse.Namespace, scratch: Path) -> list[dict[str, object]]
     return rows
 
 
-def _search_seconds(index: Index, features: NDArray[np.float32], task: str) -> float:
+def _search_seconds(searcher: Searcher, features: NDArray[np.float32], task: str) -> float:
     began = time.perf_counter()
-    index.search([Part(MODALITIES[0], features)], MODALITIES[1], 10, task=task)
+    scope = AllTasks("routed") if task == "all" else KnownTask(task)
+    searcher.nearest([Part(MODALITIES[0], features)], MODALITIES[1], 10, scope)
     return time.perf_counter() - began
 
 

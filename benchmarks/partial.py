@@ -27,7 +27,7 @@ from benchmarks.tables import summary, write
 from engine.types import ItemId
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from indexer.policies.statistics import Measured
+from indexer.policies.statistics import DirectionStatistics
 from studies.sweeps import runner
 
 ORDERS = ("drift", "random")
@@ -78,10 +78,12 @@ def evaluated(sweep: Path, record: Mapping[str, Any], order: str, budget: float)
 def ordered(order: str, seed: int) -> AbstractContextManager[object]:
     """Let `partial` choose rows by their drift, or by lot."""
 
-    def by_lot(self: Measured, task: str, old: int, new: int, items: Sequence[ItemId]) -> NDArray[np.float64]:
+    def by_lot(
+        self: DirectionStatistics, task: str, old: int, new: int, items: Sequence[ItemId]
+    ) -> NDArray[np.float64]:
         return np.array([zlib.crc32(f"{seed} {new} {item}".encode()) for item in items], np.float64)
 
-    return nullcontext() if order == "drift" else patch.object(Measured, "drift", by_lot)
+    return nullcontext() if order == "drift" else patch.object(DirectionStatistics, "drift", by_lot)
 
 
 def claims(hits: Hits) -> Iterator[tuple[str, str, str]]:

@@ -26,7 +26,8 @@ from engine.sources.base import Row
 from engine.storage.store import Store
 from engine.storage.workspace import writing
 from engine.types import Modality
-from indexer.serving import build
+from indexer.serving.build import serve
+from indexer.serving.wanted import ServingRequest
 
 Job = tuple[Modality, bytes]
 
@@ -104,7 +105,7 @@ def _measure(spec: str, source: Path, workspace: Path) -> dict[str, object]:
     began = time.perf_counter()
     with Store(opened.store, readonly=False) as store:
         ingest(Loader(store, backbones.of), source)
-        build.serve(opened, store, build.Wanted(), device="cpu")
+        serve(opened, store, ServingRequest(), device="cpu")
     whole = time.perf_counter() - began
     return {
         "backbone": spec.partition(":")[0],

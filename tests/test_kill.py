@@ -20,10 +20,10 @@ from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Input
 from engine.storage.workspace import open_at
 from engine.types import Hit, TrainSettings
-from indexer.serving.build import Wanted
 from indexer.serving.index import index
 from indexer.serving.reindex import reindex
-from indexer.serving.search import open_index
+from indexer.serving.search import open_searcher
+from indexer.serving.wanted import ServingRequest
 from journal import Journal
 from studies.demo import pictures
 from training.lesson import learn
@@ -123,7 +123,7 @@ def test_a_killed_reindex_leaves_the_old_index_answering_or_the_new_one(
     kill(workspace, moment(attempt, calm.touches["reindex"]), *REINDEX)
     assert answers(workspace) in (answers(calm.learned), answers(calm.reindexed))
 
-    reindex(workspace / ".mneme", Wanted("reindex"))
+    reindex(workspace / ".mneme", ServingRequest("reindex"))
 
     assert answers(workspace) == answers(calm.reindexed)
 
@@ -137,7 +137,7 @@ def learn_more(world: Path) -> None:
 
 
 def serve_otherwise(world: Path) -> None:
-    reindex(world / ".mneme", Wanted("reindex"))
+    reindex(world / ".mneme", ServingRequest("reindex"))
 
 
 @pytest.mark.parametrize("change", [index_more, learn_more, serve_otherwise])
@@ -188,5 +188,6 @@ def kill(workspace: Path, touch: int, *arguments: str) -> None:
 
 
 def answers(workspace: Path) -> list[list[Hit]]:
-    with open_index(workspace / ".mneme") as opened:
-        return [opened.ask([Input("text", query)], None, 10).hits for query in QUERIES]
+    with open_searcher(workspace / ".mneme") as searcher:
+        every = searcher.all_tasks()
+        return [searcher.search([Input("text", query)], None, 10, every).hits for query in QUERIES]

@@ -16,11 +16,11 @@ import pytest
 
 import worlds
 from engine.ranking.query import Part
-from engine.types import Hit, MergeName
-from indexer.serving.build import Wanted
+from engine.types import Hit, KnownTask, MergeName
 from indexer.serving.reindex import reindex, rollback
-from indexer.serving.search import open_index
+from indexer.serving.search import open_searcher
 from indexer.serving.status import status
+from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
 
 ARCHIVE = Path(__file__).parent / "fixtures/workspace-3.tar.xz"
@@ -49,8 +49,9 @@ def recorded(root: Path) -> list[Recorded]:
 
 def search(root: Path, axis: int, task: str, merge: MergeName | None = None) -> list[Hit]:
     part = Part("image", np.eye(8, dtype=np.float32)[axis])
-    with open_index(root / ".mneme") as answers:
-        return answers.index.search([part], "depth", 4, task=task, merge=merge)
+    with open_searcher(root / ".mneme") as searcher:
+        scope = searcher.all_tasks(merge) if task == "all" else KnownTask(task)
+        return searcher.nearest([part], "depth", 4, scope)
 
 
 def assert_answers_as_recorded(root: Path, searches: list[Recorded]) -> None:
@@ -100,7 +101,7 @@ def test_an_old_workspace_is_indexed_further_and_its_old_tasks_answer_as_they_di
 
 
 def test_a_reindex_of_an_old_workspace_is_rolled_back(old: Path) -> None:
-    assert reindex(old / ".mneme", Wanted("reindex")).shards_built == 2
+    assert reindex(old / ".mneme", ServingRequest("reindex")).shards_built == 2
     assert sorted(formats(old)) == [2, 2, 3, 3]
     assert rollback(old / ".mneme").policy == "no-reindex"
     assert formats(old) == [2] * 4

@@ -1,71 +1,20 @@
-"""A query in, hits out: composition, ranking, and what a hit is."""
+"""A query from the words and files a person gives to the unit embedding that shards are searched with."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine import media
 from engine.backbones import Backbone
-from engine.errors import Unreadable, UserError
+from engine.errors import Setting, Unreadable, UserError
 from engine.heads.embedder import Embedder
-from engine.media import clean_text
-from engine.ranking.fusion import BEST, NO_SCORE, Candidates, Odds, Ranking, Scores, merge
-from engine.storage.store import Store
-from engine.types import Hit, Modality, ShardKey
-
-
-class Searchable(Protocol):
-    """What can be asked for the nearest of its embeddings."""
-
-    @property
-    def key(self) -> ShardKey: ...
-
-    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        """Return the k best items for each query (Q, E), ties ordered by item id."""
-        ...
-
-    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
-        """Return log of the sum over all items of exp(cosine / tau), for each query (Q, E): (Q,).
-
-        Args:
-            best: the cosines of the nearest items (Q, n), n at most BEST, as the search found them.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A shard, and the queries (Q, E) embedded by the head it is to be asked with.
-
-    Attributes:
-        tau: what cosines are divided by where they become probabilities; one for all shards of a task.
-    """
-
-    shard: Searchable
-    queries: NDArray[np.float32]
-    tau: float = 0.07
-
-
-@dataclass(frozen=True)
-class TaskPosterior:
-    """What the features of Q queries say of their task: log p(task | q) (Q, T) for T tasks."""
-
-    tasks: Sequence[str]
-    log_p: Scores
-
-
-@dataclass(frozen=True)
-class Part:
-    """One input of a query: features (D,) of one modality, and its weight."""
-
-    modality: Modality
-    features: NDArray[np.float32]
-    weight: float = 1.0
+from engine.media import clean_text, modality_of
+from engine.types import Modality
 
 
 @dataclass(frozen=True)
@@ -76,6 +25,22 @@ class Input:
     data: bytes
     weight: float = 1.0
     name: str = ""
+
+
+Query: TypeAlias = Sequence[Input]
+"""One or more inputs that are looked for together."""
+
+INPUTS = IMAGE, AUDIO, TEXT = Setting("image"), Setting("audio"), Setting("text")
+"""What a query can be put together from, as messages name it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One input of a query as its backbone reads it: features (D,) of one modality, and its weight."""
+
+    modality: Modality
+    features: NDArray[np.float32]
+    weight: float = 1.0
 
 
 def text_input(text: str) -> Input:
@@ -93,84 +58,93 @@ def file_input(modality: Modality, path: Path) -> Input:
         raise UserError(f"cannot read {path}: {error}") from None
 
 
-def encode(inputs: Sequence[Input], backbone: Callable[[Modality], Backbone]) -> list[Part]:
-    """Return the features of a query's inputs."""
+def parse_queries(
+    argument: str | None,
+    files: Mapping[Modality, Sequence[Path]],
+    texts: Sequence[str],
+    lines: Iterable[str],
+) -> Iterator[list[Input]]:
+    """Yield the queries that were given: one of all inputs, or with `-` as the argument one for each line.
+
+    Args:
+        argument: a text, or a file's name where a file of that name exists; None where there is none.
+        files: further inputs by modality; texts: further texts, which may be weighted.
+        lines: read only for `-`; blank ones are left out.
+    """
+    if argument == "-":
+        if texts or any(files.values()):
+            raise UserError(
+                f"- reads whole queries from stdin: leave out {IMAGE}, {AUDIO} and {TEXT}", INPUTS
+            )
+        yield from ([_bare_input(line.rstrip("\r\n"))] for line in lines if line.strip())
+        return
+    inputs = [] if argument is None else [_bare_input(argument)]
+    inputs += [file_input(modality, path) for modality, paths in files.items() for path in paths]
+    inputs += [text_input(text) for text in texts]
+    if not inputs:
+        raise UserError(f"nothing to look for: give a text or a file, or {IMAGE}, {AUDIO}, {TEXT}", INPUTS)
+    yield inputs
+
+
+def _bare_input(argument: str) -> Input:
+    """Return a bare argument as an input: a file where one of that name exists, else a text."""
+    path = Path(argument)
+    modality = modality_of(path)
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # no file can be called so
+        is_file = False
+    if is_file and modality:
+        return file_input(modality, path)
+    if is_file:
+        raise UserError(
+            f"{argument} is a file, but no medium that can be read (to search for the words: {TEXT})", [TEXT]
+        )
+    if modality:
+        raise UserError(f"no such file: {argument} (to search for the words: {TEXT})", [TEXT])
+    return Input("text", clean_text(argument).encode())
+
+
+def target_of(query: Query, to: Modality | None) -> Modality:
+    """Return the modality to be found: `to` where it is given, else image for a text and text for all else."""
+    return to or ("image" if all(part.modality == "text" for part in query) else "text")
+
+
+def title(query: Query) -> str:
+    """Return a query in words."""
+    return " + ".join(part.data.decode() if part.modality == "text" else part.name for part in query)
+
+
+def encode(query: Query, backbone: Callable[[Modality], Backbone]) -> list[Part]:
+    """Return the features of a query's inputs, each read by the backbone of its modality."""
     parts = []
-    for one in inputs:
+    for given in query:
         try:
-            encoder = backbone(one.modality)
-            prepared = encoder.prepare(one.modality, one.data)
+            encoder = backbone(given.modality)
+            prepared = encoder.prepare(given.modality, given.data)
         except Unreadable as error:
             raise UserError(
-                f"the {one.modality} of the query cannot be used: {error}", error.settings
+                f"the {given.modality} of the query cannot be used: {error}", error.settings
             ) from None
-        parts.append(Part(one.modality, encoder.encode(one.modality, [prepared])[0], one.weight))
+        features = encoder.encode(given.modality, [prepared])[0]
+        parts.append(Part(given.modality, features, given.weight))
     return parts
 
 
 def compose(embedder: Embedder, version: int, parts: Sequence[Part]) -> NDArray[np.float32]:
-    """Embed a query of several inputs (1, E): the weighted sum of their embeddings, of unit length."""
+    """Embed a query of several parts by a head version (1, E): their weighted sum, of unit length."""
     embedded = [
         part.weight * embedder.embed(version, part.modality, part.features[None]).astype(np.float64)
         for part in parts
     ]
     if len(parts) > 1 and np.linalg.norm(np.sum(embedded, axis=0)) < 1e-9:
         raise UserError("the parts of the query cancel each other out: change their weights")
-    return together(embedded)
+    return unit_sum(embedded)
 
 
-def together(embedded: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
-    """Return the sums (Q, E) of the embeddings of queries' parts, each (Q, E), of unit length."""
+def unit_sum(embedded: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+    """Return the sums (Q, E) of the embeddings of queries' parts, each (Q, E), of unit length; zero stays zero."""
     total = np.sum(embedded, axis=0, dtype=np.float64)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     unit: NDArray[np.float32] = (total / np.maximum(length, 1e-12)).astype(np.float32)
     return unit
-
-
-def rank(asked: Sequence[Asked], k: int, guess: TaskPosterior | None = None) -> Ranking:
-    """Return the K best items of all shards for each query; search and evaluation both come through here.
-
-    Args:
-        guess: rank by log p(item | q), the task being guessed; None: by cosine.
-    """
-    most = k if guess is None else max(k, BEST)
-    found = [one.shard.search(one.queries, most) for one in asked]
-    return merge(found, k, None if guess is None else odds(asked, found, guess))
-
-
-def odds(asked: Sequence[Asked], found: Sequence[Candidates], guess: TaskPosterior) -> list[Odds]:
-    """Return what makes the cosines of each shard comparable: log p(task | q) - log Z(q) of its task."""
-    parts: dict[str, list[Scores]] = {}  # of each task
-    for one, candidates in zip(asked, found, strict=True):
-        log_z = one.shard.log_partition(one.queries, one.tau, candidates.scores[:, :BEST])
-        parts.setdefault(one.shard.key.task, []).append(log_z)
-    place = {task: n for n, task in enumerate(guess.tasks)}
-    shift = {task: guess.log_p[:, place[task]] - np.logaddexp.reduce(log_z) for task, log_z in parts.items()}
-    return [Odds(one.tau, shift[one.shard.key.task]) for one in asked]
-
-
-def hits(ranking: Ranking, asked: Sequence[Asked], store: Store, *, min_score: float = -1.0) -> list[Hit]:
-    """Return the hits of the first query of a ranking, best first."""
-    found: list[Hit] = []
-    log_p = [None] * ranking.scores.shape[1] if ranking.log_p is None else ranking.log_p[0].tolist()
-    for score, id, part, log in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], log_p, strict=True):
-        known = None if score == NO_SCORE or score < min_score else store.item(id.decode())
-        if known is None:  # or taken from the store since the shard was built
-            continue
-        item, tasks = known
-        key = asked[part].shard.key
-        found.append(
-            Hit(
-                rank=len(found) + 1,
-                score=float(score),
-                id=item.id,
-                modality=item.modality,
-                task=key.task,
-                tasks=tasks,
-                path=item.paths[0] if item.paths else None,
-                text=item.text,
-                head=key.head,
-                log_p=log,
-            )
-        )
-    return found

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -18,122 +18,146 @@ from indexer.embeddings.lru import LruCache
 from indexer.shards import files as shards
 from indexer.shards.shard import Shard
 
-SAMPLE = 4096
+MOST_FITTED = 4096
 """Most rows that a map between spaces is fitted on."""
 
-Vectors = NDArray[np.float32]
 MOST_BYTES = 768 << 20
+"""Of features and embeddings that are kept in memory."""
 
-
-def _kept() -> LruCache:
-    return LruCache(MOST_BYTES, lambda rows: rows.nbytes)
+Vectors = NDArray[np.float32]
 
 
 @dataclass
 class EmbeddingCache:
-    """Embeddings of stored items, by any version; where features were removed, by that of their task.
+    """Embeddings of stored items, by any head version; where features were removed, by that of their task.
 
     Attributes:
-        sample: the items of a modality that a map to the space of a version is fitted on.
+        fitting_items: the items of a modality that a map to the space of a version is fitted on.
     """
 
     embedder: Embedder
     store: Store
-    sample: Callable[[Modality, int], Sequence[ItemId]]
-    _kept: LruCache = field(default_factory=_kept)
+    fitting_items: Callable[[Modality, int], Sequence[ItemId]]
+    _rows: LruCache = field(default_factory=lambda: LruCache(MOST_BYTES, lambda rows: rows.nbytes))
     _maps: dict[tuple[Modality, int, int], alignment.Map] = field(default_factory=dict)
-    _left: dict[tuple[Modality, int], list[Shard]] = field(default_factory=dict)
+    _sealed: dict[tuple[Modality, int], list[Shard]] = field(default_factory=dict)
+
+    def width(self, modality: Modality) -> int:
+        """Return the width D of a modality's features."""
+        return self.embedder.workspace.manifest.backbones[modality].width
 
     def features(self, modality: Modality, ids: Sequence[ItemId]) -> Vectors:
-        """Return the frozen features (N, D) of items; not to be written to."""
+        """Return the frozen features (N, D) of items; read only."""
         backbone = self.embedder.workspace.manifest.backbones[modality].id
-        return self._kept.get(
+        return self._rows.get(
             (modality, _digest(ids)), lambda: _read_only(self.store.features(ids, backbone))
         )
 
     def embed(
         self, modality: Modality, ids: Sequence[ItemId], head: int, space: int | None = None
     ) -> Vectors:
-        """Return the unit embeddings (N, E) of items by a head, in its own space or in another's; read only."""
+        """Return the unit embeddings (N, E) of items by a head version; read only.
+
+        Args:
+            space: the version in whose space they are to lie; None: the head's own.
+        """
         lies = head if space is None else space
-        return self._kept.get(
+        return self._rows.get(
             (modality, _digest(ids), head, lies), lambda: _read_only(self._embed(modality, ids, head, lies))
         )
 
-    def _embed(self, modality: Modality, ids: Sequence[ItemId], head: int, space: int) -> Vectors:
-        if space != head:
-            return self.move(modality, self.embed(modality, ids, head), head, space)
-        blocks = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
-        return np.concatenate([self._embedded(modality, block, head) for block in blocks])
-
     def seconds(self, modality: Modality, ids: Sequence[ItemId], head: int, space: int) -> float:
-        """Return how long items take to be read and embedded where nothing but the maps is held yet."""
-        fresh = replace(self, _kept=_kept())
+        """Return how long items take to be read, embedded and mapped where only heads and maps are known yet."""
+        cold = EmbeddingCache(self.embedder, self.store, self.fitting_items)
         began = time.perf_counter()
-        fresh.embed(modality, ids, head, space)
+        rows = cold.embed(modality, ids, head)
+        if space != head:
+            self._move(modality, rows, head, space)
         return time.perf_counter() - began
 
-    def move(self, modality: Modality, rows: Vectors, head: int, space: int) -> Vectors:
+    def map_between(self, modality: Modality, old: int, new: int) -> alignment.Map:
+        """Return the map (E, E) from one version's space to another's: exact where there is one, else fitted."""
+        key = (modality, old, new)
+        if key not in self._maps:
+            before, after = (self.embedder.head(version, modality) for version in (old, new))
+            exact = alignment.exact(before, after, modality)
+            self._maps[key] = self._fit(modality, old, new) if exact is None else exact
+        return self._maps[key]
+
+    def _fit(self, modality: Modality, old: int, new: int) -> alignment.Map:
+        # an id is a digest, so the first ones are a fair sample
+        ids = sorted(self.fitting_items(modality, new))[:MOST_FITTED]
+        if not ids:
+            raise UserError(
+                f"no {modality} features are left to fit a map from head v{old:04d} to v{new:04d} on: take "
+                "matched or no-reindex, or run `mneme index` on a source again"
+            )
+        return alignment.fit(self.embed(modality, ids, old), self.embed(modality, ids, new))
+
+    def _move(self, modality: Modality, rows: Vectors, head: int, space: int) -> Vectors:
         """Return embeddings (N, E) by one head as they lie in the space of another."""
-        moved: Vectors = alignment.moved(rows, self.map(modality, head, space)).astype(np.float32)
+        moved: Vectors = alignment.moved(rows, self.map_between(modality, head, space)).astype(np.float32)
         return moved
 
-    def left(self, modality: Modality, head: int) -> list[Shard]:
-        """Return the vectors by a head of those tasks whose features were removed."""
-        if (modality, head) not in self._left:
-            workspace = self.embedder.workspace
-            backbone = workspace.manifest.backbones[modality].id
-            self._left[modality, head] = [
-                shards.read(workspace.shards / one.path, one.key, backbone)
-                for sealed in workspace.manifest.sealed.values()
-                for one in sealed.shards
-                if (one.key.modality, one.key.head) == (modality, head)
-            ]
-        return self._left[modality, head]
+    def _embed(self, modality: Modality, ids: Sequence[ItemId], head: int, space: int) -> Vectors:
+        if space != head:
+            return self._move(modality, self.embed(modality, ids, head), head, space)
+        blocks = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
+        return np.concatenate([self._embed_block(modality, block, head) for block in blocks])
 
-    def _embedded(self, modality: Modality, ids: Sequence[ItemId], head: int) -> Vectors:
-        """Return embeddings (N, E) from features, or where these were removed from kept vectors."""
+    def _embed_block(self, modality: Modality, ids: Sequence[ItemId], head: int) -> Vectors:
+        """Return embeddings (N, E) from features, or where these were removed from the vectors that were kept."""
         gone = self.store.lacking(ids) if self.embedder.workspace.manifest.sealed else set()
         if not gone:
             return self.embedder.embed(head, modality, self.features(modality, ids))
         rows = np.empty((len(ids), self.embedder.workspace.manifest.width), np.float32)
-        here, wanted = np.array([id not in gone for id in ids]), item_ids.encode(ids)
-        if here.any():
-            left = [id for id in ids if id not in gone]
-            rows[here] = self.embedder.embed(head, modality, self.features(modality, left))
-        for held in self.left(modality, head):
-            place = np.searchsorted(held.ids, wanted).clip(max=len(held.ids) - 1)
-            found = ~here & (held.ids[place] == wanted)
-            rows[found] = held.vectors[place[found]]
-            here |= found
-        if not here.all():
+        is_filled, wanted = np.array([id not in gone for id in ids]), item_ids.encode(ids)
+        if is_filled.any():
+            stored = [id for id in ids if id not in gone]
+            rows[is_filled] = self.embedder.embed(head, modality, self.features(modality, stored))
+        for shard in self._sealed_shards(modality, head):
+            row = np.searchsorted(shard.ids, wanted).clip(max=len(shard.ids) - 1)
+            is_here = ~is_filled & (shard.ids[row] == wanted)
+            rows[is_here] = shard.vectors[row[is_here]]
+            is_filled |= is_here
+        if not is_filled.all():
             raise UserError(
-                f"the features of {int((~here).sum())} {modality} items were removed, and head v{head:04d} cannot "
-                "embed them: run `mneme index` on their source again"
+                f"the features of {int((~is_filled).sum())} {modality} items were removed, and head v{head:04d} "
+                "cannot embed them: run `mneme index` on their source again"
             )
         return rows
 
-    def width(self, modality: Modality) -> int:
-        """Return the width D of a modality's features."""
-        return self.embedder.workspace.manifest.backbones[modality].width
+    def _sealed_shards(self, modality: Modality, head: int) -> list[Shard]:
+        """Return the vectors by a head of those tasks whose features were removed."""
+        if (modality, head) not in self._sealed:
+            workspace = self.embedder.workspace
+            backbone = workspace.manifest.backbones[modality].id
+            self._sealed[modality, head] = [
+                shards.read(workspace.shards / shard.path, shard.key, backbone)
+                for sealed in workspace.manifest.sealed.values()
+                for shard in sealed.shards
+                if (shard.key.modality, shard.key.head) == (modality, head)
+            ]
+        return self._sealed[modality, head]
 
-    def map(self, modality: Modality, old: int, new: int) -> alignment.Map:
-        """Return the map (E, E) from one version's space to another's."""
-        key = (modality, old, new)
-        if key not in self._maps:
-            before, after = (self.embedder.head(version, modality) for version in (old, new))
-            found = alignment.exact(before, after, modality)
-            if found is None:
-                # an id is a digest, so the first ones are a fair sample
-                ids = sorted(self.sample(modality, new))[:SAMPLE]
-                if not ids:
-                    raise UserError(
-                        f"no {modality} features are left to fit a map from head v{old:04d} to v{new:04d} on: take "
-                        "matched or no-reindex, or run `mneme index` on a source again"
-                    )
-                found = alignment.fit(self.embed(modality, ids, old), self.embed(modality, ids, new))
-            self._maps[key] = found
-        return self._maps[key]
+
+def embedding_cache(embedder: Embedder, store: Store, pairs: Sequence[Pair]) -> EmbeddingCache:
+    """Return a cache whose maps are fitted on the training items that their newer version knew.
+
+    Where there are none it takes all training items, and where there are none of these all items.
+    """
+
+    def fitting_items(modality: Modality, version: int) -> list[ItemId]:
+        history = embedder.workspace.manifest.history
+        known = {lesson.task for lesson in history.lessons if lesson.head <= version}
+        training = [pair for pair in pairs if pair.split == "train"]
+        for candidates in ([pair for pair in training if pair.task in known], training, pairs):
+            ids = {id for pair in candidates for id in pair.items.get(modality, ())}
+            if ids:
+                return sorted(ids)
+        return []
+
+    return EmbeddingCache(embedder, store, fitting_items)
 
 
 def _read_only(rows: Vectors) -> Vectors:
@@ -143,19 +167,3 @@ def _read_only(rows: Vectors) -> Vectors:
 
 def _digest(ids: Sequence[ItemId]) -> bytes:
     return blake2b("".join(ids).encode(), digest_size=16).digest()
-
-
-def reader(embedder: Embedder, store: Store, pairs: Sequence[Pair]) -> EmbeddingCache:
-    """Return a reader whose maps are fitted on the training items that their newer version knew."""
-
-    def sample(modality: Modality, version: int) -> list[ItemId]:
-        history = embedder.workspace.manifest.history
-        known = {lesson.task for lesson in history.lessons if lesson.head <= version}
-        trained = [pair for pair in pairs if pair.split == "train"]
-        for held in ([pair for pair in trained if pair.task in known], trained, pairs):
-            ids = {id for pair in held for id in pair.items.get(modality, ())}
-            if ids:
-                return sorted(ids)
-        return []
-
-    return EmbeddingCache(embedder, store, sample)

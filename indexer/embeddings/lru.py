@@ -1,42 +1,45 @@
-"""What was made before and may be asked for again, within a bound of bytes."""
+"""A least-recently-used cache that is bounded by bytes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
 @dataclass
 class LruCache:
-    """Things by name; beyond `most` bytes the one not asked for longest goes, the newest never.
+    """Values by key; beyond a bound the value that was not used for longest goes, but never the newest.
+
+    So a value larger than the bound can still be used again and again, which cachetools.LRUCache refuses.
 
     Attributes:
-        size: how many bytes a thing takes.
+        most: bytes of all values together.
+        size: how many bytes a value takes.
     """
 
     most: int
     size: Callable[[Any], int]
-    _held: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
+    _values: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
-    def get(self, name: Hashable, make: Callable[[], Made]) -> Made:
-        """Return the thing of a name, made where it is not held."""
-        held: Made | None = self.find(name)
-        return self.put(name, make()) if held is None else held
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return the value of a key, made where it is not held."""
+        value: Value | None = self.find(key)
+        return self.put(key, make()) if value is None else value
 
-    def find(self, name: Hashable) -> Any | None:
-        """Return the thing of a name, if it is held."""
-        if name in self._held:
-            self._held.move_to_end(name)
-        return self._held.get(name)
+    def find(self, key: Hashable) -> Any | None:
+        """Return the value of a key; None where it is not held."""
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
 
-    def put(self, name: Hashable, thing: Made) -> Made:
-        """Hold a thing that is not held yet, and return it."""
-        self._held[name] = thing
-        self._bytes += self.size(thing)
-        while self._bytes > self.most and len(self._held) > 1:
-            _, gone = self._held.popitem(last=False)
-            self._bytes -= self.size(gone)
-        return thing
+    def put(self, key: Hashable, value: Value) -> Value:
+        """Hold a value that is not held yet, and return it."""
+        self._values[key] = value
+        self._bytes += self.size(value)
+        while self._bytes > self.most and len(self._values) > 1:
+            _, dropped = self._values.popitem(last=False)
+            self._bytes -= self.size(dropped)
+        return value

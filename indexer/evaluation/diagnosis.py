@@ -10,7 +10,7 @@ from engine.evaluation.splits import of_task
 from engine.history import settled, up_to
 from engine.types import MergeName, Modality, PolicyName
 from indexer.evaluation.runs import Direction
-from indexer.policies.policies import Plan
+from indexer.policies.plan import Plan
 
 TOP = 10
 MOST = 2048

@@ -15,13 +15,13 @@ from engine.storage.removed import tasks as sealed_tasks
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import Modality, Pair
-from indexer.embeddings.embeddings import EmbeddingCache, reader
+from indexer.embeddings.embeddings import EmbeddingCache, embedding_cache
 from indexer.evaluation.composed_queries import parts, ways, with_queries
 from indexer.evaluation.diagnosis import Cause, causes
 from indexer.evaluation.protocol import EvalSettings, exam
 from indexer.evaluation.results import Comparison, Result, compared, judged
 from indexer.evaluation.runs import Computed, Direction
-from indexer.routing.routers import learned
+from indexer.routing import routers
 from indexer.routing.slda import Router
 from indexer.shards import flat
 
@@ -50,7 +50,7 @@ class Evaluation:
         self.pairs = readable(self.workspace.manifest, self.store)
         self._groups = grouped(self.pairs)
         self.sealed = sealed_tasks(self.workspace.manifest, self.store)
-        self.reader = reader(Embedder(self.workspace, self.device), self.store, self.pairs)
+        self.reader = embedding_cache(Embedder(self.workspace, self.device), self.store, self.pairs)
 
     @property
     def history(self) -> History:
@@ -147,7 +147,7 @@ class Evaluation:
             numbers = [lesson.number for lesson in self.history.lessons] or [0]
             there = [settled(up_to(self.history, number)) for number in numbers]
             known = [[task for task in heads if task not in self.sealed] for heads in there]
-            self._routers[modality] = list(learned(self.reader, self._groups, modality, known))
+            self._routers[modality] = list(routers.learn(self.reader, self._groups, modality, known))
         return self._routers[modality]
 
 

@@ -8,7 +8,7 @@ from engine.evaluation import metrics
 from engine.types import MergeName, Modality
 from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.runs import Direction, Right
-from indexer.policies.policies import Placement
+from indexer.policies.plan import Placement
 
 Cells = list[list[float | None]]
 

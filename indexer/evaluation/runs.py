@@ -7,17 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.history import Arrival, History, Reference, newest_head, settled, up_to
-from engine.ranking.fusion import BEST, Ranking, Scores
-from engine.ranking.query import Asked, TaskPosterior, rank, together
+from engine.ranking.fusion import BEST, Ranking, Scores, ShardQuery, TaskPosterior, rank
+from engine.ranking.query import unit_sum
 from engine.types import ItemId, MergeName, Modality, ShardKey
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.embeddings.lru import LruCache
 from indexer.evaluation.answered import Answered, joined
 from indexer.evaluation.composed_queries import part_ids, parts
 from indexer.evaluation.protocol import Exam
-from indexer.policies.policies import POLICIES, Placement, Plan, Policy, referenced
-from indexer.policies.statistics import Measured
-from indexer.routing.slda import Router, agreed
+from indexer.policies.plan import Indexed, Placement, Plan, Policy
+from indexer.policies.policies import POLICIES, referenced
+from indexer.policies.statistics import DirectionStatistics
+from indexer.routing.slda import Router, averaged
 from indexer.shards.shard import Shard, build_shard, to_gpu
 
 Right = NDArray[np.bool_]
@@ -71,13 +72,13 @@ class Direction:
     kept: Computed = field(default_factory=Computed)
     _plans: dict[str, list[Plan]] = field(default_factory=dict, init=False)
     _wide: dict[tuple[str, int], Plan] = field(default_factory=dict, init=False)
-    _facts: Measured = field(init=False)
+    _statistics: DirectionStatistics = field(init=False)
     _judged: dict[object, dict[str, Judged]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         # a query of several parts is asked as its first part is, as search does
         first, *_ = parts(self.query)
-        self._facts = Measured(self.reader, self.exam.groups, first, self.target, self._items)
+        self._statistics = DirectionStatistics(self.reader, self.exam.groups, first, self.target, self._items)
 
     @property
     def after(self) -> list[int]:
@@ -93,8 +94,8 @@ class Direction:
             found: list[Plan] = []
             for number in self.after:
                 now = {} if not found else {task: self._now(task, there) for task, there in found[-1].items()}
-                facts = self._facts.standing(now, self.budget if policy == "partial" else 0.0)
-                found.append(self._plan(policy, up_to(self.history, number), facts))
+                indexed = Indexed(now, self.budget if policy == "partial" else 0.0)
+                found.append(self._plan(policy, up_to(self.history, number), indexed))
             self._plans[policy] = found
         return self._plans[policy]
 
@@ -115,14 +116,18 @@ class Direction:
             plan = self.plans(policy)[row]
             now = {task: self._now(task, there) for task, there in plan.items()}
             history = replace(known, arrivals=(*known.arrivals, *arrivals))
-            self._wide[policy, row] = self._plan(policy, history, self._facts.standing(now, 0.0))
+            self._wide[policy, row] = self._plan(policy, history, Indexed(now))
         return self._wide[policy, row]
 
-    def _plan(self, policy: str, history: History, facts: Measured) -> Plan:
+    def _plan(self, policy: str, history: History, indexed: Indexed) -> Plan:
         """Return a policy's plan, less the tasks that are not tested."""
         rules: Mapping[str, Policy] = {str(name): rule for name, rule in POLICIES.items()}
         beside = self.references.get(policy)
-        found = rules[policy](history, facts) if beside is None else referenced(history, beside)
+        found = (
+            rules[policy](history, self._statistics, indexed)
+            if beside is None
+            else referenced(history, beside)
+        )
         return {task: there for task, there in found.items() if task in self.exam.queries}
 
     def right(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Right | None:
@@ -167,7 +172,7 @@ class Direction:
         """Return what is found for the queries of some tasks, by the judge's numbers, and the task of each part."""
         searched = tasks if merge is None else [name for name in plan if len(self.exam.targets[name])]
         asked = [
-            self._asked(tasks, name, placement, self._facts.temperature(name, plan[name][0]))
+            self._asked(tasks, name, placement, self._statistics.temperature(name, plan[name][0]))
             for name in searched
             for placement in plan[name]
         ]
@@ -178,7 +183,7 @@ class Direction:
             )
         return rank(asked, most, guess), [one.shard.key.task for one in asked]
 
-    def _asked(self, tasks: Sequence[str], name: str, placement: Placement, tau: float) -> Asked:
+    def _asked(self, tasks: Sequence[str], name: str, placement: Placement, tau: float) -> ShardQuery:
         """Return one shard as the queries of some tasks ask it."""
         key = placement.key(name, self.target)
         names = {task: (self.query, self.target, task, placement.queries, tau, key) for task in tasks}
@@ -188,7 +193,7 @@ class Direction:
             for task, answer in zip(left, self._search(left, key, placement, tau), strict=True):
                 held[task] = self.kept.answers.put(names[task], answer)
         answers = joined([answer for answer in held.values() if answer is not None])
-        return Asked(answers, _NO_QUERIES, tau)
+        return ShardQuery(answers, _NO_QUERIES, tau)
 
     def _search(
         self, tasks: Sequence[str], key: ShardKey, placement: Placement, tau: float
@@ -207,14 +212,14 @@ class Direction:
                 self.routers[modality][row].log_p(self.reader.features(modality, ids), tasks)
                 for modality, ids in self._parts(task)
             ]
-            return agreed(each)
+            return averaged(each)
 
         return self.kept.guesses.get((self.query, self.target, row, task, *tasks), make)
 
     def queries(self, task: str, head: int) -> NDArray[np.float32]:
         """Return the embeddings (Q, E) of a task's queries by a head."""
         each = [self.reader.embed(modality, ids, head) for modality, ids in self._parts(task)]
-        return each[0] if len(each) == 1 else together(each)
+        return each[0] if len(each) == 1 else unit_sum(each)
 
     def _parts(self, task: str) -> list[tuple[Modality, list[ItemId]]]:
         """Return the items that a task's queries are made of, modality by modality."""

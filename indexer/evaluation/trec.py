@@ -14,8 +14,8 @@ from engine.storage import files
 from engine.types import MergeName
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.runs import Direction
-from indexer.policies.planner import named
-from indexer.policies.policies import Plan
+from indexer.policies.plan import Plan
+from indexer.policies.planner import direction_name
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
@@ -28,7 +28,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for direction in evaluation.directions():
-            way = named(direction.query, direction.target)
+            way = direction_name(direction.query, direction.target)
             for task, lines in (("known", known_right(direction)), ("unknown", all_right(direction))):
                 files.replace(folder / f"{way}.{task}.qrels", "".join(lines).encode())
             for policy in evaluation.setting.policies:

@@ -1,7 +1,7 @@
-"""What is measured of one direction for the policies that ask, and the temperatures of its shards."""
+"""What is measured of one direction: how far items drift, how likely partners are, and the temperatures of shards."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,13 @@ from engine.evaluation.splits import Groups, distinct
 from engine.ids import Ids
 from engine.types import ItemId, Modality
 from indexer.embeddings.embeddings import EmbeddingCache, Vectors
-from indexer.policies.policies import Placement
+from indexer.policies.plan import Placement
 from indexer.routing import calibration
 
 TEMPERATURE = 0.07
 """Of a task without validation pairs."""
 
-MOST = 512
+MOST_QUERIES = 512
 """Most validation queries of a task that are looked at."""
 
 
@@ -31,56 +31,42 @@ class Validation:
 
 
 @dataclass
-class Measured:
-    """Facts of one direction; each is measured when it is first asked for.
+class DirectionStatistics:
+    """The statistics of one direction; each is measured when it is first asked for, and kept.
 
     Attributes:
         groups: all pairs, of every split.
         items: the target items of a task that are indexed, sorted.
-        now: which of them each head version embeds, as far as they are indexed already.
-        budget: the share of all items that `partial` may embed again.
     """
 
-    reader: EmbeddingCache
+    embeddings: EmbeddingCache
     groups: Groups
     query: Modality
     target: Modality
     items: Callable[[str], Sequence[ItemId]]
-    now: Mapping[str, Mapping[int, Sequence[ItemId]]] = field(default_factory=dict)
-    budget: float = 0.0
     _validation: dict[str, Validation] = field(default_factory=dict)
     _likelihood: dict[tuple[str, Placement], NDArray[np.float64]] = field(default_factory=dict)
     _temperature: dict[tuple[str, Placement], float] = field(default_factory=dict)
 
-    def standing(self, now: Mapping[str, Mapping[int, Sequence[ItemId]]], budget: float) -> "Measured":
-        """Return the same facts, where something else is indexed already."""
-        return replace(self, now=now, budget=budget)
-
-    def placed(self, task: str, own: int) -> dict[int, list[ItemId]]:
-        """Return which items of a task each version embeds now; those that none does yet are its own version's."""
-        here = set(self.items(task))
-        found = {head: sorted(here & set(ids)) for head, ids in self.now.get(task, {}).items()}
-        fresh = here - {id for ids in found.values() for id in ids}
-        if fresh:
-            found[own] = sorted([*found.get(own, []), *fresh])
-        return {head: ids for head, ids in found.items() if ids}
-
     def drift(self, task: str, old: int, new: int, items: Sequence[ItemId]) -> NDArray[np.float64]:
-        """Return how far items (N,) of a task move from one version to another: 1 - cosine (N,)."""
+        """Return how far items (N,) of a task move from one version to another: 1 - cosine (N,), 0 to 2."""
         ids = list(self.items(task))
-        before, after = (self.reader.embed(self.target, ids, head) for head in (old, new))
+        before, after = (self.embeddings.embed(self.target, ids, head) for head in (old, new))
         drift = 1 - np.einsum("ne,ne->n", before, after, dtype=np.float64)
-        found: NDArray[np.float64] = drift[np.searchsorted(ids, items)]
-        return found
+        of_items: NDArray[np.float64] = drift[np.searchsorted(ids, items)]
+        return of_items
 
     def likelihood(self, task: str, version: int) -> NDArray[np.float64]:
-        """Return log p(partner | q, task) of the task's validation queries (Q,), at their best temperature."""
+        """Return log p(partner | q, task) of the task's validation queries (Q,), at their best temperature.
+
+        Queries and items are embedded by the same version.
+        """
         placement = Placement(version, version, version)
         if (task, placement) not in self._likelihood:
-            held, tau = self.validation(task), self.temperature(task, placement)
+            validation, tau = self.validation(task), self.temperature(task, placement)
             self._likelihood[task, placement] = (
-                calibration.likelihood(self._cosines(task, placement), held.right, tau)
-                if len(held.queries)
+                calibration.likelihood(self._cosines(task, placement), validation.right, tau)
+                if len(validation.queries)
                 else np.zeros(0)
             )
         return self._likelihood[task, placement]
@@ -89,10 +75,10 @@ class Measured:
         """Return what the cosines of a task's shard are to be divided by to be log-likelihoods."""
         whole = Placement(placement.head, placement.space, placement.queries)
         if (task, whole) not in self._temperature:
-            held = self.validation(task)
+            validation = self.validation(task)
             self._temperature[task, whole] = (
-                calibration.temperature(self._cosines(task, whole), held.right, TEMPERATURE)
-                if len(held.queries)
+                calibration.temperature(self._cosines(task, whole), validation.right, TEMPERATURE)
+                if len(validation.queries)
                 else TEMPERATURE
             )
         return self._temperature[task, whole]
@@ -103,7 +89,7 @@ class Measured:
             pairs = self.groups.get((task, "val"), ())
             queries, targets = (distinct(pairs, modality) for modality in (self.query, self.target))
             judged = judge(pairs, "pair", (self.query, self.target))
-            queries = queries[judged.count(queries, targets) > 0][:MOST]
+            queries = queries[judged.count(queries, targets) > 0][:MOST_QUERIES]
             if len(targets) < 2 or self.query == self.target:
                 queries = queries[:0]
             every = np.broadcast_to(targets, (len(queries), len(targets)))
@@ -111,10 +97,11 @@ class Measured:
         return self._validation[task]
 
     def _cosines(self, task: str, placement: Placement) -> NDArray[np.float64]:
-        held = self.validation(task)
-        asked = self._embed(self.query, held.queries, placement.queries, placement.queries)
-        found = self._embed(self.target, held.targets, placement.head, placement.space)
-        return asked.astype(np.float64) @ found.astype(np.float64).T
+        """Return the cosines (Q, N) of a task's validation queries and targets."""
+        validation = self.validation(task)
+        queries = self._embed(self.query, validation.queries, placement.queries, placement.queries)
+        targets = self._embed(self.target, validation.targets, placement.head, placement.space)
+        return queries.astype(np.float64) @ targets.astype(np.float64).T
 
     def _embed(self, modality: Modality, ids: Ids, head: int, space: int) -> Vectors:
-        return self.reader.embed(modality, [id.decode() for id in ids], head, space)
+        return self.embeddings.embed(modality, [id.decode() for id in ids], head, space)

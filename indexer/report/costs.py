@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from engine.heads.embedder import BLOCK, Embedder
 from engine.types import ItemId, ShardKey
-from indexer.embeddings.embeddings import EmbeddingCache, reader
+from indexer.embeddings.embeddings import EmbeddingCache, embedding_cache
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import exam
 from indexer.evaluation.runs import Direction
-from indexer.policies.policies import Plan
+from indexer.policies.plan import Plan
 from indexer.shards import files as shards
 
 REPEATS = 3
@@ -40,7 +40,7 @@ def costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
     tested = exam(evaluation.pairs, evaluation.tasks, modalities, setting)
     workspace = evaluation.workspace
     # a cache of its own: one that had fitted its maps already would hide what they cost
-    cache = reader(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
+    cache = embedding_cache(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
     references = direction.references
     whole = Direction(
         cache, evaluation.history, *modalities, tested, {}, 1, budget=setting.budget, references=references
@@ -80,7 +80,7 @@ def _seconds(cache: EmbeddingCache, key: ShardKey, ids: list[ItemId]) -> float:
     cache.embed(key.modality, sample[:1], key.head)
     began = time.perf_counter()
     if key.space != key.head:
-        cache.map(key.modality, key.head, key.space)
+        cache.map_between(key.modality, key.head, key.space)
     fitting = time.perf_counter() - began
     embedding = min(cache.seconds(key.modality, sample, key.head, key.space) for _ in range(REPEATS))
     return fitting + embedding * len(ids) / len(sample)

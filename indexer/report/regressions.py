@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.types import ItemId, Modality, PolicyName
 from indexer.evaluation.diagnosis import sides
 from indexer.evaluation.runs import Direction
-from indexer.policies.policies import Plan
+from indexer.policies.plan import Plan
 
 MOST = 2048
 """Most queries of a task that are looked at."""

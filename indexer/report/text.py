@@ -11,7 +11,7 @@ from engine.storage import files
 from indexer.evaluation.results import Result
 from indexer.report.narrative import chance
 from indexer.serving import export, remove
-from indexer.serving.preview import Forecast
+from indexer.serving.preview import ReindexPreview
 from indexer.serving.reindex import ReindexSummary
 
 COLUMNS = ("policy", "query", "target", "task", "k", "recall", "chance", "forgetting", "bwt")
@@ -49,7 +49,7 @@ def exported(summary: export.ExportSummary) -> str:
     return f"{len(summary.files)} files, {size}, {summary.seconds:.1f} s"
 
 
-def forecast(expected: Forecast) -> str:
+def preview(expected: ReindexPreview) -> str:
     """Return what `mneme reindex --dry-run` prints for people."""
     cost = f"{expected.items} items to embed, {expected.bytes / 1e6:.1f} MB, about {expected.seconds:.1f} s"
     choices = [("task", "own head", "chosen", "log-likelihood gained", "standard error", "pairs")]

@@ -1,4 +1,4 @@
-"""What is served as Parquet files and a manifest that says how each direction is asked, for other tools."""
+"""What is served as Parquet files and a manifest that says how each direction searches them, for other tools."""
 
 import shutil
 import time
@@ -56,7 +56,7 @@ def export(root: Path, folder: Path) -> ExportSummary:
     workspace, served = _opened(root)
     with Store(workspace.store) as store, _new(folder) as draft:
         width = workspace.manifest.width
-        written = [_write(one, store, draft / name(one.key), width) for one in served]
+        written = [_write(shard, store, draft / name(shard.key), width) for shard in served]
         manifest = files.to_json(_manifest(workspace, written))
         (draft / "manifest.json").write_bytes(manifest)
     size = sum(file.bytes for file in written) + len(manifest)
@@ -86,7 +86,8 @@ def _shards(workspace: Workspace) -> list[Shard]:
     if not served:
         raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
     return [
-        shards.read(workspace.shards / one.path, one.key, backbones[one.key.modality].id) for one in served
+        shards.read(workspace.shards / shard.path, shard.key, backbones[shard.key.modality].id)
+        for shard in served
     ]
 
 
@@ -106,17 +107,17 @@ def _new(folder: Path) -> Iterator[Path]:
         raise UserError(f"cannot write to {where}: {why.lower()}") from None
 
 
-def _write(held: Shard, store: Store, path: Path, width: int) -> File:
+def _write(shard: Shard, store: Store, path: Path, width: int) -> File:
     """Write one shard, a row group at a time; items that the store has let go are left out, as in a search."""
     import pyarrow.parquet as pq
 
     schema, rows = _schema(width), 0
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["task", "modality"]) as writer:
-        for start in range(0, len(held.ids), BLOCK):
-            batch = _batch(held, slice(start, start + BLOCK), store, schema)
+        for start in range(0, len(shard.ids), BLOCK):
+            batch = _batch(shard, slice(start, start + BLOCK), store, schema)
             writer.write_batch(batch)
             rows += batch.num_rows
-    key = held.key
+    key = shard.key
     return File(path.name, key.task, key.modality, key.head, key.space, rows, path.stat().st_size)
 
 
@@ -137,39 +138,39 @@ def _schema(width: int) -> Any:
     )
 
 
-def _batch(held: Shard, block: slice, store: Store, schema: Any) -> Any:
+def _batch(shard: Shard, block: slice, store: Store, schema: Any) -> Any:
+    """Return a block of a shard's rows, less the items that the store has let go."""
     import pyarrow as pa
 
-    found = [(row, *_known(store, id.decode())) for row, id in enumerate(held.ids[block].tolist())]
-    there = [one for one in found if one[1]]
-    vectors = held.vectors[block][[row for row, *_ in there]]
-    key, count = held.key, len(there)
+    described = [_described(store, id.decode()) for id in shard.ids[block].tolist()]
+    rows = [row for row, item in enumerate(described) if item]
+    items = [item for item in described if item]
+    vectors, key = shard.vectors[block][rows], shard.key
     columns = [
-        [held.ids[block][row].decode() for row, *_ in there],
-        [key.modality] * count,
-        [key.task] * count,
-        [tasks for _, tasks, _, _ in there],
-        [path for _, _, path, _ in there],
-        [text for _, _, _, text in there],
-        [key.head] * count,
+        [shard.ids[block][row].decode() for row in rows],
+        [key.modality] * len(rows),
+        [key.task] * len(rows),
+        [tasks for tasks, _, _ in items],
+        [path for _, path, _ in items],
+        [text for _, _, text in items],
+        [key.head] * len(rows),
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=False)]
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
     return pa.record_batch([*arrays, embedding], schema=schema)
 
 
-def _known(store: Store, id: ItemId) -> tuple[list[str], str | None, str | None]:
-    """Return the tasks, path and text of an item; no tasks where it is gone."""
-    found = store.item(id)
-    if found is None:
-        return [], None, None
-    item, tasks = found
+def _described(store: Store, id: ItemId) -> tuple[list[str], str | None, str | None] | None:
+    """Return the tasks, path and text of an item; None where it is gone."""
+    item, tasks = store.item(id) or (None, ())
+    if item is None or not tasks:
+        return None
     path = item.paths[0].encode(errors="backslashreplace").decode() if item.paths else None
     return list(tasks), path, item.text
 
 
 def _manifest(workspace: Workspace, written: Sequence[File]) -> dict[str, Any]:
-    """Return which files there are, and how each direction asks them."""
+    """Return which files there are, and how each direction searches them."""
     manifest = workspace.manifest
     return {
         "format": FORMAT,
@@ -184,13 +185,13 @@ def _manifest(workspace: Workspace, written: Sequence[File]) -> dict[str, Any]:
 def _directions(served: Served, written: Sequence[File]) -> list[dict[str, Any]]:
     return [
         {
-            "query": way.query,
-            "target": way.target,
-            "policy": way.policy,
+            "query": direction.query,
+            "target": direction.target,
+            "policy": direction.policy,
             "asked": [
-                {"file": written[one.shard].file, "query_head": one.queries, "tau": one.tau}
-                for one in way.lookups
+                {"file": written[lookup.shard].file, "query_head": lookup.queries, "tau": lookup.tau}
+                for lookup in direction.lookups
             ],
         }
-        for way in served.directions
+        for direction in served.directions
     ]

@@ -13,8 +13,8 @@ from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
 from engine.storage.workspace import writing
 from engine.types import PolicyName, Skipped
-from indexer.serving import build
-from indexer.serving.build import Wanted
+from indexer.serving.build import serve
+from indexer.serving.wanted import ServingRequest
 from indexer.shards.flat import load_faiss
 
 
@@ -36,7 +36,7 @@ class IndexSummary:
 def index(
     root: Path,
     sources: Sequence[Path],
-    wish: WorkspaceOptions,
+    options: WorkspaceOptions,
     *,
     task: str | None = None,
     policy: PolicyName | None = None,
@@ -48,7 +48,7 @@ def index(
     began = time.perf_counter()
     load_faiss()
     with writing(root):
-        workspace, backbones = open_or_make(root, sources, wish, device)
+        workspace, backbones = open_or_make(root, sources, options, device)
         with Store(workspace.store, readonly=False) as store:
             loader = Loader(store, backbones.of)
             try:
@@ -57,9 +57,9 @@ def index(
                     for source in sources
                 ]
             except UserError:  # of one source; what has landed of the others is served
-                build.serve(workspace, store, Wanted(), device=device)
+                serve(workspace, store, ServingRequest(), device=device)
                 raise
-            workspace, built = build.serve(workspace, store, Wanted(policy), device=device)
+            workspace, built = serve(workspace, store, ServingRequest(policy), device=device)
             return _summary(reports, store, built, time.perf_counter() - began)
 
 
@@ -80,7 +80,7 @@ def _summary(reports: Sequence[IngestReport], store: Store, built: int, seconds:
         updated=sum(report.updated for report in reports),
         removed=sum(report.removed for report in reports),
         unchanged=sum(report.unchanged for report in reports),
-        skipped=[one for report in reports for one in report.skipped],
+        skipped=[skipped for report in reports for skipped in report.skipped],
         items=store.counts(),
         shards_built=built,
         seconds=seconds,

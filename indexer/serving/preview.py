@@ -1,6 +1,6 @@
 """What a reindex would cost and bring, said beforehand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,19 +9,20 @@ from typing import TypeVar
 from engine.evaluation import metrics
 from engine.evaluation.splits import distinct, of_task
 from engine.heads.embedder import BLOCK
-from engine.history import History, settled
+from engine.history import settled
 from engine.ids import decode
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import Modality, PolicyName
+from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.evaluation.protocol import EvalSettings, exam
 from indexer.evaluation.runs import Computed, Direction
-from indexer.policies.planner import Planner, named
-from indexer.policies.policies import Choice, Placement, Plan, choice
-from indexer.routing.routers import learned
-from indexer.serving import build
-from indexer.serving.build import Wanted, Work
+from indexer.policies.auto import Choice, choose
+from indexer.policies.plan import Placement, Plan
+from indexer.policies.planner import Planner
+from indexer.routing import routers
 from indexer.serving.reindex import check
+from indexer.serving.wanted import ServingRequest, WantedShard, current, difference, plan, planner_of
 from indexer.shards import files as shards
 
 T = TypeVar("T")
@@ -31,8 +32,13 @@ SAMPLES = 64
 
 
 @dataclass(frozen=True)
-class Expected:
-    """R@10 of one task's validation queries, as they are served and as they would be; None: no pairs to tell."""
+class RecallChange:
+    """R@10 of one task's validation queries, as they are served and as they would be.
+
+    Attributes:
+        queries: how many.
+        now, then: recall, 0 to 1.
+    """
 
     query: Modality
     target: Modality
@@ -44,7 +50,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Moved:
+class RankingOverlap:
     """How alike the top ten of a task's sample queries would stay, 0 to 1: shared items, rank-biased overlap."""
 
     query: Modality
@@ -56,7 +62,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class ReindexPreview:
     """What a reindex would cost and bring.
 
     Attributes:
@@ -69,119 +75,125 @@ class Forecast:
     items: int
     bytes: int
     seconds: float
-    recall: list[Expected]
-    overlap: list[Moved]
+    recall: list[RecallChange]
+    overlap: list[RankingOverlap]
     choices: list[Choice]
 
 
-def dry_run(root: Path, wanted: Wanted, *, device: str = "cpu") -> Forecast:
+def preview(root: Path, request: ServingRequest, *, device: str = "cpu") -> ReindexPreview:
     """Say what `reindex` would cost and bring; nothing is written."""
     workspace = open_at(root)
-    check(workspace, wanted)
+    check(workspace, request)
     with Store(workspace.store) as store:
-        workspace = build.current(workspace, store)
-        history, planner = build.planner_of(workspace, store, wanted, device)
-        ways = build.ways_of(workspace, planner, history, wanted)
-        work = Work(workspace, planner, dry=True)
-        for (_, target), how in ways.items():
-            work.lookups(target, how)
-        across = {way: how for way, how in ways.items() if way[0] != way[1]}
-        changes = [Change(workspace, planner, history, way, how.plan) for way, how in across.items()]
-        policy, policies = build.policies_of(workspace.manifest.served, wanted)
-        autos = [way for way in across if policies.get(named(*way), policy) == "auto"]
-        return Forecast(
-            policy=policy,
-            policies=policies,
-            items=sum(len(ids) for _, ids in work.missing),
-            bytes=sum(shards.size(len(ids), workspace.manifest.width) for _, ids in work.missing),
-            seconds=_seconds(work),
-            recall=[one for change in changes for one in change.recall()],
-            overlap=[one for change in changes for one in change.overlap()],
-            choices=[choice(history, planner.facts(*way), task) for way in autos for task in ways[way].plan],
+        workspace = current(workspace, store)
+        planner = planner_of(workspace, store, request, device)
+        wanted = plan(planner, request)
+        missing = difference(wanted, workspace.shards)
+        across = {
+            (query, target): route for (query, target), route in wanted.routes.items() if query != target
+        }
+        changes = [
+            DirectionChange(workspace, planner, direction, route.plan) for direction, route in across.items()
+        ]
+        autos = [direction for direction in across if wanted.policies.of(*direction) == "auto"]
+        return ReindexPreview(
+            policy=wanted.policies.general,
+            policies=dict(wanted.policies.own),
+            items=sum(len(shard.ids) for shard in missing),
+            bytes=sum(shards.size(len(shard.ids), workspace.manifest.width) for shard in missing),
+            seconds=seconds_to_build(missing, planner.embeddings),
+            recall=[recall for change in changes for recall in change.recall()],
+            overlap=[overlap for change in changes for overlap in change.overlap()],
+            choices=[
+                choose(planner.history, planner.statistics(*direction), task)
+                for direction in autos
+                for task in across[direction].plan
+            ],
         )
 
 
-def _seconds(work: Work) -> float:
-    """Return how long the missing shards would take, at the rate of a sample of each kind."""
+def seconds_to_build(missing: Sequence[WantedShard], embeddings: EmbeddingCache) -> float:
+    """Return how long the missing shards would take, at the rate of a sample of each."""
     total = 0.0
-    for key, ids in work.missing:
-        sample = ids[:BLOCK]
-        took = work.planner.reader.seconds(key.modality, sample, key.head, key.space)
-        total += took * len(ids) / len(sample)
+    for shard in missing:
+        key, sample = shard.key, shard.ids[:BLOCK]
+        seconds = embeddings.seconds(key.modality, sample, key.head, key.space)
+        total += seconds * len(shard.ids) / len(sample)
     return total
 
 
 @dataclass
-class Change:
-    """One direction as it is served and as it would be, without the tasks whose features were removed."""
+class DirectionChange:
+    """One direction as it is served and as it would be, without the tasks whose features were removed.
+
+    Attributes:
+        direction: query and target modality.
+        then: the plan that would be served.
+    """
 
     workspace: Workspace
     planner: Planner
-    history: History
-    way: tuple[Modality, Modality]
+    direction: tuple[Modality, Modality]
     then: Plan
 
-    def recall(self) -> Iterator[Expected]:
+    def recall(self) -> Iterator[RecallChange]:
         """Yield R@10 of every task that has validation pairs, task known and unknown."""
-        direction, now = self.direction, self.now()
-        then = self._tested(self.then)
+        run, now, then = self.run, self.now(), self._measurable(self.then)
         for task in then:
             for merge in (None, "routed"):
-                before = direction.right(now, 0, task, merge)
-                after = direction.right(then, 0, task, merge)
+                before, after = run.right(now, 0, task, merge), run.right(then, 0, task, merge)
                 if before is not None and after is not None:
-                    found = metrics.recall(before, K), metrics.recall(after, K)
-                    yield Expected(*self.way, task, merge is None, len(after), *found)
+                    recalls = metrics.recall(before, K), metrics.recall(after, K)
+                    yield RecallChange(*self.direction, task, merge is None, len(after), *recalls)
 
-    def overlap(self) -> Iterator[Moved]:
+    def overlap(self) -> Iterator[RankingOverlap]:
         """Yield how alike the rankings of sample queries would stay, for every task without validation pairs."""
-        direction, now, then = self.direction, self.now(), self._tested(self.then)
-        told = {task for task in then if len(direction.exam.queries[task])}
+        run, now, then = self.run, self.now(), self._measurable(self.then)
+        has_pairs = {task for task in then if len(run.exam.queries[task])}
         groups = self.planner.groups
-        for task in dict.fromkeys(task for task, _ in groups if task in then and task not in told):
-            asked = distinct(of_task(groups, task), self.way[0])[:SAMPLES]
-            if len(asked) and task in now:
-                held = replace(direction.exam, queries={**direction.exam.queries, task: asked})
-                found = replace(direction, exam=held, kept=Computed())
-                before, after = (found.ranking(plan, 0, task, None).ids for plan in (now, then))
-                yield Moved(*self.way, task, len(asked), *metrics.overlap(before, after))
+        for task in dict.fromkeys(task for task, _ in groups if task in then and task not in has_pairs):
+            queries = distinct(of_task(groups, task), self.direction[0])[:SAMPLES]
+            if len(queries) and task in now:
+                sampled = replace(run.exam, queries={**run.exam.queries, task: queries})
+                on_sample = replace(run, exam=sampled, kept=Computed())
+                before, after = (on_sample.ranking(plan, 0, task, None).ids for plan in (now, then))
+                yield RankingOverlap(*self.direction, task, len(queries), *metrics.overlap(before, after))
 
     @cached_property
-    def direction(self) -> Direction:
+    def run(self) -> Direction:
         """The direction over all that is stored, its queries the validation pairs'."""
-        query, target = self.way
-        setting = EvalSettings(ks=(K,), split="val", gallery="all")
-        reader, pairs, tasks = (
-            self.planner.reader,
-            self.planner.pairs,
-            list(self._tested(settled(self.history))),
-        )
-        asked = exam(pairs, tasks, self.way, setting)
-        return Direction(
-            reader,
-            self.history,
-            query,
-            target,
-            asked,
-            {query: list(learned(reader, self.planner.groups, query, [tasks]))},
-            K,
-        )
+        query, target = self.direction
+        embeddings, history = self.planner.embeddings, self.planner.history
+        tasks = list(self._measurable(settled(history)))
+        settings = EvalSettings(ks=(K,), split="val", gallery="all")
+        asked = exam(self.planner.pairs, tasks, self.direction, settings)
+        router = list(routers.learn(embeddings, self.planner.groups, query, [tasks]))
+        return Direction(embeddings, history, query, target, asked, {query: router}, K)
 
     def now(self) -> Plan:
         """Return the plan that is served, of the items that are still stored."""
-        served, members = self.workspace.manifest.served, self.planner.members
-        found: dict[str, list[Placement]] = {}
-        for way in served.directions:
-            if (way.query, way.target) == self.way:
-                for lookup in way.lookups:
-                    one = served.shards[lookup.shard]
-                    ids = shards.read_ids(self.workspace.shards / one.path) if one.key.part else None
-                    here = set(members.get((one.key.task, self.way[1]), ()))
-                    items = None if ids is None else tuple(id for id in decode(ids) if id in here)
-                    if items != ():
-                        placement = Placement(one.key.head, one.key.space, lookup.queries, items)
-                        found.setdefault(one.key.task, []).append(placement)
-        return self._tested({task: tuple(there) for task, there in found.items()})
+        served, (_, target) = self.workspace.manifest.served, self.direction
+        placements: dict[str, list[Placement]] = {}
+        lookups = [
+            lookup
+            for direction in served.directions
+            if (direction.query, direction.target) == self.direction
+            for lookup in direction.lookups
+        ]
+        for lookup in lookups:
+            shard = served.shards[lookup.shard]
+            items = self._items(shard.path, (shard.key.task, target)) if shard.key.part else None
+            if items != ():
+                placement = Placement(shard.key.head, shard.key.space, lookup.queries, items)
+                placements.setdefault(shard.key.task, []).append(placement)
+        return self._measurable({task: tuple(parts) for task, parts in placements.items()})
 
-    def _tested(self, held: Mapping[str, T]) -> dict[str, T]:
-        return {task: one for task, one in held.items() if task not in self.planner.sealed}
+    def _items(self, path: str, group: tuple[str, Modality]) -> tuple[str, ...]:
+        """Return the items of a shard that are still stored."""
+        stored = set(self.planner.members.get(group, ()))
+        ids = decode(shards.read_ids(self.workspace.shards / path))
+        return tuple(id for id in ids if id in stored)
+
+    def _measurable(self, by_task: Mapping[str, T]) -> dict[str, T]:
+        """Return what belongs to tasks whose features are stored."""
+        return {task: value for task, value in by_task.items() if task not in self.planner.sealed}

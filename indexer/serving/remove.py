@@ -1,7 +1,6 @@
 """The `remove` command's work: a task's features go, what is made of them stays."""
 
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from engine.storage.rows import ids_of
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at, writing
 from engine.types import ItemId
-from indexer.policies.policies import REMAKING
-from indexer.serving import build
-from indexer.serving.build import Wanted
+from indexer.policies.policies import NEED_FEATURES
+from indexer.serving.build import serve
+from indexer.serving.wanted import ServingRequest
 
 
 @dataclass(frozen=True)
@@ -43,24 +42,24 @@ def remove_features(root: Path, task: str, *, device: str = "cpu") -> RemovalSum
         workspace = open_at(root)
         check(workspace, task)
         with Store(workspace.store, readonly=False) as store:
-            going, kept = _sorted_out(workspace, store, task)
-            build.serve(workspace, store, Wanted(sealing=task), device=device)
+            losing, kept = _sorted_out(workspace, store, task)
+            serve(workspace, store, ServingRequest(sealing=task), device=device)
             with store.writing() as txn:
-                dropped = txn.drop_features(going)
-    return RemovalSummary(task, len(going), kept, dropped, time.perf_counter() - began)
+                dropped = txn.drop_features(losing)
+    return RemovalSummary(task, len(losing), kept, dropped, time.perf_counter() - began)
 
 
 def check(workspace: Workspace, task: str) -> None:
     """Refuse a task that is not indexed, or that is served under a policy that needs its features later."""
     served = workspace.manifest.served
-    held = list(dict.fromkeys(one.key.task for one in served.shards))
-    if not held:
+    indexed = list(dict.fromkeys(shard.key.task for shard in served.shards))
+    if not indexed:
         raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
-    if task not in held:
-        raise UserError(f"no task {task!r} in the index; tasks are: {', '.join(held)}")
-    for way, policy in [("", served.policy), *served.policies.items()]:
-        if policy in REMAKING:
-            where = f" for {way}" if way else ""
+    if task not in indexed:
+        raise UserError(f"no task {task!r} in the index; tasks are: {', '.join(indexed)}")
+    for direction, policy in [("", served.policy), *served.policies.items()]:
+        if policy in NEED_FEATURES:
+            where = f" for {direction}" if direction else ""
             other = Setting("policy", command="reindex")
             raise UserError(
                 f"policy {policy}, which is served{where}, needs the features of task {task!r} later: first run "
@@ -71,18 +70,18 @@ def check(workspace: Workspace, task: str) -> None:
 
 def _sorted_out(workspace: Workspace, store: Store, task: str) -> tuple[list[ItemId], int]:
     """Return the items that lose their features, and how many keep them for another task's sake."""
-    gone = {task, *removed.tasks(workspace.manifest, store)}
-    held: dict[bool, set[ItemId]] = defaultdict(set)
-    mine: set[ItemId] = set()
+    sealed = {task, *removed.tasks(workspace.manifest, store)}
+    own, elsewhere = set[ItemId](), set[ItemId]()
     for row in store.rows():
-        held[row.task in gone].update(ids_of(row))
+        if row.task not in sealed:
+            elsewhere.update(ids_of(row))
         if row.task == task:
-            mine.update(ids_of(row))
-    there = mine - store.lacking(mine)
-    if not there:
+            own.update(ids_of(row))
+    stored = own - store.lacking(own)
+    if not stored:
         raise UserError(f"no features of task {task!r} are stored: they were removed before")
-    if not there - held[False]:
+    if not stored - elsewhere:
         raise UserError(
             f"all items of task {task!r} with features stand in other tasks too: nothing was removed"
         )
-    return sorted(there - held[False]), len(there & held[False])
+    return sorted(stored - elsewhere), len(stored & elsewhere)

@@ -7,7 +7,7 @@ from engine.heads import head as heads
 from engine.history import tasks
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
-from indexer.serving import build
+from indexer.serving.wanted import members_of
 from indexer.shards import files as shards
 
 
@@ -20,10 +20,10 @@ def status(root: Path) -> dict[str, Any]:
 
 def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
     manifest = workspace.manifest
-    members = build.members_of(store.pairs())
+    members = members_of(store.pairs())
     heads_of = dict[str, int]()
-    for one in manifest.served.shards:
-        heads_of[one.key.task] = max(one.key.head, heads_of.get(one.key.task, 0))
+    for shard in manifest.served.shards:
+        heads_of[shard.key.task] = max(shard.key.head, heads_of.get(shard.key.task, 0))
     counts: dict[str, dict[str, int]] = {}
     for (task, modality), ids in members.items():
         counts.setdefault(task, {})[modality] = len(ids)
@@ -45,12 +45,12 @@ def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
         "lessons": [vars(lesson) for lesson in manifest.history.lessons],
         "shards": [
             {
-                "task": one.key.task,
-                "modality": one.key.modality,
-                "head": one.key.head,
-                **_size(workspace.shards / one.path),
+                "task": shard.key.task,
+                "modality": shard.key.modality,
+                "head": shard.key.head,
+                **_size(workspace.shards / shard.path),
             }
-            for one in manifest.served.shards
+            for shard in manifest.served.shards
         ],
         "policy": manifest.served.policy,
         "backbone": {modality: record.spec for modality, record in manifest.backbones.items()},
@@ -59,16 +59,15 @@ def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
 
 
 def _heads(workspace: Workspace) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [{"head": 0, "parent": None, "task": None, "method": None, "loss": None}]
-    for lesson in workspace.manifest.history.lessons:
-        found.append(_told(heads.read_record(workspace.head(lesson.head))))
-    for one in workspace.manifest.references:
-        record = heads.read_record(workspace.head(one.head))
-        found.append({**_told(record), "reference": True})
-    return found
+    manifest = workspace.manifest
+    untrained = {"head": 0, "parent": None, "task": None, "method": None, "loss": None}
+    trained = [_head(workspace, lesson.head) for lesson in manifest.history.lessons]
+    references = [_head(workspace, one.head) | {"reference": True} for one in manifest.references]
+    return [untrained, *trained, *references]
 
 
-def _told(record: heads.Record) -> dict[str, Any]:
+def _head(workspace: Workspace, version: int) -> dict[str, Any]:
+    record = heads.read_record(workspace.head(version))
     settings = record.settings
     return {
         "head": record.version,

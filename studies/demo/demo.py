@@ -11,12 +11,12 @@ from engine.errors import UserError
 from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Input, file_input
 from engine.storage.workspace import FOLDER
-from engine.types import Hit, MergeName, TrainSettings
+from engine.types import AllTasks, Hit, MergeName, TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
 from indexer.report import page, text
 from indexer.serving import index as indexing
-from indexer.serving.search import Answers, open_index
+from indexer.serving.search import Searcher, open_searcher
 from studies.demo import pictures
 from studies.demo.sheet import QueryStrip, SheetHit, contact_sheet
 from training import lesson as lessons
@@ -51,8 +51,8 @@ def run(folder: Path, *, per_task: int = 200) -> Path:
     for task in pictures.DOMAINS:
         _learn(root, source, task)
     example = _example(source, next(iter(pictures.DOMAINS)))
-    with open_index(root) as answers:
-        strips = _strips(answers, example)
+    with open_searcher(root) as searcher:
+        strips = _strips(searcher, example)
     _forgetting(root, folder / REPORT)
     sheet = folder / "hits.png"
     contact_sheet(strips, sheet)
@@ -93,26 +93,26 @@ def _example(source: Path, task: str) -> Example:
     return Example(task, source / row["image"], row["texts"][0], row["texts"])
 
 
-def _strips(answers: Answers, example: Example) -> list[QueryStrip]:
+def _strips(searcher: Searcher, example: Example) -> list[QueryStrip]:
     """Query by a sentence and by its picture, with shards merged by cosine and by probability."""
     by_text = [Input("text", example.sentence.encode())]
     by_image = [file_input("image", example.picture)]
     name = example.picture.relative_to(example.picture.parents[3])
     strips = []
     for merge, merged in MERGES.items():
-        hits = _query(answers, by_text, f'"{example.sentence}"', merge)
+        hits = _query(searcher, by_text, f'"{example.sentence}"', merge)
         title = f"{example.sentence} ({merged})"
         strips.append(QueryStrip(title, None, [_sheet_hit(hit, example) for hit in hits]))
     for merge, merged in MERGES.items():
-        hits = _query(answers, by_image, str(name), merge)
+        hits = _query(searcher, by_image, str(name), merge)
         strips.append(QueryStrip(merged, example.picture, [_sheet_hit(hit, example) for hit in hits]))
     return strips
 
 
-def _query(answers: Answers, inputs: Sequence[Input], words: str, merge: MergeName) -> Sequence[Hit]:
+def _query(searcher: Searcher, inputs: Sequence[Input], words: str, merge: MergeName) -> Sequence[Hit]:
     """Search, and show the command and its first hits."""
     _say(f"\n$ mneme query {words} --merge {merge}")
-    hits = answers.ask(inputs, None, HITS, merge=merge).hits
+    hits = searcher.search(inputs, None, HITS, AllTasks(merge)).hits
     for hit in hits[:3]:
         _say(f"{hit.rank}\t{hit.score:.3f}\t{hit.task}\t{hit.path or hit.text}")
     return hits

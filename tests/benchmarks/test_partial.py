@@ -4,16 +4,16 @@ import worlds
 from benchmarks import partial
 from engine.evaluation.splits import grouped
 from engine.heads.embedder import Embedder
-from indexer.embeddings.embeddings import reader
-from indexer.policies.statistics import Measured
+from indexer.embeddings.embeddings import embedding_cache
+from indexer.policies.statistics import DirectionStatistics
 
 
 def test_a_random_order_is_the_same_every_time_and_another_for_another_seed(trained: Path) -> None:
     with worlds.stored(trained) as store:
         pairs = store.pairs()
         ids = sorted({id for pair in pairs if pair.task == "sky" for id in pair.items["image"]})
-        read = reader(Embedder(worlds.opened(trained)), store, pairs)
-        facts = Measured(read, grouped(pairs), "text", "image", lambda task: ids)
+        read = embedding_cache(Embedder(worlds.opened(trained)), store, pairs)
+        facts = DirectionStatistics(read, grouped(pairs), "text", "image", lambda task: ids)
 
         def order(name: str, seed: int) -> list[int]:
             with partial.ordered(name, seed):

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,51 +10,18 @@ from conftest import WIDTH, FakeBackbone
 from engine.errors import Unreadable, UserError
 from engine.heads.embedder import Embedder
 from engine.ranking import query
-from engine.ranking.fusion import NO_SCORE, Candidates, Scores
-from engine.ranking.query import Asked, Input, Part
+from engine.ranking.query import Input, Part
 from engine.storage.manifest import BackboneRecord, Manifest
-from engine.storage.rows import StoredRow
-from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import Item, Modality, ShardKey
+from engine.types import Modality
 
-A, B, C = (f"{number:032x}" for number in range(3))
 X, Y = np.eye(2, WIDTH, dtype=np.float32)
-
-
-@dataclass
-class FakeShard:
-    """A shard that always offers the same; it keeps what it was asked."""
-
-    key: ShardKey
-    scores: list[float]
-    ids: list[str]
-    asked: int = 0
-
-    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        self.asked = k
-        return Candidates(np.array([self.scores[:k]]), np.array([self.ids[:k]]).astype(np.bytes_))
-
-    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
-        return np.array([np.log(np.exp(np.array(self.scores) / tau).sum())])
 
 
 @pytest.fixture
 def embedder(tmp_path: Path) -> Embedder:
     encoders = {modality: BackboneRecord("fake", "fake-1", WIDTH) for modality in ("image", "text")}
     return Embedder(Workspace(tmp_path, Manifest(WIDTH, True, encoders)))
-
-
-def asked(task: str, scores: list[float], ids: list[str], head: int = 0) -> Asked:
-    return Asked(FakeShard(ShardKey(task, "image", head, head), scores, ids), X[None])
-
-
-def put(store: Store, id: str, *tasks: str, path: str | None = None, text: str | None = None) -> None:
-    files = {"image": path} if path else {}
-    with store.writing() as txn:
-        txn.put_item(Item(id, "image", text=text))
-        for task in tasks:
-            txn.put_row(StoredRow("/s", id, task, True, "train", (), {"image": (id,)}, files))
 
 
 def composed(embedder: Embedder, *parts: Part) -> NDArray[np.float32]:
@@ -122,6 +89,101 @@ def test_a_modality_that_no_backbone_reads_is_a_user_error() -> None:
         query.encode([Input("audio", b"sound")], none)
 
 
+def test_the_bytes_of_an_input_are_what_its_backbone_makes_features_of(backbone: FakeBackbone) -> None:
+    (part,) = query.encode([Input("text", b"beach")], lambda modality: backbone)
+    assert_allclose(part.features, backbone.encode("text", [backbone.prepare("text", b"beach")])[0])
+
+
+# what a command line says
+
+
+def parsed(
+    argument: str | None, *, files: Mapping[Modality, list[Path]] | None = None, texts: Sequence[str] = ()
+) -> list[Input]:
+    """Return the one query that is asked."""
+    (inputs,) = query.parse_queries(argument, files or {}, texts, [])
+    return inputs
+
+
+def test_the_queries_of_a_dash_are_the_lines_that_hold_something() -> None:
+    queries = list(query.parse_queries("-", {}, [], ["a dog\r\n", "\n", "  \n", "a star"]))
+    assert [given.data for [given] in queries] == [b"a dog", b"a star"]
+
+
+def test_a_line_is_read_only_when_its_query_is_wanted() -> None:
+    lines = iter(["a dog\n", "a star\n"])
+    next(query.parse_queries("-", {}, [], lines))
+    assert list(lines) == ["a star\n"]
+
+
+@pytest.mark.parametrize(("texts", "files"), [(["sea"], {}), ([], {"image": [Path("a.jpg")]})])
+def test_a_dash_takes_no_other_inputs(texts: list[str], files: dict[str, list[Path]]) -> None:
+    with pytest.raises(UserError, match=r"^- reads whole queries from stdin: leave out"):
+        list(query.parse_queries("-", files, texts, ["a dog"]))
+
+
+def test_a_query_holds_the_argument_then_files_then_weighted_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"photo")
+    assert parsed("2:dog", files={"image": [tmp_path / "a.jpg"]}, texts=["-1:sea"]) == [
+        Input("text", b"2:dog"),
+        Input("image", b"photo", name="a.jpg"),
+        Input("text", b"sea", -1.0),
+    ]
+
+
+def test_a_file_that_exists_is_searched_with_and_not_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "dog.png"
+    file.write_bytes(b"pixels")
+    assert parsed(str(file)) == [Input("image", b"pixels", name="dog.png")]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("dog.jpg", "no such file: dog.jpg (to search for the words: `text`)"),
+        (None, "nothing to look for: give a text or a file, or `image`, `audio`, `text`"),
+        ("  ", "blank text"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_one_line(argument: str | None, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parsed(argument)
+    assert str(caught.value) == message
+
+
+def test_a_file_that_is_no_medium_is_no_query(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("words")
+    with pytest.raises(UserError, match=r"notes.txt is a file, but no medium that can be read"):
+        parsed(str(tmp_path / "notes.txt"))
+
+
+def test_a_text_longer_than_a_file_name_may_be_is_a_text() -> None:
+    (given,) = parsed("dog " * 2000)
+    assert given.modality == "text"
+
+
+TEXT, IMAGE = Input("text", b"a dog"), Input("image", b"photo", name="a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "to", "target"),
+    [
+        ([TEXT, TEXT], None, "image"),
+        ([IMAGE], None, "text"),
+        ([TEXT, IMAGE], None, "text"),
+        ([TEXT], "audio", "audio"),
+    ],
+)
+def test_texts_look_for_images_and_all_else_for_texts_unless_told(
+    inputs: list[Input], to: Modality | None, target: Modality
+) -> None:
+    assert query.target_of(inputs, to) == target
+
+
+def test_the_title_of_a_query_names_texts_and_files() -> None:
+    assert query.title([TEXT, IMAGE]) == "a dog + a.jpg"
+
+
 # composition
 
 
@@ -155,90 +217,3 @@ def test_parts_that_cancel_each_other_are_a_user_error(embedder: Embedder) -> No
 
 def test_a_query_of_zero_features_is_zero_not_nan(embedder: Embedder) -> None:
     assert np.array_equal(composed(embedder, Part("text", 0 * X)), 0 * X)
-
-
-# ranking and hits
-
-
-def test_every_shard_is_asked_for_as_many_as_are_wanted() -> None:
-    shard = FakeShard(ShardKey("sky", "image", 0, 0), [0.9, 0.8, 0.7], [A, B, C])
-    ranking = query.rank([Asked(shard, X[None])], 2)
-    assert shard.asked == 2
-    assert ranking.ids.tolist() == [[A.encode(), B.encode()]]
-
-
-def test_a_hit_says_where_it_was_found(store: Store) -> None:
-    put(store, A, "sky", path="/a.jpg")
-    put(store, B, "life", "sky", text="b")
-    shards = [asked("sky", [0.5], [A], head=1), asked("life", [0.75], [B], head=2)]
-    first, second = query.hits(query.rank(shards, 5), shards, store)
-    assert (first.rank, first.score, first.id, first.task, first.tasks) == (
-        1,
-        0.75,
-        B,
-        "life",
-        ("life", "sky"),
-    )
-    assert (first.path, first.text, first.head) == (None, "b", 2)
-    assert (second.rank, second.path, second.task, second.head) == (2, "/a.jpg", "sky", 1)
-
-
-def test_hits_below_the_least_score_are_left_out(store: Store) -> None:
-    put(store, A, "sky")
-    put(store, B, "sky")
-    shards = [asked("sky", [0.5, 0.25], [A, B])]
-    found = query.hits(query.rank(shards, 5), shards, store, min_score=0.3)
-    assert [hit.id for hit in found] == [A]
-
-
-def test_places_without_a_candidate_are_no_hits(store: Store) -> None:
-    shards = [asked("sky", [NO_SCORE], [""])]
-    assert query.hits(query.rank(shards, 5), shards, store) == []
-
-
-def test_an_item_that_was_removed_since_the_shard_was_built_is_no_hit(store: Store) -> None:
-    put(store, B, "sky")
-    shards = [asked("sky", [0.9, 0.5], [A, B])]
-    (hit,) = query.hits(query.rank(shards, 5), shards, store)
-    assert (hit.id, hit.rank) == (B, 1)
-
-
-# by probability
-
-
-def guess(*log_p: float) -> query.TaskPosterior:
-    return query.TaskPosterior(["sky", "life"][: len(log_p)], np.array([log_p]))
-
-
-def test_a_hit_by_probability_says_how_likely_it_is(store: Store) -> None:
-    put(store, A, "sky")
-    put(store, B, "sky")
-    shards = [asked("sky", [0.5, 0.4], [A, B])]
-    found = query.hits(query.rank(shards, 5, guess(0.0)), shards, store)
-    assert [hit.score for hit in found] == [0.5, 0.4]
-    assert [np.exp(hit.log_p or 0) for hit in found] == pytest.approx(
-        [1 / (1 + np.exp(-0.1 / 0.07)), 1 / (1 + np.exp(0.1 / 0.07))]
-    )
-
-
-def test_a_hit_by_cosine_has_no_probability(store: Store) -> None:
-    put(store, A, "sky")
-    shards = [asked("sky", [0.5], [A])]
-    assert query.hits(query.rank(shards, 5), shards, store)[0].log_p is None
-
-
-def test_the_likelihoods_of_all_items_sum_to_one() -> None:
-    shards = [asked("sky", [0.5, 0.4], [A, B]), asked("life", [0.9], [C])]
-    found = query.rank(shards, 5, guess(np.log(0.25), np.log(0.75)))
-    assert found.log_p is not None
-    assert np.exp(found.log_p).sum() == pytest.approx(1)
-
-
-def test_two_shards_of_one_task_share_its_probability() -> None:
-    whole = [asked("sky", [0.5, 0.4], [A, B]), asked("life", [0.9], [C])]
-    split = [asked("sky", [0.5], [A]), asked("sky", [0.4], [B]), asked("life", [0.9], [C])]
-    one, two = (query.rank(shards, 5, guess(-1.0, -0.5)) for shards in (whole, split))
-    assert one.ids.tolist() == two.ids.tolist()
-    assert one.log_p is not None
-    assert two.log_p is not None
-    assert one.log_p == pytest.approx(two.log_p)

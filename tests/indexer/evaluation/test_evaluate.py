@@ -13,7 +13,7 @@ from engine.evaluation import metrics
 from engine.history import Reference
 from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Part
-from engine.types import MergeName, PolicyName, TrainSettings
+from engine.types import AllTasks, KnownTask, MergeName, PolicyName, TrainSettings
 from indexer.evaluation import evaluate
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import EvalSettings
@@ -142,14 +142,14 @@ def searched(
     root: Path, policy: PolicyName, query: str, target: str, task: str, merge: MergeName | None
 ) -> dict[str, list[tuple[str, float]]]:
     """Return what search answers to the same queries, asked one by one."""
-    with search.open_index(root / ".mneme", policy=policy) as answers:
-        index = answers.index
-        held = [pair for pair in index.store.pairs() if pair.task == task and pair.split == "test"]
-        backbone = index.workspace.manifest.backbones[query].id
+    with search.open_searcher(root / ".mneme", policy=policy) as searcher:
+        scope = AllTasks(merge) if merge else KnownTask(task)
+        held = [pair for pair in searcher.store.pairs() if pair.task == task and pair.split == "test"]
+        backbone = searcher.snapshot.workspace.manifest.backbones[query].id
         found = {}
         for id in {id for pair in held for id in pair.items[query]}:
-            part = Part(query, index.store.features([id], backbone)[0])
-            hits = index.search([part], target, 10, task="all" if merge else task, merge=merge)
+            part = Part(query, searcher.store.features([id], backbone)[0])
+            hits = searcher.nearest([part], target, 10, scope)
             found[id] = [(hit.id, hit.score) for hit in hits]
     return found
 
@@ -183,11 +183,10 @@ def test_evaluation_tells_the_probabilities_of_search_where_a_sample_stands_for_
             direction = opened.direction("text", "image")
             found = direction.ranking(direction.plans(policy)[-1], 2, "sky", "routed")
             queries = [id.decode() for id in direction.exam.queries["sky"]]
-        with search.open_index(trained / ".mneme", policy=policy) as answers:
-            index = answers.index
-            backbone = index.workspace.manifest.backbones["text"].id
-            parts = [Part("text", row) for row in index.store.features(queries, backbone)]
-            hits = [index.search([part], "image", 10, merge="routed") for part in parts]
+        with search.open_searcher(trained / ".mneme", policy=policy) as searcher:
+            backbone = searcher.snapshot.workspace.manifest.backbones["text"].id
+            parts = [Part("text", row) for row in searcher.store.features(queries, backbone)]
+            hits = [searcher.nearest([part], "image", 10, AllTasks("routed")) for part in parts]
         assert found.log_p is not None
         told.append(found.log_p)
         assert found.log_p.tolist() == [pytest.approx([hit.log_p for hit in held], abs=1e-5) for held in hits]
@@ -328,13 +327,13 @@ def test_two_to_one_is_evaluated_as_search_answers_it(
     three: Path, policy: PolicyName, merge: MergeName | None
 ) -> None:
     found = evaluated(three, policy, "image+depth", "text", "life", merge)
-    with search.open_index(three / ".mneme", policy=policy) as answers:
-        index = answers.index
-        backbones = index.workspace.manifest.backbones
+    with search.open_searcher(three / ".mneme", policy=policy) as searcher:
+        scope = AllTasks(merge) if merge else KnownTask("life")
+        backbones = searcher.snapshot.workspace.manifest.backbones
         for ids, hits in found.items():
             each = {"image": ids[:32], "depth": ids[32:]}
-            parts = [Part(m, index.store.features([id], backbones[m].id)[0]) for m, id in each.items()]
-            expected = index.search(parts, "text", 10, task="all" if merge else "life", merge=merge)
+            parts = [Part(m, searcher.store.features([id], backbones[m].id)[0]) for m, id in each.items()]
+            expected = searcher.nearest(parts, "text", 10, scope)
             assert [hit for hit, _ in hits] == [hit.id for hit in expected]
     assert len(found) == 8
 

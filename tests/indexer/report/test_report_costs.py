@@ -13,7 +13,7 @@ from engine.types import ItemId, Modality, PolicyName, ShardKey
 from evaluations import SETTINGS, direction, evaluated
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.evaluation.runs import Direction
-from indexer.policies.policies import Placement, Plan
+from indexer.policies.plan import Placement, Plan
 from indexer.report import costs
 from indexer.report.costs import Cost
 from indexer.shards import files as shards

@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from indexer.policies.policies import Choice
+from indexer.policies.auto import Choice
 from indexer.report import text
 from indexer.serving.export import ExportSummary, File
-from indexer.serving.preview import Expected, Forecast, Moved
+from indexer.serving.preview import RankingOverlap, RecallChange, ReindexPreview
 from indexer.serving.reindex import ReindexSummary
 from indexer.serving.remove import RemovalSummary
 from judged import RESULT, known, unknown
 
-FORECAST = Forecast("auto", {}, items=90, bytes=1_250_000, seconds=2.34, recall=[], overlap=[], choices=[])
+PREVIEW = ReindexPreview(
+    "auto", {}, items=90, bytes=1_250_000, seconds=2.34, recall=[], overlap=[], choices=[]
+)
 
 
 def cells(table: str) -> list[list[str]]:
@@ -83,22 +85,22 @@ def test_a_removal_says_what_went_and_what_was_kept_for_others() -> None:
     assert text.removed(replace(summary, kept=0)) == "features of 30 items of sky removed (2.5 MB) in 0.2 s"
 
 
-def test_a_forecast_without_tables_is_one_line() -> None:
-    assert text.forecast(FORECAST) == "90 items to embed, 1.2 MB, about 2.3 s"
+def test_a_preview_without_tables_is_one_line() -> None:
+    assert text.preview(PREVIEW) == "90 items to embed, 1.2 MB, about 2.3 s"
 
 
-def test_a_forecast_shows_choices_then_recall_then_overlap() -> None:
-    forecast = replace(
-        FORECAST,
+def test_a_preview_shows_choices_then_recall_then_overlap() -> None:
+    preview = replace(
+        PREVIEW,
         choices=[Choice("sky", 3, 1, 0.1234, 0.0567, 12)],
         recall=[
-            Expected("text", "image", "sky", True, 6, 0.5, 0.625),
-            Expected("text", "image", "sky", False, 6, 0.4, 0.3),
+            RecallChange("text", "image", "sky", True, 6, 0.5, 0.625),
+            RecallChange("text", "image", "sky", False, 6, 0.4, 0.3),
         ],
-        overlap=[Moved("image", "text", "sky", 6, 0.512, 0.487)],
+        overlap=[RankingOverlap("image", "text", "sky", 6, 0.512, 0.487)],
     )
 
-    _, choices, recall, overlap = text.forecast(forecast).split("\n\n")
+    _, choices, recall, overlap = text.preview(preview).split("\n\n")
 
     assert cells(choices) == [
         ["task", "own head", "chosen", "log-likelihood gained", "standard error", "pairs"],

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,27 +9,33 @@ from numpy.typing import NDArray
 
 import worlds
 from engine.heads.embedder import Embedder
+from engine.history import Arrival
+from engine.storage.workspace import Workspace
 from engine.types import PolicyName, ShardKey
+from indexer.serving import build, reindex, remove
+from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
 
 
 def served(root: Path) -> dict[tuple[str, str], tuple[int, str]]:
     """Return head and path of each served shard."""
-    shards = worlds.opened(root).manifest.served.shards
-    return {(one.key.task, one.key.modality): (one.key.head, one.path) for one in shards}
+    return {
+        (shard.key.task, shard.key.modality): (shard.key.head, shard.path)
+        for shard in worlds.opened(root).manifest.served.shards
+    }
 
 
 def folders(root: Path) -> set[str]:
-    shards = root / ".mneme/shards"
-    return {str(folder.relative_to(shards)) for folder in shards.glob("*/*/*")}
+    every = root / ".mneme/shards"
+    return {str(folder.relative_to(every)) for folder in every.glob("*/*/*")}
 
 
 def vectors(root: Path, task: str, modality: str) -> NDArray[np.float32]:
     """Return what a served shard holds."""
     head, path = served(root)[task, modality]
     backbone = worlds.opened(root).manifest.backbones[modality].id
-    found = shards.read(root / ".mneme/shards" / path, ShardKey(task, modality, head, head), backbone)
-    return found.vectors.copy()
+    shard = shards.read(root / ".mneme/shards" / path, ShardKey(task, modality, head, head), backbone)
+    return shard.vectors.copy()
 
 
 def embedded(root: Path, task: str, modality: str, head: int) -> NDArray[np.float32]:
@@ -171,8 +178,6 @@ def test_a_policy_once_chosen_stays(world: Path, trained: Path) -> None:
 
 
 def test_a_shard_folder_that_was_deleted_is_built_again(world: Path, trained: Path) -> None:
-    import shutil
-
     shutil.rmtree(world / ".mneme/shards" / served(world)["sky", "image"][1])
     assert worlds.index(world, trained / "sky.npz").shards_built == 1
 
@@ -188,6 +193,100 @@ def test_what_a_crash_left_behind_is_swept_away(world: Path, trained: Path) -> N
 def test_a_task_may_be_named_like_a_path(tmp_path: Path) -> None:
     rows = [replace(row, task="../../outside") for row in worlds.rows("sky", 4)]
     worlds.index(tmp_path / "in", worlds.save(tmp_path / "odd.npz", rows))
-    one, _ = worlds.opened(tmp_path / "in").manifest.served.shards
-    assert one.path.startswith("..%2F..%2Foutside/image/")
+    shard, _ = worlds.opened(tmp_path / "in").manifest.served.shards
+    assert shard.path.startswith("..%2F..%2Foutside/image/")
     assert {path.name for path in tmp_path.iterdir()} == {"in", "odd.npz"}
+
+
+def router_folders(root: Path) -> set[str]:
+    return {path.name for path in (root / ".mneme/router").iterdir()}
+
+
+def test_a_replaced_router_goes_with_the_next_write_but_one(world: Path, tmp_path: Path) -> None:
+    old = set(worlds.opened(world).manifest.served.routers.values())
+    more = worlds.save(tmp_path / "more.npz", worlds.rows("sky", 10, start=50))
+    worlds.index(world, more)
+    new = set(worlds.opened(world).manifest.served.routers.values())
+    assert not old & new
+    assert router_folders(world) == old | new
+    worlds.index(world, more)
+    assert router_folders(world) == new
+
+
+def test_what_a_rollback_would_bring_back_stays(world: Path, trained: Path) -> None:
+    old = served(world)
+    reindex.reindex(world / ".mneme", ServingRequest("reindex"))
+    for _ in range(2):
+        worlds.index(world, trained / "places.npz")
+    assert {path for _, path in old.values()} <= folders(world)
+    assert worlds.opened(world).manifest.previous is not None
+
+
+def test_what_stands_in_for_removed_features_stays(world: Path, trained: Path) -> None:
+    remove.remove_features(world / ".mneme", "sky")
+    sealed = worlds.opened(world).manifest.sealed["sky"]
+    for _ in range(2):
+        reindex.reindex(world / ".mneme", ServingRequest("aligned"))
+        build.drop_unnamed(worlds.opened(world))
+    assert {shard.path for shard in sealed.shards} <= folders(world)
+    assert set(sealed.sums.values()) <= router_folders(world)
+
+
+def test_an_index_keeps_what_a_rollback_would_bring_back_and_a_reindex_does_not(
+    world: Path, trained: Path
+) -> None:
+    first = worlds.opened(world).manifest.served
+    reindex.reindex(world / ".mneme", ServingRequest("reindex"))
+    second = worlds.opened(world).manifest.served
+    worlds.index(world, trained / "places.npz")
+    assert worlds.opened(world).manifest.previous == first
+    reindex.reindex(world / ".mneme", ServingRequest("matched"))
+    assert worlds.opened(world).manifest.previous == second
+
+
+def test_the_manifest_names_every_lesson_and_every_task_that_arrived(trained: Path, tmp_path: Path) -> None:
+    worlds.learn(tmp_path, "sky", trained / "sky.npz")
+    worlds.index(tmp_path, trained / "life.npz")
+    manifest = worlds.opened(tmp_path).manifest
+    assert manifest.served.lessons == 1
+    assert manifest.history.arrivals == (Arrival("life", 1, 1),)
+
+
+def test_where_nothing_changed_the_manifest_is_not_written_again(
+    world: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "with_manifest", lambda *given: pytest.fail("written again"))
+    worlds.index(world, trained / "places.npz")
+
+
+def test_a_task_that_is_sealed_keeps_its_shards_sums_and_temperatures(world: Path) -> None:
+    own = {path for (task, _), (_, path) in served(world).items() if task == "sky"}
+    remove.remove_features(world / ".mneme", "sky")
+    sealed = worlds.opened(world).manifest.sealed["sky"]
+    assert {shard.path for shard in sealed.shards} == own
+    assert set(sealed.sums) == {"image", "text"}
+    assert {(one.head, one.space, one.queries) for one in sealed.temperatures} == {
+        *((1, 1, version) for version in (0, 1, 2, 3)),
+        (1, 3, 3),
+    }
+
+
+def test_a_shard_that_was_not_served_is_built_for_a_task_that_is_sealed(world: Path, trained: Path) -> None:
+    reindex.reindex(world / ".mneme", ServingRequest("aligned"))
+    served_now = {path for _, path in served(world).values()}
+    reindex.reindex(world / ".mneme", ServingRequest("aligned"))
+    remove.remove_features(world / ".mneme", "sky")
+    kept = worlds.opened(world).manifest.sealed["sky"].shards
+    assert {shard.key.space for shard in kept} == {1}
+    assert not {shard.path for shard in kept} & served_now
+    assert {shard.path for shard in kept} <= folders(world)
+
+
+def test_the_temperatures_of_a_sealed_task_stay_as_they_were_first(world: Path, tmp_path: Path) -> None:
+    remove.remove_features(world / ".mneme", "sky")
+    first = worlds.opened(world).manifest.sealed["sky"]
+    worlds.index(world, worlds.save(tmp_path / "more.npz", worlds.rows("sky", 10, start=50)))
+    remove.remove_features(world / ".mneme", "sky")
+    second = worlds.opened(world).manifest.sealed["sky"]
+    assert second.temperatures == first.temperatures
+    assert second.sums != first.sums

@@ -17,10 +17,10 @@ from commands import Run, colours, is_one_line
 from engine.ranking.query import Input
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import ShardKey
+from engine.types import KnownTask, ShardKey
 from indexer.serving import export, reindex
-from indexer.serving.build import Wanted
-from indexer.serving.search import open_index
+from indexer.serving.search import open_searcher
+from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
 from indexer.shards.shard import Shard
 
@@ -41,8 +41,8 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 
 def columns(folder: Path, file: str) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = pq.read_table(folder / file).to_pydict()
-    return found
+    by_name: dict[str, list[Any]] = pq.read_table(folder / file).to_pydict()
+    return by_name
 
 
 def served(root: Path) -> dict[str, Shard]:
@@ -50,22 +50,22 @@ def served(root: Path) -> dict[str, Shard]:
     workspace = worlds.opened(root)
     backbones = workspace.manifest.backbones
     return {
-        export.name(one.key): shards.read(
-            workspace.shards / one.path, one.key, backbones[one.key.modality].id
+        export.name(shard.key): shards.read(
+            workspace.shards / shard.path, shard.key, backbones[shard.key.modality].id
         )
-        for one in workspace.manifest.served.shards
+        for shard in workspace.manifest.served.shards
     }
 
 
 def assert_exported(root: Path, folder: Path) -> None:
     """Hold every file beside its shard: the same ids, the same bits."""
-    held = served(root)
-    assert {path.name for path in folder.iterdir()} == {*held, "manifest.json"}
-    for file, one in held.items():
-        found = columns(folder, file)
-        assert found["id"] == [id.decode() for id in one.ids]
-        assert np.array(found["embedding"], np.float32).tobytes() == one.vectors.tobytes()
-        assert {*found["head"]} == {one.key.head}
+    by_file = served(root)
+    assert {path.name for path in folder.iterdir()} == {*by_file, "manifest.json"}
+    for file, shard in by_file.items():
+        table = columns(folder, file)
+        assert table["id"] == [id.decode() for id in shard.ids]
+        assert np.array(table["embedding"], np.float32).tobytes() == shard.vectors.tobytes()
+        assert {*table["head"]} == {shard.key.head}
 
 
 def test_every_shard_comes_back_to_the_bit(trained: Path, exported: Path) -> None:
@@ -74,22 +74,22 @@ def test_every_shard_comes_back_to_the_bit(trained: Path, exported: Path) -> Non
 
 def test_what_was_mapped_and_moved_comes_back_to_the_bit(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
-    wanted = Wanted(None, {"text-image": "aligned", "image-text": "partial"}, 0.1)
-    reindex.reindex(root / ".mneme", wanted)
+    request = ServingRequest(None, {"text-image": "aligned", "image-text": "partial"}, 0.1)
+    reindex.reindex(root / ".mneme", request)
     export.export(root / ".mneme", tmp_path / "out")
     assert_exported(root, tmp_path / "out")
 
 
 def test_a_row_says_what_its_embedding_stands_for(exported: Path) -> None:
-    found = columns(exported, "sky.text.v0001.parquet")
-    assert list(found) == COLUMNS
-    assert set(found["text"]) == {row.text for row in worlds.rows("sky")}
-    assert ({*found["modality"]}, {*found["task"]}, {*found["path"]}) == ({"text"}, {"sky"}, {None})
+    table = columns(exported, "sky.text.v0001.parquet")
+    assert list(table) == COLUMNS
+    assert set(table["text"]) == {row.text for row in worlds.rows("sky")}
+    assert ({*table["modality"]}, {*table["task"]}, {*table["path"]}) == ({"text"}, {"sky"}, {None})
 
 
 def test_an_item_of_two_tasks_names_both(exported: Path) -> None:
-    found = columns(exported, "sky.image.v0001.parquet")
-    assert sorted(map(len, found["tasks"])) == [1] * 29 + [2]
+    table = columns(exported, "sky.image.v0001.parquet")
+    assert sorted(map(len, table["tasks"])) == [1] * 29 + [2]
 
 
 def test_the_embedding_is_a_list_of_one_width_of_float32(exported: Path) -> None:
@@ -97,21 +97,39 @@ def test_the_embedding_is_a_list_of_one_width_of_float32(exported: Path) -> None
     assert str(type_) == f"fixed_size_list<element: float>[{worlds.WIDTH}]"
 
 
-def test_the_manifest_says_how_each_direction_asks_its_files(trained: Path, exported: Path) -> None:
+def test_the_manifest_says_how_each_direction_searches_its_files(trained: Path, exported: Path) -> None:
     content, files = manifest(exported), list(served(trained))
-    ways = worlds.opened(trained).manifest.served.directions
+    directions = worlds.opened(trained).manifest.served.directions
     assert (content["format"], content["width"]) == (1, worlds.WIDTH)
-    assert [(way["query"], way["target"], way["policy"]) for way in content["directions"]] == [
-        (way.query, way.target, way.policy) for way in ways
+    assert [(one["query"], one["target"], one["policy"]) for one in content["directions"]] == [
+        (one.query, one.target, one.policy) for one in directions
     ]
-    assert [[tuple(one.values()) for one in way["asked"]] for way in content["directions"]] == [
-        [(files[one.shard], one.queries, one.tau) for one in way.lookups] for way in ways
+    assert [[tuple(lookup.values()) for lookup in one["asked"]] for one in content["directions"]] == [
+        [(files[lookup.shard], lookup.queries, lookup.tau) for lookup in one.lookups] for one in directions
     ]
+    manifest_ = worlds.opened(trained).manifest
+    assert content["lessons"] == [vars(lesson) for lesson in manifest_.history.lessons]
+    assert content["backbones"] == {modality: one.id for modality, one in manifest_.backbones.items()}
+
+
+def test_the_manifest_names_only_the_lessons_that_are_served(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    worlds.learn(root, "sky")
+    export.export(root / ".mneme", tmp_path / "out")
+    assert [lesson["task"] for lesson in manifest(tmp_path / "out")["lessons"]] == list(worlds.TASKS)
 
 
 def test_the_manifest_lists_the_files(exported: Path) -> None:
-    found = {one["file"]: (one["rows"], one["bytes"]) for one in manifest(exported)["files"]}
-    assert found == {path.name: (30, path.stat().st_size) for path in exported.glob("*.parquet")}
+    listed = {file["file"]: (file["rows"], file["bytes"]) for file in manifest(exported)["files"]}
+    assert listed == {path.name: (30, path.stat().st_size) for path in exported.glob("*.parquet")}
+    keys = [
+        (file["task"], file["modality"], file["head"], file["space"]) for file in manifest(exported)["files"]
+    ]
+    assert keys == [
+        (task, modality, head, head)
+        for modality in ("image", "text")
+        for head, task in enumerate(worlds.TASKS, 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +150,8 @@ def test_rows_are_written_a_group_at_a_time(
 ) -> None:
     monkeypatch.setattr(export, "BLOCK", 7)
     export.export(trained / ".mneme", tmp_path / "out")
-    told = pq.read_metadata(tmp_path / "out" / "sky.text.v0001.parquet")
-    assert [told.row_group(n).num_rows for n in range(told.num_row_groups)] == [7, 7, 7, 7, 2]
+    metadata = pq.read_metadata(tmp_path / "out" / "sky.text.v0001.parquet")
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [7, 7, 7, 7, 2]
     assert_exported(trained, tmp_path / "out")
 
 
@@ -142,12 +160,12 @@ def test_what_the_store_has_let_go_is_left_out(trained: Path, exported: Path, tm
     with Store(root / ".mneme/store", readonly=False) as store, store.writing() as writer:
         writer.remove_row(next(row.key for row in store.rows() if row.name == "sky5"))
         writer.drop_unused()
-    report = export.export(root / ".mneme", tmp_path / "out")
-    found, before = (columns(folder, "sky.text.v0001.parquet") for folder in (tmp_path / "out", exported))
-    assert {*before["text"]} - {*found["text"]} == {worlds.rows("sky")[5].text}
-    kept = dict(zip(before["id"], before["embedding"], strict=True))
-    assert found["embedding"] == [kept[id] for id in found["id"]]
-    assert report.rows == 180 - 2
+    summary = export.export(root / ".mneme", tmp_path / "out")
+    after, before = (columns(folder, "sky.text.v0001.parquet") for folder in (tmp_path / "out", exported))
+    assert {*before["text"]} - {*after["text"]} == {worlds.rows("sky")[5].text}
+    vectors = dict(zip(before["id"], before["embedding"], strict=True))
+    assert after["embedding"] == [vectors[id] for id in after["id"]]
+    assert summary.rows == 180 - 2
 
 
 def test_an_export_that_is_cut_short_leaves_nothing(
@@ -174,7 +192,7 @@ def test_a_manifest_that_is_out_of_date_is_read_again(
 ) -> None:
     now = worlds.opened(trained)
     state = now.manifest.served
-    old = replace(state, shards=tuple(replace(one, path="sky/gone") for one in state.shards))
+    old = replace(state, shards=tuple(replace(shard, path="sky/gone") for shard in state.shards))
     states: Iterator[Workspace] = iter([replace(now, manifest=replace(now.manifest, served=old)), now])
     monkeypatch.setattr(export, "open_at", lambda root: next(states))
     assert export.export(trained / ".mneme", tmp_path / "out").rows == 180
@@ -220,8 +238,8 @@ def test_a_path_is_absolute_and_one_that_is_no_utf_8_is_escaped(run: Run, tmp_pa
     (source / "blue.png").rename(os.fsdecode(os.fsencode(source) + b"/\xff.png"))
     run("index", source, "--backbone", "builtin")
     run("export", "out")
-    found = columns(tmp_path / "out", "some.image.v0000.parquet")["path"]
-    assert {*found} == {f"{source}/red.png", f"{source}/\\udcff.png"}
+    paths = columns(tmp_path / "out", "some.image.v0000.parquet")["path"]
+    assert {*paths} == {f"{source}/red.png", f"{source}/\\udcff.png"}
 
 
 def test_the_search_that_the_guide_shows_finds_what_mneme_finds(
@@ -230,12 +248,12 @@ def test_the_search_that_the_guide_shows_finds_what_mneme_finds(
     blocks = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     (shown,) = (block for block in blocks if "pyarrow" in block)
     monkeypatch.chdir(exported.parent)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         exec(compile(shown, "guide.md", "exec"), {})
-    text, *lines = said.getvalue().splitlines()
-    with open_index(trained / ".mneme") as answers:
-        hits = answers.ask([Input("text", text.encode())], "image", 5, task="places").hits
+    text, *lines = printed.getvalue().splitlines()
+    with open_searcher(trained / ".mneme") as searcher:
+        hits = searcher.search([Input("text", text.encode())], "image", 5, KnownTask("places")).hits
     assert [(line.split()[0], line.split()[1]) for line in lines] == [
         (f"{hit.score:.3f}", hit.id) for hit in hits
     ]

@@ -9,49 +9,47 @@ import pytest
 import worlds
 from engine.errors import UserError
 from engine.ranking.query import Part
-from engine.types import MergeName, PolicyName
-from indexer.serving import build, preview, reindex, search
-from indexer.serving.build import Wanted
+from engine.types import PolicyName
+from indexer.serving import reindex
+from indexer.serving.search import Searcher, open_searcher
+from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
 
-Answers = list[list[tuple[str, float, int]]]
+Hits = list[list[tuple[str, float, int]]]
 
 
-def answers(index: search.Index) -> Answers:
+def hits(searcher: Searcher) -> Hits:
     """Return what is found for five pictures: item, score, head."""
-    return [
-        [
-            (hit.id, hit.score, hit.head)
-            for hit in index.search([Part("image", worlds.rows("sky")[n].image)], "text", 20)
-        ]
-        for n in range(5)
-    ]
+    queries = [[Part("image", row.image)] for row in worlds.rows("sky", 5)]
+    results = [searcher.nearest(parts, "text", 20, searcher.all_tasks()) for parts in queries]
+    return [[(hit.id, hit.score, hit.head) for hit in result] for result in results]
 
 
-def served(root: Path) -> Answers:
-    with search.open_index(root / ".mneme") as opened:
-        return answers(opened.index)
+def served(root: Path) -> Hits:
+    with open_searcher(root / ".mneme") as searcher:
+        return hits(searcher)
 
 
-def to(root: Path, policy: PolicyName, **policies: PolicyName) -> reindex.ReindexSummary:
-    named = {name.replace("_", "-"): one for name, one in policies.items()}
-    return reindex.reindex(root / ".mneme", Wanted(policy, named))
+def to(root: Path, policy: PolicyName, **directions: PolicyName) -> reindex.ReindexSummary:
+    policies = {name.replace("_", "-"): own for name, own in directions.items()}
+    return reindex.reindex(root / ".mneme", ServingRequest(policy, policies))
 
 
 def heads(root: Path, query: str, target: str) -> dict[str, list[int]]:
-    """Return the versions that embed each task's items as one direction asks them."""
+    """Return the versions that embed each task's items as one direction searches them."""
     now = worlds.opened(root).manifest.served
-    (way,) = (way for way in now.directions if (way.query, way.target) == (query, target))
-    found: dict[str, list[int]] = {}
-    for lookup in way.lookups:
-        found.setdefault(now.shards[lookup.shard].key.task, []).append(now.shards[lookup.shard].key.head)
-    return found
+    (direction,) = (one for one in now.directions if (one.query, one.target) == (query, target))
+    by_task: dict[str, list[int]] = {}
+    for lookup in direction.lookups:
+        key = now.shards[lookup.shard].key
+        by_task.setdefault(key.task, []).append(key.head)
+    return by_task
 
 
 @pytest.mark.parametrize("policy", ["reindex", "matched", "aligned", "auto"])
 def test_a_reindex_answers_as_the_policy_was_said_to(world: Path, policy: PolicyName) -> None:
-    with search.open_index(world / ".mneme", policy=policy) as opened:
-        expected = answers(opened.index)
+    with open_searcher(world / ".mneme", policy=policy) as searcher:
+        expected = hits(searcher)
     to(world, policy)
     assert served(world) == expected
 
@@ -106,48 +104,30 @@ def moved(root: Path) -> int:
     """Return how many pictures the newest head embeds, of tasks older than it."""
     now = worlds.opened(root).manifest.served
     return sum(
-        len(shards.read_ids(root / ".mneme/shards" / one.path))
-        for one in now.shards
-        if one.key.modality == "image" and one.key.head == 3 and one.key.task != "places"
+        len(shards.read_ids(root / ".mneme/shards" / shard.path))
+        for shard in now.shards
+        if shard.key.modality == "image" and shard.key.head == 3 and shard.key.task != "places"
     )
 
 
 def test_partial_goes_on_where_it_stopped(world: Path) -> None:
     counts = []
     for _ in range(3):
-        reindex.reindex(world / ".mneme", Wanted("partial", budget=0.1))
+        reindex.reindex(world / ".mneme", ServingRequest("partial", budget=0.1))
         counts.append(moved(world))
     assert counts == [9, 18, 27]
 
 
-@pytest.mark.parametrize("merge", [None, "raw", "routed"])
-def test_what_partial_serves_is_judged_as_search_answers_it(world: Path, merge: MergeName | None) -> None:
-    reindex.reindex(world / ".mneme", Wanted("partial", budget=0.3))
-    with search.open_index(world / ".mneme") as opened:
-        workspace, store = opened.index.workspace, opened.index.store
-        history, planner = build.planner_of(workspace, store, Wanted(), "cpu")
-        change = preview.Change(workspace, planner, history, ("text", "image"), {})
-        now, backbone = change.now(), workspace.manifest.backbones["text"].id
-        for task in worlds.TASKS:
-            queries = [id.decode() for id in change.direction.exam.queries[task]]
-            ranked = change.direction.ranking(now, 0, task, merge).ids
-            for id, found in zip(queries, ranked, strict=True):
-                part = Part("text", store.features([id], backbone)[0])
-                hits = opened.index.search([part], "image", 10, task="all" if merge else task, merge=merge)
-                assert [hit.id for hit in hits] == [one.decode() for one in found]
-    assert any(len(there) > 1 for there in now.values())
-
-
 def test_an_earlier_lesson_of_a_partial_index_is_asked_by_the_heads_of_then(world: Path) -> None:
-    with search.open_index(world / ".mneme", at="1") as opened:
-        before = answers(opened.index)
-    reindex.reindex(world / ".mneme", Wanted("partial", budget=0.3))
-    with search.open_index(world / ".mneme", at="1") as opened:
-        assert answers(opened.index) == before
+    with open_searcher(world / ".mneme", at="1") as searcher:
+        before = hits(searcher)
+    reindex.reindex(world / ".mneme", ServingRequest("partial", budget=0.3))
+    with open_searcher(world / ".mneme", at="1") as searcher:
+        assert hits(searcher) == before
 
 
 def test_an_index_under_partial_moves_nothing(world: Path, trained: Path) -> None:
-    reindex.reindex(world / ".mneme", Wanted("partial", budget=0.1))
+    reindex.reindex(world / ".mneme", ServingRequest("partial", budget=0.1))
     before = served(world)
     worlds.index(world, trained / "places.npz")
     assert served(world) == before
@@ -157,85 +137,42 @@ SWITCHING = """
 import sys
 from pathlib import Path
 from indexer.serving import reindex
-from indexer.serving.build import Wanted
+from indexer.serving.wanted import ServingRequest
 for _ in range(3):
-    reindex.reindex(Path(sys.argv[1]), Wanted("reindex"))
-    reindex.reindex(Path(sys.argv[1]), Wanted("no-reindex"))
+    reindex.reindex(Path(sys.argv[1]), ServingRequest("reindex"))
+    reindex.reindex(Path(sys.argv[1]), ServingRequest("no-reindex"))
 """
 
 
 def test_searches_answer_wholly_from_the_old_or_the_new_state(world: Path) -> None:
     olds = served(world)
-    with search.open_index(world / ".mneme", policy="reindex") as opened:
-        news = answers(opened.index)
-    found = []
-    told = [sys.executable, "-c", SWITCHING, str(world / ".mneme")]
-    with subprocess.Popen(told) as switching, search.open_index(world / ".mneme") as opened:
+    with open_searcher(world / ".mneme", policy="reindex") as searcher:
+        news = hits(searcher)
+    seen = []
+    command = [sys.executable, "-c", SWITCHING, str(world / ".mneme")]
+    with subprocess.Popen(command) as switching, open_searcher(world / ".mneme") as searcher:
         while switching.poll() is None:
-            found.append(answers(opened.index))
-            opened.index.refresh()
+            seen.append(hits(searcher))
+            searcher.refresh()
     assert switching.returncode == 0
-    assert olds in found
-    assert all(one in (olds, news) for one in found)
-
-
-def test_a_dry_run_writes_nothing(world: Path) -> None:
-    before = worlds.bytes_below(world)
-    preview.dry_run(world / ".mneme", Wanted("reindex"))
-    assert worlds.bytes_below(world) == before
-
-
-def test_a_dry_run_counts_what_the_reindex_then_embeds(world: Path) -> None:
-    expected = preview.dry_run(world / ".mneme", Wanted("reindex"))
-    assert expected.items == 2 * 2 * 30
-    assert to(world, "reindex").shards_built == 4
-
-
-def test_a_dry_run_says_the_recall_of_validation_pairs_now_and_then(world: Path) -> None:
-    expected = preview.dry_run(world / ".mneme", Wanted("reindex"))
-    told = {(one.query, one.target, one.task, one.task_known) for one in expected.recall}
-    assert told == {
-        (*way, task, known)
-        for way in (("image", "text"), ("text", "image"))
-        for task in worlds.TASKS
-        for known in (True, False)
-    }
-    assert all(one.now == one.then for one in expected.recall if one.task == "places" and one.task_known)
-    again = preview.dry_run(world / ".mneme", Wanted("no-reindex"))
-    assert all(one.now == one.then for one in again.recall)
-
-
-def test_a_dry_run_without_validation_pairs_says_how_alike_rankings_would_stay(tmp_path: Path) -> None:
-    for task in ("sky", "life"):
-        held = [row for row in worlds.rows(task) if row.split == "train"]
-        source = worlds.save(tmp_path / f"{task}.npz", held)
-        worlds.learn(tmp_path, task, source)
-        worlds.index(tmp_path, source)
-    expected = preview.dry_run(tmp_path / ".mneme", Wanted("reindex"))
-    assert expected.recall == []
-    alike = {(one.query, one.task): (one.overlap, one.rbo) for one in expected.overlap}
-    assert alike["text", "life"] == pytest.approx((1, 1))
-    assert 0 < alike["text", "sky"][0] < 1
-
-
-def test_a_dry_run_of_auto_explains_its_choices(world: Path) -> None:
-    expected = preview.dry_run(world / ".mneme", Wanted("auto"))
-    assert {choice.task for choice in expected.choices} == set(worlds.TASKS)
-    assert all(choice.queries == 3 for choice in expected.choices)
+    assert olds in seen
+    assert all(state in (olds, news) for state in seen)
 
 
 @pytest.mark.parametrize(
     ("given", "budget", "expected"),
     [
-        (["matched"], None, Wanted("matched")),
-        (["text-image=auto"], None, Wanted(None, {"text-image": "auto"})),
-        (["matched", "text-image=auto"], None, Wanted("matched", {"text-image": "auto"})),
-        (["partial"], None, Wanted("partial", budget=0.1)),
-        (["partial"], "2.5%", Wanted("partial", budget=0.025)),
-        ([], None, Wanted()),
+        (["matched"], None, ServingRequest("matched")),
+        (["text-image=auto"], None, ServingRequest(None, {"text-image": "auto"})),
+        (["matched", "text-image=auto"], None, ServingRequest("matched", {"text-image": "auto"})),
+        (["partial"], None, ServingRequest("partial", budget=0.1)),
+        (["partial"], "2.5%", ServingRequest("partial", budget=0.025)),
+        ([], None, ServingRequest()),
     ],
 )
-def test_policies_and_budgets_are_read(given: Sequence[str], budget: str | None, expected: Wanted) -> None:
+def test_policies_and_budgets_are_read(
+    given: Sequence[str], budget: str | None, expected: ServingRequest
+) -> None:
     assert reindex.parse(given, budget) == expected
 
 
@@ -263,13 +200,13 @@ def test_what_cannot_be_meant_is_refused(given: Sequence[str], budget: str | Non
 
 def test_a_direction_that_is_not_there_is_refused(world: Path) -> None:
     with pytest.raises(UserError, match="no direction 'text-smell'; directions are: image-image, image-text"):
-        reindex.reindex(world / ".mneme", Wanted(None, {"text-smell": "auto"}))
+        reindex.reindex(world / ".mneme", ServingRequest(None, {"text-smell": "auto"}))
 
 
 def test_before_any_index_there_is_nothing_to_reindex(tmp_path: Path, trained: Path) -> None:
     worlds.learn(tmp_path, "sky", trained / "sky.npz")
     with pytest.raises(UserError, match="nothing is indexed yet"):
-        reindex.reindex(tmp_path / ".mneme", Wanted("matched"))
+        reindex.reindex(tmp_path / ".mneme", ServingRequest("matched"))
 
 
 def test_auto_names_the_tasks_that_too_few_validation_pairs_can_choose_for(
@@ -279,3 +216,25 @@ def test_auto_names_the_tasks_that_too_few_validation_pairs_can_choose_for(
     worlds.index(world, worlds.save(tmp_path / "late.npz", [replace(row, task="untold") for row in rows]))
     assert to(world, "auto").unsure == ["untold"]
     assert to(world, "matched").unsure == []
+
+
+def test_a_task_that_two_validation_pairs_can_choose_for_is_not_named(world: Path, tmp_path: Path) -> None:
+    rows = worlds.rows("life", 12, start=500)
+    few = [replace(row, task="pair", split="val" if n < 2 else "train") for n, row in enumerate(rows)]
+    worlds.index(world, worlds.save(tmp_path / "late.npz", few))
+    assert to(world, "auto").unsure == []
+
+
+def test_auto_in_one_direction_names_the_tasks_it_is_unsure_of(world: Path, tmp_path: Path) -> None:
+    rows = [replace(row, split="train", task="untold") for row in worlds.rows("life", 12, start=500)]
+    worlds.index(world, worlds.save(tmp_path / "late.npz", rows))
+    assert to(world, "matched", text_image="auto").unsure == ["untold"]
+    assert to(world, "matched", image_image="auto").unsure == []
+
+
+def test_the_summary_says_what_is_served_and_what_was_built(world: Path) -> None:
+    summary = to(world, "reindex", text_image="matched")
+    assert (summary.policy, summary.policies) == ("reindex", {"text-image": "matched"})
+    assert (summary.shards_built, summary.shards) == (4, 8)
+    back = reindex.rollback(world / ".mneme")
+    assert (back.policy, back.policies, back.shards_built, back.shards) == ("no-reindex", {}, 0, 6)

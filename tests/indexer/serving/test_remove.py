@@ -17,10 +17,10 @@ from engine.storage.manifest import Served, ServedDirection
 from engine.storage.store import Writer
 from engine.types import Hit, Modality, PolicyName
 from indexer.report import text
-from indexer.routing import routers
+from indexer.routing import slda
 from indexer.serving import build, preview, reindex, remove, search
-from indexer.serving.build import Wanted
 from indexer.serving.remove import RemovalSummary
+from indexer.serving.wanted import ServingRequest, planner_of
 from indexer.shards import files as shards
 
 GONE = (
@@ -104,19 +104,19 @@ def drop(root: Path, task: str = "sky") -> RemovalSummary:
     return remove.remove_features(root / ".mneme", task)
 
 
-def to(root: Path, policy: PolicyName, **ways: PolicyName) -> None:
-    named = {name.replace("_", "-"): one for name, one in ways.items()}
-    reindex.reindex(root / ".mneme", Wanted(policy, named))
+def to(root: Path, policy: PolicyName, **directions: PolicyName) -> None:
+    policies = {name.replace("_", "-"): own for name, own in directions.items()}
+    reindex.reindex(root / ".mneme", ServingRequest(policy, policies))
 
 
 def answers(root: Path, policy: PolicyName | None = None, at: str | None = None) -> list[list[Hit]]:
     """Return what is found for three pictures of sky, cosines to six digits."""
-    with search.open_index(root / ".mneme", policy=policy, at=at) as opened:
-        parts = [[Part("image", worlds.rows("sky")[n].image)] for n in range(3)]
-        found = [opened.index.search(part, "sound", 20) for part in parts]
+    with search.open_searcher(root / ".mneme", policy=policy, at=at) as searcher:
+        queries = [[Part("image", worlds.rows("sky")[n].image)] for n in range(3)]
+        results = [searcher.nearest(parts, "sound", 20, searcher.all_tasks()) for parts in queries]
     return [
         [replace(hit, score=round(hit.score, 6), log_p=round(hit.log_p or 0, 4)) for hit in hits]
-        for hits in found
+        for hits in results
     ]
 
 
@@ -130,30 +130,31 @@ def without_features(root: Path, task: str) -> tuple[int, int]:
 def vectors(root: Path, modality: Modality = "image") -> dict[str, NDArray[np.float32]]:
     """Return what the served shard of sky holds, by item."""
     workspace = worlds.opened(root)
-    (one,) = (
-        one
-        for one in workspace.manifest.served.shards
-        if (one.key.task, one.key.modality) == ("sky", modality)
+    (served,) = (
+        shard
+        for shard in workspace.manifest.served.shards
+        if (shard.key.task, shard.key.modality) == ("sky", modality)
     )
     backbone = workspace.manifest.backbones[modality].id
-    held = shards.read(workspace.shards / one.path, one.key, backbone)
-    return dict(zip([id.decode() for id in held.ids], held.vectors.copy(), strict=True))
+    shard = shards.read(workspace.shards / served.path, served.key, backbone)
+    return dict(zip([id.decode() for id in shard.ids], shard.vectors.copy(), strict=True))
 
 
 def taus(served: Served, task: str = "sky") -> Mapping[tuple[str, str], float]:
     """Return the temperatures of a task in the directions between modalities."""
 
-    def tau(way: ServedDirection) -> float:
-        (found,) = (one.tau for one in way.lookups if served.shards[one.shard].key.task == task)
-        return found
+    def tau(direction: ServedDirection) -> float:
+        (of_task,) = (one.tau for one in direction.lookups if served.shards[one.shard].key.task == task)
+        return of_task
 
-    return {(way.query, way.target): tau(way) for way in served.directions if way.query != way.target}
+    across = [direction for direction in served.directions if direction.query != direction.target]
+    return {(direction.query, direction.target): tau(direction) for direction in across}
 
 
 def sums(root: Path, task: str = "sky") -> tuple[int, NDArray[np.float64]]:
     """Return count and total of a task's pictures in the router that is served."""
-    found, _ = routers.read_sums(router(root))
-    return found.counts[task], found.totals[task]
+    of_all, _ = slda.read_sums(router(root))
+    return of_all.counts[task], of_all.totals[task]
 
 
 def router(root: Path) -> Path:
@@ -162,11 +163,11 @@ def router(root: Path) -> Path:
     return workspace.routers / workspace.manifest.served.routers["image"]
 
 
-def serve(root: Path, policy: PolicyName, **ways: PolicyName) -> None:
+def serve(root: Path, policy: PolicyName, **directions: PolicyName) -> None:
     """Write into the manifest under which policy is served."""
     workspace = worlds.opened(root)
-    named = {name.replace("_", "-"): one for name, one in ways.items()}
-    served = replace(workspace.manifest.served, policy=policy, policies=named)
+    policies = {name.replace("_", "-"): own for name, own in directions.items()}
+    served = replace(workspace.manifest.served, policy=policy, policies=policies)
     workspace.with_manifest(replace(workspace.manifest, served=served))
 
 
@@ -208,7 +209,7 @@ def test_a_query_under_such_a_policy_is_refused(sealed: Path) -> None:
 
 def test_a_dry_run_of_such_a_policy_is_refused(sealed: Path) -> None:
     with pytest.raises(UserError, match=GONE):
-        preview.dry_run(sealed / ".mneme", Wanted("reindex"))
+        preview.preview(sealed / ".mneme", ServingRequest("reindex"))
 
 
 def test_an_index_under_such_a_policy_is_refused(sealed: Path, trained: Path) -> None:
@@ -217,7 +218,7 @@ def test_an_index_under_such_a_policy_is_refused(sealed: Path, trained: Path) ->
 
 
 def test_a_dry_run_tells_nothing_of_a_task_that_cannot_be_tested(sealed: Path) -> None:
-    expected = preview.dry_run(sealed / ".mneme", Wanted("aligned"))
+    expected = preview.preview(sealed / ".mneme", ServingRequest("aligned"))
     assert {one.task for one in expected.recall} == {"life", "places"}
     assert expected.items == 120
 
@@ -311,11 +312,11 @@ def test_a_task_whose_rows_are_gone_leaves_nothing(trained: Path, tmp_path: Path
 def test_a_head_that_never_embedded_it_is_one_line(sealed: Path, removed: Path) -> None:
     workspace = worlds.opened(sealed)
     with worlds.stored(sealed) as store:
-        _, planner = build.planner_of(workspace, store, Wanted(), "cpu")
+        planner = planner_of(workspace, store, ServingRequest(), "cpu")
         with pytest.raises(
             UserError, match="the features of 29 image items were removed, and head v0002 cannot"
         ):
-            planner.reader.embed("image", planner.members["sky", "image"], 2)
+            planner.embeddings.embed("image", planner.members["sky", "image"], 2)
 
 
 def test_the_command_prints_one_object(world: Path, run: Run) -> None:
@@ -404,8 +405,12 @@ def test_a_lesson_of_another_task_leaves_its_vectors_and_its_last_temperatures(
     worlds.learn(sealed, "life")
     worlds.index(sealed, trained / "life.npz")
     now = worlds.opened(sealed).manifest.served
-    assert {(one.key.task, one.key.head) for one in now.shards} == {("sky", 1), ("life", 4), ("places", 3)}
-    assert {one.queries for way in now.directions for one in way.lookups} == {4}
+    assert {(shard.key.task, shard.key.head) for shard in now.shards} == {
+        ("sky", 1),
+        ("life", 4),
+        ("places", 3),
+    }
+    assert {lookup.queries for direction in now.directions for lookup in direction.lookups} == {4}
     assert taus(now) == before
     assert_array_equal(list(vectors(sealed).values()), list(old.values()))
 
@@ -433,7 +438,7 @@ def test_a_router_without_validation_items_keeps_its_shrinkage(tmp_path: Path) -
     path.write_text(json.dumps({**json.loads(path.read_text()), "shrinkage": 7.0}))
     worlds.index(tmp_path, save(tmp_path / "more.npz", worlds.rows("sky", 5, start=50)))
     assert router(tmp_path) != path.parent
-    assert routers.read(router(tmp_path)).shrinkage == 7
+    assert slda.read(router(tmp_path)).shrinkage == 7
 
 
 def test_late_items_count_beside_the_kept_sums(removed: Path, late: Path) -> None:

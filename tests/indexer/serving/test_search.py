@@ -2,43 +2,59 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import worlds
 from engine.backbones import builtin
-from engine.errors import UserError
+from engine.errors import UserError, Vanished
 from engine.ingest.setup import WorkspaceOptions
-from engine.ranking import parse
+from engine.ranking import query
+from engine.ranking.fusion import NO_SCORE, Candidates, Scores, ShardQuery, TaskPosterior, rank
 from engine.ranking.query import Part, text_input
-from engine.types import Hit, PolicyName
+from engine.storage.rows import StoredRow
+from engine.storage.store import Store
+from engine.types import AllTasks, Hit, Item, KnownTask, PolicyName, ShardKey
+from indexer.routing import slda
 from indexer.serving import index as indexing
 from indexer.serving import search
-from indexer.serving.search import Answers, Index
-from indexer.shards import shard as shards
+from indexer.serving.search import LikeliestTask, QueryScope, Searcher, hits
+from indexer.serving.snapshot import ServedSnapshot
+from indexer.shards import files as shards
+from indexer.shards import flat
+from indexer.shards import shard as shard_module
+from indexer.shards.shard import Shard
 
 POLICIES: Sequence[PolicyName] = ("reindex", "no-reindex", "matched")
+RAW, ROUTED = AllTasks("raw"), AllTasks("routed")
+A, B = (f"{number:032x}" for number in range(2))
 
 
 @contextmanager
-def opened(root: Path, policy: PolicyName | None = None) -> Iterator[Answers]:
-    with search.open_index(root / ".mneme", policy=policy) as answers:
-        yield answers
+def opened(root: Path, policy: PolicyName | None = None) -> Iterator[Searcher]:
+    with search.open_searcher(root / ".mneme", policy=policy) as searcher:
+        yield searcher
 
 
 def ask(
-    root: Path, text: str = "a dog and a star", *, to: str | None = None, k: int = 200, task: str = "all"
+    root: Path,
+    text: str = "a dog and a star",
+    *,
+    to: str | None = None,
+    k: int = 200,
+    scope: QueryScope = RAW,
 ) -> list[Hit]:
-    with opened(root) as answers:
-        return answers.ask([text_input(text)], to, k, task=task, merge="raw").hits
+    with opened(root) as searcher:
+        return searcher.search([text_input(text)], to, k, scope).hits
 
 
-def refusal(root: Path, *, to: str | None = None, task: str = "all") -> str:
+def refusal(root: Path, *, to: str | None = None, scope: QueryScope = RAW) -> str:
     with pytest.raises(UserError) as caught:
-        ask(root, to=to, task=task)
+        ask(root, to=to, scope=scope)
     return str(caught.value)
 
 
@@ -47,19 +63,19 @@ def picture(number: int = 0) -> Part:
 
 
 def test_a_known_task_answers_with_its_items_only(trained: Path) -> None:
-    found = ask(trained, task="life")
-    assert len(found) == 30
-    assert all("life" in hit.tasks and hit.task == "life" for hit in found)
+    hits = ask(trained, scope=KnownTask("life"))
+    assert len(hits) == 30
+    assert all("life" in hit.tasks and hit.task == "life" for hit in hits)
 
 
 def test_a_known_task_answers_with_the_scores_of_its_own_shard(trained: Path) -> None:
     everything = {hit.id: hit.score for hit in ask(trained) if hit.tasks == ("places",)}
-    assert everything == {hit.id: hit.score for hit in ask(trained, task="places")}
+    assert everything == {hit.id: hit.score for hit in ask(trained, scope=KnownTask("places"))}
 
 
 def test_an_item_of_two_tasks_is_listed_once(trained: Path) -> None:
-    found = ask(trained)
-    assert len(found) == len({hit.id for hit in found}) == 89
+    hits = ask(trained)
+    assert len(hits) == len({hit.id for hit in hits}) == 89
 
 
 def test_an_item_of_two_tasks_names_both(trained: Path) -> None:
@@ -67,9 +83,14 @@ def test_an_item_of_two_tasks_names_both(trained: Path) -> None:
 
 
 def test_an_item_of_two_tasks_counts_with_its_better_score(trained: Path) -> None:
-    (one,) = (hit for hit in ask(trained) if len(hit.tasks) > 1)
-    alone = [hit.score for task in ("sky", "life") for hit in ask(trained, task=task) if hit.id == one.id]
-    assert one.score == max(alone)
+    (shared,) = (hit for hit in ask(trained) if len(hit.tasks) > 1)
+    alone = [
+        hit.score
+        for task in ("sky", "life")
+        for hit in ask(trained, scope=KnownTask(task))
+        if hit.id == shared.id
+    ]
+    assert shared.score == max(alone)
     assert alone[0] != alone[1]
 
 
@@ -90,52 +111,105 @@ def test_a_text_asks_for_images_unless_told(trained: Path) -> None:
 
 
 def test_a_picture_asks_for_texts_unless_told(trained: Path) -> None:
-    with opened(trained) as answers:
-        found = answers.index.search([picture()], "text", 5)
-    assert {hit.modality for hit in found} == {"text"}
+    with opened(trained) as searcher:
+        hits = searcher.nearest([picture()], "text", 5, RAW)
+    assert {hit.modality for hit in hits} == {"text"}
 
 
 def test_more_like_this_finds_the_item_itself_first(trained: Path) -> None:
     text = worlds.rows("places")[3].text
-    (first, *_) = ask(trained, text, to="text", task="places")
+    (first, *_) = ask(trained, text, to="text", scope=KnownTask("places"))
     assert (first.text, round(first.score, 6)) == (text, 1)
 
 
 def test_a_batch_of_parts_of_opposite_weight_is_refused(trained: Path) -> None:
-    with opened(trained) as answers, pytest.raises(UserError, match="cancel each other out"):
-        answers.index.search([picture(), replace(picture(), weight=-1.0)], "text", 3)
+    with opened(trained) as searcher, pytest.raises(UserError, match="cancel each other out"):
+        searcher.nearest([picture(), replace(picture(), weight=-1.0)], "text", 3, RAW)
 
 
-def answers_of(index: Index, task: str) -> list[list[tuple[str, float]]]:
-    return [
-        [(hit.id, hit.score) for hit in index.search([picture(n)], "text", 90, task=task)] for n in range(5)
-    ]
+def test_less_than_one_hit_cannot_be_wanted(trained: Path) -> None:
+    with opened(trained) as searcher, pytest.raises(UserError, match=r"^k must be at least 1, not 0$"):
+        searcher.nearest([picture()], "text", 0, RAW)
+    assert len(ask(trained, k=1)) == 1
 
 
-@pytest.mark.parametrize("task", ["all", "sky"])
-@pytest.mark.parametrize("policy", POLICIES)
-def test_a_policy_override_answers_what_a_workspace_of_that_policy_answers(
-    trained: Path, tmp_path: Path, policy: PolicyName, task: str
+def test_hits_below_the_least_cosine_are_left_out(trained: Path) -> None:
+    hits = ask(trained)
+    with opened(trained) as searcher:
+        above = searcher.search([text_input("a dog and a star")], None, 200, RAW, min_score=hits[4].score)
+    assert above.hits == hits[:5]
+
+
+# where to look
+
+
+def test_a_scope_is_named_as_the_command_line_names_it(trained: Path) -> None:
+    with opened(trained) as searcher:
+        assert searcher.scope("sky", "routed") == KnownTask("sky")
+        assert searcher.scope("auto") == LikeliestTask()
+        assert [searcher.scope("all", merge) for merge in ("raw", "routed")] == [RAW, ROUTED]
+
+
+def test_all_tasks_are_merged_by_cosine_before_any_lesson_and_routed_from_then_on(
+    trained: Path, tmp_path: Path
 ) -> None:
-    changed = worlds.copied(trained, tmp_path)
-    worlds.index(changed, trained / "sky.npz", policy=policy)
-    assert answers_under(trained, policy, task) == answers_under(changed, None, task)
+    worlds.index(tmp_path, trained / "sky.npz", trained / "life.npz")
+    with opened(tmp_path) as searcher:
+        assert searcher.scope("all") == searcher.all_tasks() == RAW
+    worlds.learn(tmp_path, "sky")
+    with opened(tmp_path) as searcher:
+        assert searcher.all_tasks() == RAW
+    worlds.index(tmp_path, trained / "sky.npz")
+    with opened(tmp_path) as searcher:
+        assert searcher.scope("all") == searcher.all_tasks() == ROUTED
 
 
-def answers_under(root: Path, policy: PolicyName | None, task: str = "all") -> list[list[tuple[str, float]]]:
-    with opened(root, policy) as answers:
-        return answers_of(answers.index, task)
+def test_hits_of_all_tasks_have_a_probability_where_they_are_routed_alone(trained: Path) -> None:
+    assert all(hit.log_p is None for hit in ask(trained, scope=RAW))
+    assert all(hit.log_p is None for hit in ask(trained, scope=KnownTask("sky")))
+    assert all(hit.log_p is not None for hit in ask(trained, scope=ROUTED))
 
 
-def test_the_policies_answer_differently(trained: Path) -> None:
-    assert answers_under(trained, "reindex") != answers_under(trained, "no-reindex")
+def test_a_single_task_needs_no_router(tmp_path: Path) -> None:
+    worlds.index(tmp_path, worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 12)))
+    assert all(hit.log_p is None for hit in ask(tmp_path, scope=ROUTED))
 
 
-def test_a_policy_override_writes_nothing(trained: Path, tmp_path: Path) -> None:
-    root = worlds.copied(trained, tmp_path)
-    before = worlds.bytes_below(root)
-    answers_under(root, "reindex")
-    assert worlds.bytes_below(root) == before
+def test_the_likeliest_task_is_searched_and_named(trained: Path) -> None:
+    with opened(trained) as searcher:
+        parts = query.encode([text_input("a dog and a cat")], searcher.backbones.of)
+        inferred = searcher.infer_task(parts, "image")
+    assert inferred.task == "life"
+    with opened(trained) as searcher:
+        result = searcher.search([text_input("a dog and a cat")], None, 9, LikeliestTask())
+    assert result.inferred == inferred
+    assert result.hits == ask(trained, "a dog and a cat", k=9, scope=KnownTask("life"))
+
+
+def test_a_task_that_is_known_is_not_inferred(trained: Path) -> None:
+    with opened(trained) as searcher:
+        assert searcher.search([text_input("a dog")], None, 9, KnownTask("sky")).inferred is None
+
+
+def test_the_probability_of_a_task_is_what_the_router_says(trained: Path) -> None:
+    with opened(trained) as searcher:
+        inferred = searcher.infer_task([picture()], "image")
+        log_p = searcher.snapshot.router("image").log_p(picture().features[None], worlds.TASKS)
+    assert inferred.task == "sky"
+    assert inferred.probability == pytest.approx(np.exp(log_p.max()))
+
+
+def test_a_part_that_is_subtracted_has_no_say_in_the_task(trained: Path) -> None:
+    other = Part("image", worlds.rows("places")[2].image, -2.0)
+    with opened(trained) as searcher:
+        alone, both = (
+            searcher.infer_task([picture()], "text"),
+            searcher.infer_task([picture(), other], "text"),
+        )
+        added = searcher.infer_task([picture(), replace(other, weight=0.1)], "text")
+        subtracted = searcher.infer_task([replace(picture(), weight=-1.0)], "text")
+    assert both == alone == subtracted
+    assert added != alone
 
 
 def test_training_changes_no_answer_until_the_next_index(trained: Path, tmp_path: Path) -> None:
@@ -145,16 +219,6 @@ def test_training_changes_no_answer_until_the_next_index(trained: Path, tmp_path
     assert ask(root) == before
     worlds.index(root, trained / "sky.npz")
     assert ask(root) != before
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_training_changes_no_answer_of_an_override_until_the_next_index(
-    trained: Path, tmp_path: Path, policy: PolicyName
-) -> None:
-    root = worlds.copied(trained, tmp_path)
-    before = answers_under(root, policy)
-    worlds.learn(root, "sky")
-    assert answers_under(root, policy) == before
 
 
 def test_training_a_new_task_does_not_bring_it_into_the_answers(trained: Path, tmp_path: Path) -> None:
@@ -175,24 +239,15 @@ def test_an_item_that_training_found_gone_is_left_out_and_nothing_breaks(
     worlds.index(tmp_path, source)
     worlds.save(source, worlds.rows("sky", 11))
     worlds.learn(tmp_path, "sky", source)
-    with opened(tmp_path, policy) as answers:
-        assert len(answers.index.search([picture()], "text", 90)) == 11
-
-
-def test_an_override_leaves_out_what_training_found_gone(trained: Path, tmp_path: Path) -> None:
-    source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 12))
-    worlds.learn(tmp_path, "sky", source)
-    worlds.index(tmp_path, source)
-    worlds.learn(tmp_path, "life", trained / "life.npz")
-    worlds.index(tmp_path, trained / "life.npz")
-    worlds.save(source, worlds.rows("sky", 11))
-    worlds.learn(tmp_path, "sky", source)
-    with opened(tmp_path, "reindex") as answers:
-        assert len(answers.index.search([picture()], "text", 90, task="sky")) == 11
+    with opened(tmp_path, policy) as searcher:
+        assert len(searcher.nearest([picture()], "text", 90, RAW)) == 11
 
 
 def test_an_unknown_task_is_refused_with_those_there_are(trained: Path) -> None:
-    assert refusal(trained, task="skies") == "no task 'skies' in the index; tasks are: sky, life, places"
+    assert (
+        refusal(trained, scope=KnownTask("skies"))
+        == "no task 'skies' in the index; tasks are: sky, life, places"
+    )
 
 
 def test_a_modality_nobody_indexed_is_refused_with_those_there_are(trained: Path) -> None:
@@ -213,60 +268,23 @@ def test_an_empty_workspace_says_what_to_run(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "nothing is indexed yet: run `mneme index SOURCE`"
 
 
-def test_questions_of_a_dash_are_the_lines_that_hold_something() -> None:
-    asked = list(parse.read("-", {}, [], ["a dog\n", "\n", "  \n", "a star"]))
-    assert [one.data for [one] in asked] == [b"a dog", b"a star"]
-
-
-def test_a_file_that_exists_is_asked_with_and_not_its_name(tmp_path: Path) -> None:
-    file = tmp_path / "dog.png"
-    file.write_bytes(b"pixels")
-    [[one]] = parse.read(str(file), {}, [], [])
-    assert (one.modality, one.data) == ("image", b"pixels")
-
-
-@pytest.mark.parametrize(
-    ("what", "message"),
-    [
-        ("dog.jpg", "no such file: dog.jpg (to search for the words: `text`)"),
-        (None, "nothing to look for: give a text or a file, or `image`, `audio`, `text`"),
-        ("  ", "blank text"),
-    ],
-)
-def test_a_question_that_means_nothing_is_one_line(what: str | None, message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        list(parse.read(what, {}, [], []))
-    assert str(caught.value) == message
-
-
-def test_a_file_that_is_no_medium_is_no_question(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("words")
-    with pytest.raises(UserError, match=r"notes.txt is a file, but no medium that can be read"):
-        list(parse.read(str(tmp_path / "notes.txt"), {}, [], []))
-
-
-def test_a_text_longer_than_a_file_name_may_be_is_a_text() -> None:
-    [[one]] = parse.read("dog " * 2000, {}, [], [])
-    assert one.modality == "text"
-
-
 def test_a_text_part_is_what_the_backbone_makes_of_it(trained: Path) -> None:
-    reader = builtin.load()
+    backbone = builtin.load()
     text = worlds.rows("sky")[1].text
-    features = reader.encode("text", [reader.prepare("text", text.encode())])[0]
-    with opened(trained) as answers:
-        direct = answers.index.search([Part("text", np.asarray(features))], "image", 9, merge="raw")
+    features = backbone.encode("text", [backbone.prepare("text", text.encode())])[0]
+    with opened(trained) as searcher:
+        direct = searcher.nearest([Part("text", np.asarray(features))], "image", 9, RAW)
     assert direct == ask(trained, text, k=9)
 
 
 def test_how_many_are_asked_for_changes_neither_order_nor_probability(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "SAMPLE", 8)
-    with opened(trained) as answers:
-        found = {k: answers.index.search([picture()], "image", k, merge="routed") for k in (1, 3, 20, 200)}
-    told = {k: [(hit.id, hit.log_p) for hit in hits] for k, hits in found.items()}
-    assert all(held == told[200][:k] for k, held in told.items())
+    monkeypatch.setattr(shard_module, "SAMPLE", 8)
+    with opened(trained) as searcher:
+        results = {k: searcher.nearest([picture()], "image", k, ROUTED) for k in (1, 3, 20, 200)}
+    ranked = {k: [(hit.id, hit.log_p) for hit in hits] for k, hits in results.items()}
+    assert all(ranking == ranked[200][:k] for k, ranking in ranked.items())
 
 
 SWITCHING = """
@@ -282,20 +300,169 @@ index(root, [source], WorkspaceOptions())  # which clears what was replaced away
 
 def test_a_reader_whose_shards_were_replaced_reads_the_manifest_again(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
-    told = [sys.executable, "-c", SWITCHING, str(root / ".mneme"), str(trained / "sky.npz")]
-    with opened(root) as answers:
-        subprocess.run(told, check=True, capture_output=True)
-        found = answers.index.search([picture()], "image", 5)
-    assert {hit.head for hit in found} == {3}
+    command = [sys.executable, "-c", SWITCHING, str(root / ".mneme"), str(trained / "sky.npz")]
+    with opened(root) as searcher:
+        subprocess.run(command, check=True, capture_output=True)
+        hits = searcher.nearest([picture()], "image", 5, ROUTED)
+    assert {hit.head for hit in hits} == {3}
 
 
 def test_a_reader_whose_router_was_replaced_reads_the_manifest_again(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     more = worlds.save(tmp_path / "more.npz", worlds.rows("sky", 10, start=30))
-    told = [sys.executable, "-c", SWITCHING, str(root / ".mneme"), str(more)]
-    with opened(root) as answers:
-        routers = answers.index.workspace.routers
+    command = [sys.executable, "-c", SWITCHING, str(root / ".mneme"), str(more)]
+    with opened(root) as searcher:
+        routers = searcher.snapshot.workspace.routers
         before = set(routers.iterdir())
-        subprocess.run(told, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True)
         assert not before & set(routers.iterdir())
-        assert answers.index.infer([picture()], "image").task == "sky"
+        assert searcher.infer_task([picture()], "image").task == "sky"
+
+
+def test_what_vanishes_again_is_an_error(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = list[int]()
+
+    def vanished(*given: object) -> Shard:
+        tries.append(1)
+        raise Vanished("gone")
+
+    monkeypatch.setattr(shards, "read", vanished)
+    with opened(trained) as searcher, pytest.raises(Vanished, match="gone"):
+        searcher.nearest([picture()], "image", 5, RAW)
+    assert len(tries) == 2
+
+
+def test_shards_and_routers_are_read_once_for_many_queries(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(trained) as searcher:
+        first = searcher.nearest([picture()], "image", 5, ROUTED)
+        monkeypatch.setattr(shards, "read", lambda *given: pytest.fail("read again"))
+        monkeypatch.setattr(slda, "read", lambda *given: pytest.fail("read again"))
+        assert searcher.nearest([picture()], "image", 5, ROUTED) == first
+
+
+def test_after_a_refresh_the_new_state_is_searched(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    old = worlds.opened(root).manifest.served
+    worlds.index(root, trained / "sky.npz", policy="reindex")
+    with opened(root) as searcher:
+        before = searcher.nearest([picture()], "image", 5, KnownTask("sky"))
+        assert {hit.head for hit in before} == {3}
+        workspace = worlds.opened(root)
+        workspace.with_manifest(replace(workspace.manifest, served=old))
+        assert searcher.nearest([picture()], "image", 5, KnownTask("sky")) == before
+        searcher.refresh()
+        assert {hit.head for hit in searcher.nearest([picture()], "image", 5, KnownTask("sky"))} == {1}
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "copied"), [("cuda", 1, True), ("cuda", 0, False), ("cpu", 1, False)]
+)
+def test_shards_are_copied_to_the_gpus_that_are_there_where_these_are_to_be_used(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, copied: bool
+) -> None:
+    moved = list[Shard]()
+
+    def to_gpu(shard: Shard) -> Shard:
+        moved.append(shard)
+        return shard
+
+    monkeypatch.setattr(flat, "gpus", lambda: gpus)
+    monkeypatch.setattr(search, "to_gpu", to_gpu)
+    with opened(trained) as searcher:
+        searcher.device = device
+        searcher.nearest([picture()], "image", 5, KnownTask("sky"))
+    assert bool(moved) == copied
+
+
+# queries between modalities that share nothing yet
+
+
+@pytest.mark.parametrize(("to", "is_meaningless"), [("image", True), ("text", False)])
+def test_before_any_lesson_modalities_without_a_shared_backbone_have_nothing_in_common(
+    trained: Path, tmp_path: Path, to: str, is_meaningless: bool
+) -> None:
+    worlds.index(tmp_path, trained / "sky.npz")
+    with opened(tmp_path) as searcher:
+        assert searcher.is_meaningless([text_input("a dog")], to) == is_meaningless
+        manifest = replace(searcher.snapshot.workspace.manifest, aligned=True)
+        workspace = replace(searcher.snapshot.workspace, manifest=manifest)
+        searcher.snapshot = ServedSnapshot(workspace, searcher.snapshot.embedder)
+        assert not searcher.is_meaningless([text_input("a dog")], to)
+    with opened(trained) as searcher:
+        assert not searcher.is_meaningless([text_input("a dog")], to)
+
+
+# hits
+
+
+@dataclass(frozen=True)
+class FakeShard:
+    """A shard that always offers the same."""
+
+    key: ShardKey
+    scores: Sequence[float]
+    ids: Sequence[str]
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
+        return Candidates(np.array([self.scores]), np.array([self.ids]).astype(np.bytes_))
+
+    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
+        return np.array([np.log(np.exp(np.array(self.scores) / tau).sum())])
+
+
+def offering(task: str, scores: Sequence[float], ids: Sequence[str], head: int = 0) -> ShardQuery:
+    return ShardQuery(
+        FakeShard(ShardKey(task, "image", head, head), scores, ids), np.zeros((1, 2), np.float32)
+    )
+
+
+def put(store: Store, id: str, *tasks: str, path: str | None = None, text: str | None = None) -> None:
+    files = {"image": path} if path else {}
+    with store.writing() as txn:
+        txn.put_item(Item(id, "image", text=text))
+        for task in tasks:
+            txn.put_row(StoredRow("/s", id, task, True, "train", (), {"image": (id,)}, files))
+
+
+def found(store: Store, *shard_queries: ShardQuery, min_score: float = -1.0) -> list[Hit]:
+    return list(hits(rank(shard_queries, 5), shard_queries, store, min_score=min_score))
+
+
+def test_a_hit_says_where_it_was_found(store: Store) -> None:
+    put(store, A, "sky", path="/a.jpg")
+    put(store, B, "life", "sky", text="b")
+    assert found(store, offering("sky", [0.5], [A], head=1), offering("life", [0.75], [B], head=2)) == [
+        Hit(1, 0.75, B, "image", "life", ("life", "sky"), None, "b", 2),
+        Hit(2, 0.5, A, "image", "sky", ("sky",), "/a.jpg", None, 1),
+    ]
+
+
+@pytest.mark.parametrize(("least", "ids"), [(0.25, [A, B]), (0.3, [A]), (0.6, [])])
+def test_hits_of_a_cosine_below_the_least_are_left_out(store: Store, least: float, ids: list[str]) -> None:
+    put(store, A, "sky")
+    put(store, B, "sky")
+    assert [hit.id for hit in found(store, offering("sky", [0.5, 0.25], [A, B]), min_score=least)] == ids
+
+
+def test_places_without_a_candidate_are_no_hits(store: Store) -> None:
+    assert found(store, offering("sky", [NO_SCORE], [""]), min_score=NO_SCORE) == []
+
+
+def test_an_item_that_was_removed_since_the_shard_was_built_is_no_hit(store: Store) -> None:
+    put(store, B, "sky")
+    (hit,) = found(store, offering("sky", [0.9, 0.5], [A, B]))
+    assert (hit.id, hit.rank) == (B, 1)
+
+
+def test_a_hit_by_probability_says_how_likely_it_is(store: Store) -> None:
+    put(store, A, "sky")
+    put(store, B, "sky")
+    shard_queries = [offering("sky", [0.5, 0.4], [A, B])]
+    ranking = rank(shard_queries, 5, TaskPosterior(["sky"], np.zeros((1, 1))))
+    likely = list(hits(ranking, shard_queries, store))
+    assert [hit.score for hit in likely] == [0.5, 0.4]
+    assert [np.exp(hit.log_p or 0) for hit in likely] == pytest.approx(
+        [1 / (1 + np.exp(-0.1 / 0.07)), 1 / (1 + np.exp(0.1 / 0.07))]
+    )

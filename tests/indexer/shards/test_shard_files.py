@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engine.errors import UserError, Vanished
 from engine.storage import files
 from engine.types import ShardKey
-from indexer.routing import routers
+from indexer.routing import slda
 from indexer.shards import files as shards
 from indexer.shards import flat
 from indexer.shards.shard import to_gpu
@@ -146,7 +146,7 @@ def test_a_shard_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 def test_a_router_of_a_newer_format_is_refused_though_shards_have_that_format(tmp_path: Path) -> None:
     (tmp_path / "router.json").write_text(json.dumps({"format": 2}))
     with pytest.raises(UserError, match=r"has a newer format; this mneme reads up to 1"):
-        routers.read(tmp_path)
+        slda.read(tmp_path)
 
 
 def test_a_shard_with_anothers_vectors_is_damaged(tmp_path: Path) -> None:

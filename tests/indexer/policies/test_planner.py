@@ -1,0 +1,143 @@
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import worlds
+from engine.heads.embedder import Embedder
+from engine.history import Arrival, History
+from engine.storage.manifest import Sealed, Temperature
+from engine.storage.store import Store
+from indexer.embeddings.embeddings import embedding_cache
+from indexer.policies.plan import ItemsByHead, Placement
+from indexer.policies.planner import Planner, direction_name
+
+
+@pytest.fixture(scope="module")
+def opened(trained: Path) -> Iterator[Store]:
+    with worlds.stored(trained) as store:
+        yield store
+
+
+@pytest.fixture
+def planner(trained: Path, opened: Store) -> Planner:
+    return planned(trained, opened)
+
+
+def planned(
+    root: Path,
+    store: Store,
+    *,
+    by_head: Mapping[tuple[str, str], ItemsByHead] | None = None,
+    sealed: Mapping[str, Sealed] | None = None,
+) -> Planner:
+    workspace, pairs = worlds.opened(root), store.pairs()
+    members = {
+        (task, modality): sorted({id for pair in pairs if pair.task == task for id in pair.items[modality]})
+        for task in worlds.TASKS
+        for modality in ("image", "text")
+    }
+    embeddings = embedding_cache(Embedder(workspace), store, pairs)
+    return Planner(embeddings, workspace.manifest.history, pairs, members, by_head or {}, sealed or {})
+
+
+def test_a_route_places_every_task_as_the_policy_does(planner: Planner) -> None:
+    assert planner.route("text", "image", "no-reindex").plan == {
+        "sky": (Placement(1, 1, 3),),
+        "life": (Placement(2, 2, 3),),
+        "places": (Placement(3, 3, 3),),
+    }
+
+
+def test_tasks_without_items_of_the_target_are_left_out(planner: Planner) -> None:
+    history = History(planner.history.lessons, (Arrival("empty", 3, 3),))
+    route = Planner(planner.embeddings, history, planner.pairs, planner.members).route(
+        "text", "image", "matched"
+    )
+    assert list(route.plan) == list(route.tau) == list(worlds.TASKS)
+
+
+def test_the_temperature_of_a_task_is_that_of_its_placement_in_the_direction(planner: Planner) -> None:
+    expected = planner.statistics("text", "image").temperature("life", Placement(2, 2, 3))
+    assert planner.route("text", "image", "no-reindex").tau["life"] == expected
+    assert planner.route("image", "text", "no-reindex").tau["life"] != expected
+
+
+def test_partial_plans_on_from_the_items_of_the_target_that_are_placed(trained: Path, opened: Store) -> None:
+    first = planned(trained, opened)
+    ids = {modality: first.members["sky", modality] for modality in ("image", "text")}
+    by_head = {("sky", "image"): {3: ids["image"][:5]}, ("sky", "text"): {3: ids["text"][:9]}}
+    planner = planned(trained, opened, by_head=by_head)
+    for modality, moved in (("image", 5), ("text", 9)):
+        parts = planner.route("text", modality, "partial").plan["sky"]
+        assert {part.head: part.items for part in parts} == {
+            1: tuple(ids[modality][moved:]),
+            3: tuple(ids[modality][:moved]),
+        }
+
+
+def test_partial_spends_its_budget(planner: Planner) -> None:
+    plan = planner.route("text", "image", "partial", 0.1).plan
+    moved = {part.items for task in ("sky", "life") for part in plan[task] if part.head == 3}
+    assert sum(len(items or ()) for items in moved) == 9
+
+
+def test_statistics_of_a_direction_are_kept(planner: Planner) -> None:
+    assert planner.statistics("text", "image") is planner.statistics("text", "image")
+    assert planner.statistics("text", "image") is not planner.statistics("image", "text")
+    assert planner.statistics("text", "image").items("sky") == planner.members["sky", "image"]
+
+
+# tasks whose features are to be removed, or were
+
+
+def test_the_temperatures_of_a_task_are_those_of_every_head_that_may_search_it(planner: Planner) -> None:
+    temperatures = planner.temperatures("sky")
+    own = [(1, 1, version) for version in (0, 1, 2, 3)]
+    assert [(one.query, one.target, one.head, one.space, one.queries) for one in temperatures] == [
+        (query, target, *placement)
+        for query in ("image", "text")
+        for target in ("image", "text")
+        for placement in (*own, (1, 3, 3))
+    ]
+    assert all(
+        one.tau
+        == planner.statistics(one.query, one.target).temperature(
+            "sky", Placement(one.head, one.space, one.queries)
+        )
+        for one in temperatures
+    )
+
+
+def test_the_newest_task_needs_no_temperature_of_a_mapped_shard(planner: Planner) -> None:
+    assert {(one.head, one.space) for one in planner.temperatures("places")} == {(3, 3)}
+
+
+def tau(root: Path, store: Store, *kept: tuple[int, int, int], query: str = "text") -> float:
+    """Return the tau of sky, placed at (1, 1, 3), of which those at so many placements were kept, 0.1 and up."""
+    temperatures = [
+        Temperature("text", "image", *placement, 0.1 * number) for number, placement in enumerate(kept, 1)
+    ]
+    planner = planned(root, store, sealed={"sky": Sealed(temperatures=tuple(temperatures))})
+    return planner.route(query, "image", "no-reindex").tau["sky"]
+
+
+def test_a_sealed_tasks_temperature_is_that_of_the_same_placement(trained: Path, opened: Store) -> None:
+    assert tau(trained, opened, (1, 1, 3), (1, 3, 3), (1, 1, 9)) == pytest.approx(0.1)
+
+
+def test_else_it_is_the_last_of_its_kind(trained: Path, opened: Store) -> None:
+    assert tau(trained, opened, (1, 1, 1), (1, 1, 2), (1, 4, 4), (1, 1, 0)) == pytest.approx(0.2)
+
+
+def test_else_it_is_the_last_there_is(trained: Path, opened: Store) -> None:
+    assert tau(trained, opened, (1, 4, 4), (1, 5, 5), (1, 2, 2)) == pytest.approx(0.2)
+
+
+def test_of_another_direction_it_is_measured(trained: Path, opened: Store) -> None:
+    measured = planned(trained, opened).route("image", "image", "no-reindex").tau["sky"]
+    assert tau(trained, opened, (1, 1, 3), query="image") == measured
+
+
+def test_a_direction_is_named_query_first() -> None:
+    assert direction_name("text", "image") == "text-image"
