@@ -1,6 +1,7 @@
 from typing import Any
 
 from benchmarks import grid
+from benchmarks.streams import STREAMS
 
 KNOWN, UNKNOWN = "text to image, task known", "text to image, task unknown"
 
@@ -20,7 +21,7 @@ def row(table: str, method: str, mean: float) -> dict[str, Any]:
     return {"table": table, "method": method, "figures": {"recall": {"mean": mean}}}
 
 
-TOLD = {
+RESULTS = {
     "one": {
         "rows": [
             row(KNOWN, "finetune, reindex", 0.2),
@@ -42,28 +43,34 @@ TOLD = {
 }
 
 
+def test_the_committed_page_is_made_of_the_results_of_every_stream() -> None:
+    results = grid.read_results()
+    assert set(results) == set(STREAMS)
+    assert (grid.RESULTS / "grid.md").read_text(encoding="utf-8") == grid.page(results)
+
+
 def test_a_method_is_held_beside_finetune_over_streams_and_told_in_how_many_directions_it_differs() -> None:
-    (found,) = grid.helped(TOLD)
-    assert found["method"] == "ewc"
-    assert found["reindex, known"] == "+0.300 (2 up, 1 down of 3)"
-    assert found["reindex, unknown"] == "+0.100 (0 up, 0 down of 1)"
-    assert found["matched, known"] == ""
+    (gains,) = grid.helped(RESULTS)
+    assert gains["method"] == "ewc"
+    assert gains["reindex, known"] == "+0.300 (2 up, 1 down of 3)"
+    assert gains["reindex, unknown"] == "+0.100 (0 up, 0 down of 1)"
+    assert gains["matched, known"] == ""
 
 
 def test_levels_are_means_over_directions() -> None:
-    found = {(one["stream"], one["method"]): one for one in grid.levels(TOLD)}
-    assert found["one", "finetune"]["reindex, known"] == "0.300"
-    assert found["one", "ewc"]["reindex, unknown"] == "0.250"
-    assert found["one", "ewc"]["matched, known"] == ""
-    assert ("two", "ewc") not in found
+    levels = {(level["stream"], level["method"]): level for level in grid.levels(RESULTS)}
+    assert levels["one", "finetune"]["reindex, known"] == "0.300"
+    assert levels["one", "ewc"]["reindex, unknown"] == "0.250"
+    assert levels["one", "ewc"]["matched, known"] == ""
+    assert ("two", "ewc") not in levels
 
 
 def test_a_joint_head_is_held_beside_finetune_under_every_policy() -> None:
-    told = {
+    results = {
         "one": {
             "rows": [row(KNOWN, "joint, reindex", 0.5)],
             "differences": [gap(KNOWN, "finetune, matched", "joint, reindex", -0.3, -0.1)],
         }
     }
-    (found,) = grid.helped(told)
-    assert (found["method"], found["matched, known"]) == ("joint", "+0.200 (1 up, 0 down of 1)")
+    (gains,) = grid.helped(results)
+    assert (gains["method"], gains["matched, known"]) == ("joint", "+0.200 (1 up, 0 down of 1)")

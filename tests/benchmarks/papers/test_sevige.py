@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks.papers import groups, regions, sevige
-from benchmarks.papers.regions import Region
+from benchmarks.papers import groups, sevige
 from engine.errors import UserError
 from engine.sources import open_source
 from engine.sources.base import Row
@@ -33,8 +32,8 @@ def put(vg: Path, objects: dict[int, list[Any]], described: dict[int, list[Any]]
         picture.save(vg / f"VG_100K_2/{id_}.jpg")
     url = "https://cs.stanford.edu/people/rak248/VG_100K_2"
     tables = {
-        "objects": [{"image_id": id_, "objects": found} for id_, found in objects.items()],
-        "region_descriptions": [{"id": id_, "regions": found} for id_, found in described.items()],
+        "objects": [{"image_id": id_, "objects": things} for id_, things in objects.items()],
+        "region_descriptions": [{"id": id_, "regions": regions} for id_, regions in described.items()],
         "image_data": [
             {"image_id": id_, "url": f"{url}/{id_}.jpg", "width": 100, "height": 80} for id_ in objects
         ],
@@ -89,48 +88,6 @@ def test_another_name_of_a_category_counts_as_it(vg: Path) -> None:
 
 def test_objects_of_no_category_bring_no_pair(vg: Path) -> None:
     assert set(made(vg)) == {"vg-11", "vg-21"}
-
-
-def test_the_region_that_overlaps_best_is_taken() -> None:
-    found = [Region(1, (0, 0, 30, 30), "near"), Region(2, (0, 0, 39, 40), "nearer")]
-    (pair,) = regions.matched(7, [("dog", (0, 0, 40, 40))], found, 0.5)
-    assert pair.region.phrase == "nearer"
-
-
-def test_a_category_has_one_pair_of_an_image() -> None:
-    found = [Region(1, (0, 0, 40, 40), "left"), Region(2, (50, 0, 40, 40), "right")]
-    boxes = [("dog", (0, 0, 40, 40)), ("dog", (50, 0, 40, 40))]
-    assert len(regions.matched(7, boxes, found, 0.5)) == 1
-
-
-def test_two_objects_of_one_box_are_one_pair() -> None:
-    boxes = [("dog", (0, 0, 40, 40)), ("dog", (0, 0, 40, 40))]
-    twice = [Region(1, (0, 0, 40, 40), "a dog"), Region(1, (0, 0, 40, 40), "a hound")]
-    assert len(regions.matched(7, boxes, twice, 0.5)) == 1
-
-
-def test_a_region_goes_to_one_category_only() -> None:
-    boxes = [("dog", (0, 0, 40, 40)), ("cat", (0, 0, 40, 38))]
-    pairs = regions.matched(7, boxes, [Region(1, (0, 0, 40, 40), "dog and cat")], 0.5)
-    assert [pair.category for pair in pairs] == ["dog"]
-
-
-def test_a_region_that_overlaps_less_than_asked_is_not_taken() -> None:
-    found = [Region(1, (0, 0, 40, 19), "half a dog")]
-    assert regions.matched(7, [("dog", (0, 0, 40, 40))], found, 0.5) == []
-
-
-def test_a_region_too_small_to_show_anything_is_not_taken() -> None:
-    found = [Region(1, (0, 0, 15, 40), "a sliver")]
-    assert regions.matched(7, [("dog", (0, 0, 15, 40))], found, 0.5) == []
-
-
-@pytest.mark.parametrize(
-    ("other", "share"),
-    [((0, 0, 10, 10), 1.0), ((5, 0, 10, 10), 1 / 3), ((10, 10, 5, 5), 0.0), ((20, 0, 5, 5), 0.0)],
-)
-def test_the_share_is_the_intersection_over_the_union(other: regions.Box, share: float) -> None:
-    assert regions.iou((0, 0, 10, 10), other) == pytest.approx(share)
 
 
 def test_an_image_without_a_file_is_left_out(vg: Path) -> None:

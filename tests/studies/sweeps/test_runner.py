@@ -15,12 +15,12 @@ import worlds
 from engine.errors import UserError
 from engine.ingest.ingest import IngestReport
 from engine.ingest.setup import WorkspaceOptions
-from engine.types import TrainSettings
+from engine.types import Skipped, TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from studies.sweeps import runner, toml_file
+from studies.sweeps import grid, runner, toml_file
 from studies.sweeps.runner import Callbacks
-from studies.sweeps.spec import Spec, Step
+from studies.sweeps.spec import Axes, Spec, Step
 from training import lesson as lessons
 from training.lesson import Outcome
 
@@ -132,6 +132,18 @@ def test_all_tables_are_written(done: Path) -> None:
     assert (done / "table.md").read_text().startswith("| method | policy | task | direction | R@1 |")
 
 
+def test_a_record_says_how_long_each_lesson_took_and_what_chance_would_come_to(done: Path) -> None:
+    (record, *_) = runner.read_records(done)
+    assert len(record["lesson_seconds"]) == len(record["lessons"]) == 2
+    assert 0 < sum(record["lesson_seconds"]) < record["seconds"]
+    assert all(r["mean_chance"] == pytest.approx(sum(r["chance"]) / 2) for r in record["results"])
+
+
+def test_records_come_in_the_order_of_their_files(done: Path) -> None:
+    names = [(record["method"], record["seed"]) for record in runner.read_records(done)]
+    assert names == [("finetune", 0), ("finetune", 1), ("joint", 0), ("joint", 1)]
+
+
 def test_the_features_stand_on_disk_once(done: Path) -> None:
     stores = {(folder / "store/data.mdb").stat().st_ino for folder in (done / "runs").iterdir()}
     assert stores == {(done / "stored/store/data.mdb").stat().st_ino}
@@ -182,6 +194,32 @@ def test_a_sweep_that_died_while_it_read_its_sources_reads_on(
     assert figures(out) == figures(done)
 
 
+def test_what_a_crash_left_half_written_is_no_record(done: Path, study: Spec, tmp_path: Path) -> None:
+    out = copied(done, tmp_path)
+    (out / "results" / f".finetune_infonce_mlp_seed0.json.{'0' * 32}").write_text("{")
+    runner.run(study, out)
+    assert len(runner.read_records(out)) == 4
+
+
+def test_a_sweep_is_begun_where_there_is_none_and_resumed_where_there_is(
+    done: Path, study: Spec, tmp_path: Path
+) -> None:
+    runner.begin_or_resume(study, tmp_path / "out")
+    assert (tmp_path / "out" / runner.SPEC).is_file()
+    runner.begin_or_resume(study, done)
+
+
+def test_rows_that_cannot_be_used_are_told(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    rows = [{"text": "a", "task": "sky"}, {"image": "gone.jpg", "text": "b", "task": "sky"}]
+    (tmp_path / "pack/metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    skipped: list[Skipped] = []
+    study = Spec([Step(tmp_path / "pack", "sky")], grid.runs(Axes(), {}, EvalSettings()), ["builtin"])
+    runner.begin(study, tmp_path / "out")
+    runner.run(study, tmp_path / "out", callbacks=Callbacks(skipped=skipped.extend))
+    assert [Path(row.path).name for row in skipped] == ["gone.jpg"]
+
+
 def refusal(begin: Any, study: Spec, out: Path) -> str:
     with pytest.raises(UserError) as caught:
         begin(study, out)
@@ -192,6 +230,13 @@ def test_a_folder_that_holds_something_is_not_begun_in(study: Spec, tmp_path: Pa
     (tmp_path / "letter.txt").write_text("dear all")
     expected = f"{tmp_path} exists: go on there with `resume`, or give another `out`"
     assert refusal(runner.begin, study, tmp_path) == expected
+
+
+def test_a_folder_that_cannot_be_made_is_told(study: Spec, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert refusal(runner.begin, study, tmp_path / "file/out").startswith(
+        f"cannot write to {tmp_path}/file/out: "
+    )
 
 
 def test_a_sweep_of_another_spec_is_not_resumed(done: Path, study: Spec) -> None:

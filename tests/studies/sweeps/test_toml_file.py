@@ -59,6 +59,21 @@ def test_a_step_may_name_its_modalities(write: Write, tmp_path: Path) -> None:
     ]
 
 
+def test_a_step_that_names_no_modalities_has_those_of_the_stream(write: Write) -> None:
+    own = '{source = "all.npz", task = "life", modalities = ["text"]}'
+    steps = f'[{{source = "all.npz", task = "sky"}}, {own}]'
+    stream = f'[stream]\nmodalities = ["image", "text"]\nsteps = {steps}'
+    assert [step.modalities for step in toml_file.load(write(stream=stream)).steps] == [
+        ("image", "text"),
+        ("text",),
+    ]
+
+
+def test_a_stream_may_name_its_backbones_and_the_shared_width(write: Write) -> None:
+    spec = toml_file.load(write(stream=STREAM + 'backbone = ["builtin", "image=x"]\ndim = 64'))
+    assert (tuple(spec.backbones), spec.width) == (("builtin", "image=x"), 64)
+
+
 def test_without_axes_there_is_the_one_run_of_train(write: Write) -> None:
     (run,) = toml_file.load(write()).runs
     assert run.name == "finetune, infonce, default, seed 0"
@@ -138,6 +153,17 @@ def test_quick_takes_the_first_seed_and_what_its_table_puts_in_place(write: Writ
     assert [step.task for step in quick.steps] == ["life"]
 
 
+def test_quick_may_have_steps_of_its_own(write: Write) -> None:
+    quick = toml_file.load_quick(write('[quick]\nsteps = [{source = "all.npz", task = "life"}]'))
+    assert [step.task for step in quick.steps] == ["life"]
+
+
+def test_quick_keeps_what_its_table_does_not_name(write: Write) -> None:
+    quick = toml_file.load_quick(write('[axes]\nloss = ["infonce", "triplet"]\n[set]\nlr = 0.5', "[quick]"))
+    assert [(run.loss, run.settings.lr) for run in quick.runs] == [("infonce", 0.5), ("triplet", 0.5)]
+    assert [step.task for step in quick.steps] == ["sky", "life"]
+
+
 def test_without_quick_its_table_changes_nothing(write: Write) -> None:
     path = write("[axes]\nseed = [3, 4]")
     before = toml_file.load(path)
@@ -189,8 +215,8 @@ def test_a_run_that_only_the_full_sweep_makes_is_checked_for_the_quick_one_too(w
         ('[set]\nkeep = "first"', "set.keep is one of best, last, not 'first'"),
         (
             "[set]\nepoch = 3",
-            "set has no 'epoch'; it takes: epochs, lr, batch_size, temperature, weight_decay, warmup, protect, "
-            "patience, keep, and dotted names such as 'ewc.weight'",
+            "set has no 'epoch'; it takes: epochs, lr, batch_size, temperature, weight_decay, patience, warmup, "
+            "keep, protect, and dotted names such as 'ewc.weight'",
         ),
         (
             '[set]\n"triplet.margin" = 0.1',
