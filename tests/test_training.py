@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,14 +152,35 @@ def test_an_interrupt_before_an_epoch_is_done_records_nothing(
     assert untouched(run)
 
 
+ANNOUNCING = """
+import sys
+
+import cli
+from training import lesson
+
+
+def announcing(head, data, objective, settings, on_epoch, train_task=lesson.train_task):
+    def announce(number, epoch):
+        on_epoch(number, epoch)
+        if number == 0:
+            print("an epoch is done", flush=True)
+
+    return train_task(head, data, objective, settings, announce)
+
+
+lesson.train_task = announcing
+cli.main()
+"""
+
+
 def test_a_real_interrupt_of_a_real_process_records_a_lesson(tmp_path: Path) -> None:
     sky = worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 40))
-    options = ["-t", "sky", "--epochs", "100000", "--head", "linear", "-w", str(tmp_path)]
-    process = subprocess.Popen([sys.executable, "-m", "cli", "train", str(sky), *options])
-    deadline = time.monotonic() + 60
-    while not (tmp_path / ".mneme/store/data.mdb").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    options = ["-t", "sky", "--epochs", "1000000", "--head", "linear", "-w", str(tmp_path)]
+    command = [sys.executable, "-c", ANNOUNCING, "train", str(sky), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "an epoch is done\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
     assert len(worlds.opened(tmp_path).manifest.history.lessons) == 1

@@ -40,20 +40,22 @@ def task(name: str, count: int = 10) -> PairSet:
     own = torch.randn(count, D, generator=draw)
     columns = {}
     for place, modality in enumerate(PAIRS[name]):
-        here = (
+        is_present = (
             torch.arange(count) % 3 > 0
             if len(PAIRS[name]) == 3 and modality == "audio"
             else torch.ones(count)
         )
         features = torch.nn.functional.normalize(own + 0.3 * torch.randn(count, D, generator=draw), dim=1)
         numbers = torch.arange(count) + 1000 * place + 100 * list(PAIRS).index(name)
-        columns[modality] = Column(features, numbers, torch.arange(count), torch.arange(count), here.long())
+        columns[modality] = Column(
+            features, numbers, torch.arange(count), torch.arange(count), is_present.long()
+        )
     return PairSet(columns, torch.zeros(count, dtype=torch.int64))
 
 
 def recall(modality: Modality, numbers: Sequence[int]) -> dict[int, Tensor]:
-    held = [task(name).columns[modality] for name in PAIRS if modality in PAIRS[name]]
-    known = {int(n): x for column in held for n, x in zip(column.numbers, column.features, strict=True)}
+    columns = [task(name).columns[modality] for name in PAIRS if modality in PAIRS[name]]
+    known = {int(n): x for column in columns for n, x in zip(column.numbers, column.features, strict=True)}
     return {number: known[number] for number in numbers}
 
 
@@ -119,14 +121,14 @@ def test_every_method_trains_with_every_loss_and_head(method: str, loss: LossNam
 @pytest.mark.parametrize("form", get_args(HeadForm))
 def test_a_run_resumed_from_disk_equals_one_that_went_on(method: str, form: HeadForm, shared: bool) -> None:
     given = settings(method)
-    on, resumed = (Head(form, D, shared_top=shared) for _ in range(2))
+    uninterrupted, resumed = (Head(form, D, shared_top=shared) for _ in range(2))
     links, state = links_of(given, {}), dict[str, dict[str, Tensor]]()
     for name in PAIRS:
-        learn(on, name, given, links)
+        learn(uninterrupted, name, given, links)
         fresh = links_of(given, state)
         learn(resumed, name, given, fresh)
         state = through_disk(fresh)
-    assert_close(parameters(resumed), parameters(on), rtol=0, atol=0)
+    assert_close(parameters(resumed), parameters(uninterrupted), rtol=0, atol=0)
 
 
 @EVERY

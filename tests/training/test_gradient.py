@@ -26,8 +26,8 @@ class Named:
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
         self.seen.append(self.name)
-        found = inner(batch)
-        return Gradient(found.loss, {name: self.change(g) for name, g in found.by_name.items()})
+        gradient = inner(batch)
+        return Gradient(gradient.loss, {name: self.change(g) for name, g in gradient.by_name.items()})
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None: ...
 
@@ -95,11 +95,11 @@ def test_rows_of_a_memory_go_past_a_strategy_that_skips_them(is_memory: bool, ex
 
 def test_a_gradient_is_that_of_the_mean_over_rows() -> None:
     head, batch = make_head(), make_batch()
-    found = loss_gradient(head, infonce)(batch)
+    gradient = loss_gradient(head, infonce)(batch)
     mean = infonce(head(batch.features), batch).mean()
     (expected,) = torch.autograd.grad(mean, [head.get_parameter("layers.image.weight")])
-    assert_close(found.by_name["layers.image.weight"], expected)
-    assert_close(found.loss, mean.detach())
+    assert_close(gradient.by_name["layers.image.weight"], expected)
+    assert_close(gradient.loss, mean.detach())
 
 
 def test_one_hot_weights_give_the_gradient_of_one_row() -> None:
@@ -167,12 +167,12 @@ def test_the_global_random_state_does_not_move_dropout() -> None:
 def audio_rows(count: int) -> Batch:
     """Return rows that hold a sound and a text."""
     batch = make_batch(count, seed=8)
-    held = {"audio": "image", "text": "text"}
+    taken_from = {"audio": "image", "text": "text"}
     return replace(
         batch,
-        features={m: batch.features[was] for m, was in held.items()},
-        present={m: batch.present[was] for m, was in held.items()},
-        item={m: batch.item[was] + 100 for m, was in held.items()},
+        features={m: batch.features[was] for m, was in taken_from.items()},
+        present={m: batch.present[was] for m, was in taken_from.items()},
+        item={m: batch.item[was] + 100 for m, was in taken_from.items()},
     )
 
 
@@ -205,9 +205,9 @@ def test_fixed_rows_stand_in_for_the_heads_own() -> None:
 
 def test_a_branch_whose_rows_are_all_fixed_gets_a_gradient_of_zero() -> None:
     given = torch.nn.functional.normalize(torch.randn(5, 4, generator=torch.Generator().manual_seed(1)))
-    found = loss_gradient(make_head(), infonce)(replace(make_batch(), fixed={"image": given}))
-    assert not found.by_name["layers.image.weight"].any()
-    assert found.by_name["layers.text.weight"].any()
+    gradient = loss_gradient(make_head(), infonce)(replace(make_batch(), fixed={"image": given}))
+    assert not gradient.by_name["layers.image.weight"].any()
+    assert gradient.by_name["layers.text.weight"].any()
 
 
 def test_joined_fixed_rows_leave_the_heads_own_rows_alone() -> None:

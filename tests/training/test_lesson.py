@@ -63,8 +63,8 @@ def test_where_the_source_lies_leaves_no_trace(tmp_path: Path) -> None:
     for place in ("one", "other/place"):
         (tmp_path / place).mkdir(parents=True)
         learn(tmp_path / place, SETTINGS, worlds.save(tmp_path / place / "sky.npz", worlds.rows("sky", 300)))
-    one, other = (worlds.bytes_below(worlds.opened(tmp_path / p).head(1)) for p in ("one", "other/place"))
-    assert one == other
+    first, second = (worlds.bytes_below(worlds.opened(tmp_path / p).head(1)) for p in ("one", "other/place"))
+    assert first == second
 
 
 def test_another_seed_gives_other_bytes(tmp_path: Path, sky: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_lesson_is_appended_to_the_history(tmp_path: Path, sky: Path) -> None:
     learn(tmp_path, SETTINGS, sky)
     learn(tmp_path, replace(SETTINGS, form=None))
     lessons = worlds.opened(tmp_path).manifest.history.lessons
-    assert [(one.number, one.task, one.head) for one in lessons] == [(1, "sky", 1), (2, "sky", 2)]
+    assert [(lesson.number, lesson.task, lesson.head) for lesson in lessons] == [(1, "sky", 1), (2, "sky", 2)]
 
 
 def reference(root: Path, settings: TrainSettings) -> lesson.Outcome:
@@ -90,9 +90,9 @@ def test_a_reference_stands_beside_the_history(trained: Path, tmp_path: Path) ->
     reference(root, replace(SETTINGS, method="joint"))
     after = worlds.opened(root).manifest
     assert (after.history, after.served) == (before.history, before.served)
-    (one,) = after.references
-    assert (one.method, one.task, one.after, one.head, one.alone) == ("joint", "sky", 3, 4, False)
-    assert one.seconds > 0
+    (kept,) = after.references
+    assert (kept.method, kept.task, kept.after, kept.head, kept.alone) == ("joint", "sky", 3, 4, False)
+    assert kept.seconds > 0
 
 
 def test_a_lesson_after_a_reference_starts_from_the_lesson_before_and_takes_a_head_of_its_own(
@@ -100,14 +100,14 @@ def test_a_lesson_after_a_reference_starts_from_the_lesson_before_and_takes_a_he
 ) -> None:
     root = worlds.copied(trained, tmp_path)
     reference(root, replace(SETTINGS, method="experts"))
-    found = learn(root, replace(SETTINGS, form=None))
-    assert (found.lesson.number, found.lesson.head, found.parent) == (4, 5, 3)
+    outcome = learn(root, replace(SETTINGS, form=None))
+    assert (outcome.lesson.number, outcome.lesson.head, outcome.parent) == (4, 5, 3)
 
 
 def test_a_reference_of_experts_knows_its_own_task_alone(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     reference(root, replace(SETTINGS, method="experts"))
-    assert [one.alone for one in worlds.opened(root).manifest.references] == [True]
+    assert [reference.alone for reference in worlds.opened(root).manifest.references] == [True]
 
 
 def test_every_setting_is_recorded_beside_the_head(tmp_path: Path, sky: Path) -> None:
@@ -223,8 +223,8 @@ def test_a_temperature_that_is_set_by_name_is_recorded_as_the_temperature(sky: P
     assert (done.settings.temperature, done.settings.options) == (0.5, {})
 
 
-def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    return max(float((one[name] - other[name]).abs().max()) for name in one)
+def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
 def test_finetune_starts_from_its_parent(trained: Path, tmp_path: Path) -> None:
@@ -299,8 +299,8 @@ def test_test_pairs_are_never_trained_on(trained: Path, tmp_path: Path, batches:
     root = worlds.copied(trained, tmp_path)
     learn(root, replace(SETTINGS, method="joint"))
     with worlds.stored(root) as store:
-        held = [pair.items["text"][0] for pair in store.pairs() if pair.split == "test"]
-        hidden = store.features(held, "builtin-1")
+        ids = [pair.items["text"][0] for pair in store.pairs() if pair.split == "test"]
+        hidden = store.features(ids, "builtin-1")
     seen = batches[0].train.columns["text"].features.numpy()
     assert not (hidden[:, None] == seen[None]).all(axis=2).any()
 
@@ -373,10 +373,10 @@ def test_a_late_branch_is_initialised_from_the_seed_of_its_lesson(
     for seed, root in zip(seeds, (tmp_path / "one", tmp_path / "other"), strict=True):
         learn(root, replace(SETTINGS, form="mlp"), sky)
         learn(root, replace(late, seed=seed), depth(tmp_path))
-    one, other = (
+    first, second = (
         tensors(root, 2)["layers.depth.0.weight"] for root in (tmp_path / "one", tmp_path / "other")
     )
-    assert torch.allclose(one, other, atol=1e-4) == alike
+    assert torch.allclose(first, second, atol=1e-4) == alike
 
 
 def test_a_rare_modality_is_not_moved_by_batches_that_lack_it(tmp_path: Path) -> None:

@@ -29,11 +29,11 @@ def read(modality: Modality, ids: Sequence[ItemId]) -> NDArray[np.float32]:
 
 
 def pairs(count: int, start: int = 0) -> PairSet:
-    held = [
+    every = [
         Pair(str(n), {"image": (f"a{n:014}",), "text": (f"b{n:014}",)}, "sky", "train")
         for n in range(start, start + count)
     ]
-    return collect(held, ["image", "text"], read)
+    return collect(every, ["image", "text"], read)
 
 
 def settings(
@@ -66,8 +66,8 @@ class Walk:
     ended: list[int] = field(default_factory=list)
 
     def gradient(self, head: Head, batch: Batch, inner: GradientFn) -> Gradient:
-        found = inner(batch)
-        return Gradient(found.loss, {name: -torch.ones_like(g) for name, g in found.by_name.items()})
+        gradient = inner(batch)
+        return Gradient(gradient.loss, {name: -torch.ones_like(g) for name, g in gradient.by_name.items()})
 
     def end_task(self, head: Head, batches: Iterable[Batch], loss: Loss) -> None:
         self.ended = [len(batch) for batch in batches]
@@ -198,51 +198,52 @@ def test_validation_of_one_pair_has_nothing_to_rank() -> None:
 
 
 def test_the_validation_loss_is_the_mean_over_rows_of_all_batches() -> None:
-    head, held = make_head().eval(), pairs(7)
-    batches = held.in_order(4)
+    head, validation = make_head().eval(), pairs(7)
+    batches = validation.in_order(4)
     values = torch.cat([infonce(head(b.features), b) for b in batches])
-    found, _ = measure(head, held, infonce, 4)
-    assert_close(torch.tensor(found), values.mean().detach())
+    loss, _ = measure(head, validation, infonce, 4)
+    assert_close(torch.tensor(loss), values.mean().detach())
 
 
 def test_a_validation_row_left_alone_in_its_batch_does_not_count_as_a_loss_of_0() -> None:
-    head, held = make_head().eval(), pairs(5)
-    first = infonce(head(held.in_order(4)[0].features), held.in_order(4)[0])
-    found, _ = measure(head, held, infonce, 4)
-    assert_close(torch.tensor(found), first.mean().detach())
+    head, validation = make_head().eval(), pairs(5)
+    first = infonce(head(validation.in_order(4)[0].features), validation.in_order(4)[0])
+    loss, _ = measure(head, validation, infonce, 4)
+    assert_close(torch.tensor(loss), first.mean().detach())
 
 
-def slow_recall(head: Head, held: PairSet, k: int) -> float:
+def slow_recall(head: Head, validation: PairSet, k: int) -> float:
     """Rank every distinct text for every distinct picture and back, by hand."""
-    z = {m: head({m: column.features})[m].detach() for m, column in held.columns.items()}
+    z = {m: head({m: column.features})[m].detach() for m, column in validation.columns.items()}
     shares = []
     for a, b in (("image", "text"), ("text", "image")):
-        one, other = held.columns[a], held.columns[b]
-        found = []
-        for row in range(len(one.features)):
-            right = set()
-            for p in range(len(held)):
-                mine = one.flat[one.start[p] : one.start[p] + one.count[p]].tolist()
-                theirs = other.flat[other.start[p] : other.start[p] + other.count[p]].tolist()
-                right |= set(theirs) if row in mine else set()
-            order = sorted(range(len(other.features)), key=lambda n: -float(z[a][row] @ z[b][n]))
-            found.append(bool(right & set(order[:k])))
-        shares.append(sum(found) / len(found))
+        queries, gallery = validation.columns[a], validation.columns[b]
+        is_hit = []
+        for row in range(len(queries.features)):
+            relevant = set()
+            for p in range(len(validation)):
+                mine = queries.flat[queries.start[p] : queries.start[p] + queries.count[p]].tolist()
+                theirs = gallery.flat[gallery.start[p] : gallery.start[p] + gallery.count[p]].tolist()
+                relevant |= set(theirs) if row in mine else set()
+            order = sorted(range(len(gallery.features)), key=lambda n: -float(z[a][row] @ z[b][n]))
+            is_hit.append(bool(relevant & set(order[:k])))
+        shares.append(sum(is_hit) / len(is_hit))
     return sum(shares) / 2
 
 
 def test_validation_recall_agrees_with_a_slow_ranking() -> None:
-    held = [
+    in_step = [
         Pair(str(n), {"image": (f"a{n % 25:014}",), "text": (f"b{n:014}", f"b{n + 40:014}")}, "sky", "val")
         for n in range(40)
     ]
     shuffled = [
-        Pair(p.key, {**p.items, "text": held[-1 - n].items["text"]}, "sky", "val") for n, p in enumerate(held)
+        Pair(p.key, {**p.items, "text": in_step[-1 - n].items["text"]}, "sky", "val")
+        for n, p in enumerate(in_step)
     ]
-    found = collect(shuffled, ["image", "text"], read)
+    validation = collect(shuffled, ["image", "text"], read)
     head = make_head().eval()
-    _, recall = measure(head, found, infonce, 16)
-    assert recall == pytest.approx(slow_recall(head, found, 10))
+    _, recall = measure(head, validation, infonce, 16)
+    assert recall == pytest.approx(slow_recall(head, validation, 10))
     assert recall is not None
     assert 0 < recall < 1
 

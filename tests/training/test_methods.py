@@ -147,14 +147,14 @@ def test_pmrl_trains_a_scorer_that_is_saved_with_the_head() -> None:
 
 
 def test_every_loss_and_method_is_listed() -> None:
-    told = {str(one["name"]) for one in methods.describe()}
-    assert told == {*get_args(LossName), *get_args(MethodName)}
+    names = {str(entry["name"]) for entry in methods.describe()}
+    assert names == {*get_args(LossName), *get_args(MethodName)}
 
 
 def test_a_method_tells_the_hyper_parameters_of_all_its_links() -> None:
-    (told,) = methods.describe("igm")
-    assert isinstance(told["options"], dict)
-    assert {"igm.tau", "sam.rho", "alternate.epochs"} <= set(told["options"])
+    (entry,) = methods.describe("igm")
+    assert isinstance(entry["options"], dict)
+    assert {"igm.tau", "sam.rho", "alternate.epochs"} <= set(entry["options"])
 
 
 @pytest.mark.parametrize("name", [n for n, recipe in METHODS.items() if recipe.links])

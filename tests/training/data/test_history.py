@@ -56,9 +56,9 @@ def test_the_past_holds_train_pairs_only(workspace: Workspace, store: Store) -> 
 
 def test_an_item_is_recalled_by_its_number(workspace: Workspace, store: Store) -> None:
     id = image_of(store, "sky")
-    found = past_tasks(workspace, store, "life").features("image", [number_of(id)])
+    features = past_tasks(workspace, store, "life").features("image", [number_of(id)])
     stored = store.features([id], workspace.manifest.backbones["image"].id)
-    assert torch.equal(found[number_of(id)], torch.from_numpy(stored[0].copy()))
+    assert torch.equal(features[number_of(id)], torch.from_numpy(stored[0].copy()))
 
 
 def test_an_item_that_is_no_longer_stored_is_not_recalled(workspace: Workspace, store: Store) -> None:
@@ -79,9 +79,9 @@ def test_indexed_embeddings_are_those_of_each_tasks_own_head(workspace: Workspac
 
 def test_a_first_lesson_has_no_past(workspace: Workspace, store: Store) -> None:
     first = replace(workspace, manifest=replace(workspace.manifest, history=History()))
-    found = past_tasks(first, store, "sky")
-    assert len(found.pairs()) == 0
-    assert found.indexed("image")[1].shape == (0, 8)
+    past = past_tasks(first, store, "sky")
+    assert len(past.pairs()) == 0
+    assert past.indexed("image")[1].shape == (0, 8)
 
 
 def test_the_head_of_a_task_has_not_drifted_from_itself(workspace: Workspace, store: Store) -> None:

@@ -57,8 +57,8 @@ def test_both_items_of_a_row_are_of_one_pair() -> None:
 
 
 def test_the_same_generator_gives_the_same_epoch() -> None:
-    first, again = (numbered(9).epoch(4, generator(3)) for _ in range(2))
-    assert [(numbers(b), b.seed) for b in first] == [(numbers(b), b.seed) for b in again]
+    first, repeated = (numbered(9).epoch(4, generator(3)) for _ in range(2))
+    assert [(numbers(b), b.seed) for b in first] == [(numbers(b), b.seed) for b in repeated]
 
 
 def test_the_next_epoch_has_another_order() -> None:

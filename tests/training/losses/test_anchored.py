@@ -20,13 +20,13 @@ from training.losses.anchored import Anchor, Choice, Flow, centrobind, fabind, n
 
 
 def slow_terms(
-    a: Tensor, b: Tensor, there: list[int], apart: Callable[[int, int], bool], temperature: float
+    a: Tensor, b: Tensor, rows: list[int], apart: Callable[[int, int], bool], temperature: float
 ) -> dict[int, float]:
     """Return both cross-entropies of each of some rows, with its negatives among them."""
     values = {}
-    for i in there:
-        rivals = [j for j in there if j == i or apart(i, j)]
-        ways = [[float(a[i] @ b[j]) for j in rivals], [float(a[j] @ b[i]) for j in rivals]]
+    for i in rows:
+        candidates = [j for j in rows if j == i or apart(i, j)]
+        ways = [[float(a[i] @ b[j]) for j in candidates], [float(a[j] @ b[i]) for j in candidates]]
         own = float(a[i] @ b[i])
         values[i] = sum(math.log(sum(math.exp((s - own) / temperature) for s in way)) for way in ways)
     return values
@@ -35,31 +35,31 @@ def slow_terms(
 def slow_fabind(z: Embeddings, batch: Batch, anchor: Modality, temperature: float) -> Tensor:
     total = torch.zeros(len(batch))
     for m in set(z) - {anchor}:
-        there = [i for i in range(len(batch)) if batch.present[m][i] and batch.present[anchor][i]]
+        rows = [i for i in range(len(batch)) if batch.present[m][i] and batch.present[anchor][i]]
 
         def apart(i: int, j: int, m: Modality = m) -> bool:
             return is_negative(batch, anchor, m, i, j)
 
-        for i, value in slow_terms(z[anchor], z[m], there, apart, temperature).items():
+        for i, value in slow_terms(z[anchor], z[m], rows, apart, temperature).items():
             total[i] += value
     return total
 
 
 def slow_centrobind(z: Embeddings, batch: Batch, shares: dict[Modality, float], temperature: float) -> Tensor:
-    held = [[m for m in z if batch.present[m][i]] for i in range(len(batch))]
-    mass = [sum(shares[m] for m in ms) if len(ms) > 1 else 0.0 for ms in held]
+    present = [[m for m in z if batch.present[m][i]] for i in range(len(batch))]
+    mass = [sum(shares[m] for m in ms) if len(ms) > 1 else 0.0 for ms in present]
     size = len(batch)
     centre = [
-        sum((shares[m] * z[m][i] for m in held[i]), torch.zeros(4)) / (mass[i] or 1) for i in range(size)
+        sum((shares[m] * z[m][i] for m in present[i]), torch.zeros(4)) / (mass[i] or 1) for i in range(size)
     ]
     total = torch.zeros(size)
     for m in z:
-        there = [i for i in range(size) if m in held[i] and mass[i] > 0]
+        rows = [i for i in range(size) if m in present[i] and mass[i] > 0]
 
         def apart(i: int, j: int) -> bool:
             return are_strangers(batch, i, j)
 
-        for i, value in slow_terms(torch.stack(centre), z[m], there, apart, temperature).items():
+        for i, value in slow_terms(torch.stack(centre), z[m], rows, apart, temperature).items():
             total[i] += value
     return total
 
@@ -147,8 +147,8 @@ def test_the_anchor_of_an_orthogonal_pair_is_half_as_long_as_its_cosines_say() -
 
 def test_the_normalised_anchor_of_an_orthogonal_pair_has_the_cosine_0_7071() -> None:
     z = {"image": torch.eye(4)[:2], "text": torch.eye(4)[2:]}
-    found = centrobind(z, batch_of(z), temperature=1.0, normalise="yes")
-    assert_close(found, torch.full((2,), 4 * math.log(1 + math.exp(-math.sqrt(0.5)))))
+    values = centrobind(z, batch_of(z), temperature=1.0, normalise="yes")
+    assert_close(values, torch.full((2,), 4 * math.log(1 + math.exp(-math.sqrt(0.5)))))
 
 
 def test_centrobind_agrees_with_a_slow_loop_over_a_messy_batch() -> None:
@@ -160,16 +160,16 @@ def test_centrobind_agrees_with_a_slow_loop_over_a_messy_batch() -> None:
 def test_weighted_centrobind_agrees_with_a_slow_loop_over_a_messy_batch() -> None:
     z, batch = messy(THREE)
     expected = slow_centrobind(z, batch, {"audio": 1.0, "image": 0.2, "text": 3.0}, 0.3)
-    found = centrobind(z, batch, temperature=0.3, anchor="weighted", weights="image=0.2, text=3")
-    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    values = centrobind(z, batch, temperature=0.3, anchor="weighted", weights="image=0.2, text=3")
+    assert_close(values, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_whose_modalities_all_weigh_0_is_in_no_term() -> None:
     z, batch = messy(THREE)
     expected = slow_centrobind(z, batch, {"audio": 0.0, "image": 1.0, "text": 0.0}, 0.3)
-    found = centrobind(z, batch, temperature=0.3, anchor="weighted", weights="audio=0,text=0")
+    values = centrobind(z, batch, temperature=0.3, anchor="weighted", weights="audio=0,text=0")
     assert expected[6] == 0
-    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert_close(values, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_rows_that_share_an_item_of_one_modality_are_negatives_in_no_term() -> None:
@@ -208,8 +208,8 @@ def drawn(z: Embeddings, batch: Batch) -> set[Modality]:
     """Return which modalities fifty seeds draw, known from the costs towards each."""
     names = set()
     for seed in range(50):
-        found = centrobind(z, seeded(batch, seed), anchor="random")
-        names |= {m for m in z if torch.allclose(found, centre_cost(z[m], z), atol=1e-4)}
+        values = centrobind(z, seeded(batch, seed), anchor="random")
+        names |= {m for m in z if torch.allclose(values, centre_cost(z[m], z), atol=1e-4)}
     return names
 
 
@@ -239,15 +239,15 @@ def test_a_random_anchor_is_drawn_where_no_modality_is_held_by_half_of_the_rows(
 
 def test_a_row_without_the_random_anchor_has_the_value_0() -> None:
     z = unit(4, 5, 0, THREE)
-    found = [centrobind(z, seeded(batch_of(z, audio=[0]), n), anchor="random")[0] for n in range(20)]
-    assert min(found) == 0
-    assert max(found) > 0
+    values = [centrobind(z, seeded(batch_of(z, audio=[0]), n), anchor="random")[0] for n in range(20)]
+    assert min(values) == 0
+    assert max(values) > 0
 
 
 def gradients(z: Embeddings, loss: Callable[[Embeddings], Tensor]) -> dict[Modality, Tensor | None]:
     leaves = learned(z)
-    found = torch.autograd.grad(loss(leaves).sum(), list(leaves.values()), allow_unused=True)
-    return dict(zip(leaves, found, strict=True))
+    gradients = torch.autograd.grad(loss(leaves).sum(), list(leaves.values()), allow_unused=True)
+    return dict(zip(leaves, gradients, strict=True))
 
 
 def mean(z: Embeddings) -> Tensor:
@@ -256,34 +256,36 @@ def mean(z: Embeddings) -> Tensor:
 
 def test_a_stopped_anchor_carries_no_gradient() -> None:
     z = unit(4, 5, 0, THREE)
-    found = gradients(z, lambda y: centrobind(y, batch_of(z)))
-    assert_close(found, gradients(z, lambda y: centre_cost(mean(z), y)), rtol=1e-4, atol=1e-5)
+    by_modality = gradients(z, lambda y: centrobind(y, batch_of(z)))
+    assert_close(by_modality, gradients(z, lambda y: centre_cost(mean(z), y)), rtol=1e-4, atol=1e-5)
 
 
 def test_an_anchor_that_flows_carries_its_gradient() -> None:
     z = unit(4, 5, 0, THREE)
-    found = gradients(z, lambda y: centrobind(y, batch_of(z), gradient="flows"))
-    assert_close(found, gradients(z, lambda y: centre_cost(mean(y), y)), rtol=1e-4, atol=1e-5)
+    by_modality = gradients(z, lambda y: centrobind(y, batch_of(z), gradient="flows"))
+    assert_close(by_modality, gradients(z, lambda y: centre_cost(mean(y), y)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("gradient", ["stopped", "flows"])
 def test_a_random_anchor_is_trained_by_its_own_term(gradient: Flow) -> None:
     z = unit(4, 5, 0, THREE)
-    found = gradients(z, lambda y: centrobind(y, batch_of(z), anchor="random", gradient=gradient))
-    assert all(g is not None for g in found.values())
+    values = gradients(z, lambda y: centrobind(y, batch_of(z), anchor="random", gradient=gradient))
+    assert all(g is not None for g in values.values())
 
 
 @pytest.mark.parametrize("gradient", ["stopped", "flows"])
 def test_without_intra_learning_the_random_anchor_stands_still(gradient: Flow) -> None:
     z = unit(4, 5, 0, THREE)
-    found = gradients(z, lambda y: centrobind(y, batch_of(z), anchor="random", gradient=gradient, intra="no"))
-    assert sum(g is None for g in found.values()) == 1
+    values = gradients(
+        z, lambda y: centrobind(y, batch_of(z), anchor="random", gradient=gradient, intra="no")
+    )
+    assert sum(g is None for g in values.values()) == 1
 
 
 def test_intra_learning_changes_gradients_not_values() -> None:
     z = unit(4, 5, 0, THREE)
-    found = [centrobind(z, batch_of(z), anchor="random", intra=choice) for choice in ("yes", "no")]
-    assert_close(found[0], found[1])
+    values = [centrobind(z, batch_of(z), anchor="random", intra=choice) for choice in ("yes", "no")]
+    assert_close(values[0], values[1])
 
 
 @pytest.mark.parametrize("anchor", ["mean", "weighted", "median", "random"])
@@ -299,8 +301,8 @@ def test_the_gradient_of_every_anchor_is_finite_where_vectors_cancel(
 def test_the_gradient_of_a_normalised_anchor_stays_small_where_its_vectors_cancel() -> None:
     z = {"audio": unit(3, 3)["image"], "image": torch.eye(3), "text": -torch.eye(3)}
     bound = partial(centrobind, anchor="weighted", weights="audio=0", normalise="yes", gradient="flows")
-    found = gradients(z, lambda y: bound(y, batch_of(z)))
-    assert all(g is not None and g.abs().max() < 1e5 for g in found.values())
+    by_modality = gradients(z, lambda y: bound(y, batch_of(z)))
+    assert all(g is not None and g.abs().max() < 1e5 for g in by_modality.values())
 
 
 def test_the_renamed_modalities_cost_the_same() -> None:
@@ -311,42 +313,42 @@ def test_the_renamed_modalities_cost_the_same() -> None:
 
 def test_augmented_views_make_the_anchor_and_nothing_else() -> None:
     z, views = unit(4, 5, 0, THREE), unit(4, 5, 1, THREE)
-    found = centrobind(z, batch_of(z), lambda batch, noise: views, noise=0.1)
-    assert_close(found, centre_cost(mean(views), z))
+    values = centrobind(z, batch_of(z), lambda batch, noise: views, noise=0.1)
+    assert_close(values, centre_cost(mean(views), z))
 
 
 def test_the_views_are_asked_for_with_the_noise() -> None:
     z = unit(4, 5, 0, THREE)
-    asked: list[float] = []
+    noises: list[float] = []
 
     def again(batch: Batch, noise: float) -> Embeddings:
-        asked.append(noise)
+        noises.append(noise)
         return z
 
     centrobind(z, batch_of(z), again, noise=0.25)
-    assert asked == [0.25]
+    assert noises == [0.25]
 
 
 @pytest.mark.parametrize("intra", ["yes", "no"])
 def test_a_random_anchor_is_made_of_the_views_whatever_its_intra_learning(intra: Choice) -> None:
     z, views = unit(4, 5, 0, THREE), unit(4, 5, 1, THREE)
-    found = centrobind(z, batch_of(z), lambda batch, noise: views, anchor="random", intra=intra, noise=0.1)
-    assert any(torch.allclose(found, centre_cost(views[m], z)) for m in THREE)
+    values = centrobind(z, batch_of(z), lambda batch, noise: views, anchor="random", intra=intra, noise=0.1)
+    assert any(torch.allclose(values, centre_cost(views[m], z)) for m in THREE)
 
 
 def test_without_intra_learning_the_view_of_the_random_anchor_stands_still() -> None:
     z, views = unit(4, 5, 0, THREE), learned(unit(4, 5, 1, THREE))
     bound = partial(centrobind, anchor="random", intra="no", gradient="flows", noise=0.1)
-    found = bound(learned(z), batch_of(z), lambda batch, noise: views).sum()
-    reached = torch.autograd.grad(found, list(views.values()), allow_unused=True)
+    value = bound(learned(z), batch_of(z), lambda batch, noise: views).sum()
+    reached = torch.autograd.grad(value, list(views.values()), allow_unused=True)
     assert all(g is None for g in reached)
 
 
 def test_with_noise_a_row_of_one_modality_is_bound_to_its_own_view() -> None:
     z, views = unit(3, 5, 0), unit(3, 5, 1)
     batch = batch_of(z, image=[0, 1, 2])
-    found = centrobind(z, batch, lambda batch, noise: views, noise=0.1)
-    assert_close(found, centre_cost(views["text"], {"text": z["text"]}))
+    values = centrobind(z, batch, lambda batch, noise: views, noise=0.1)
+    assert_close(values, centre_cost(views["text"], {"text": z["text"]}))
 
 
 @pytest.mark.parametrize("noise", [-1.0, math.nan])
@@ -443,12 +445,12 @@ def test_the_same_seed_gives_the_same_noise() -> None:
 
 def test_another_seed_gives_another_noise() -> None:
     batch = features()
-    found = [noised(head_of(batch), seeded(batch, n), 0.5)["text"] for n in (0, 1)]
-    assert not torch.allclose(found[0], found[1])
+    views = [noised(head_of(batch), seeded(batch, n), 0.5)["text"] for n in (0, 1)]
+    assert not torch.allclose(views[0], views[1])
 
 
 def test_the_noise_of_two_modalities_differs() -> None:
     z = unit(4)
     batch = batch_of({"image": z["image"], "text": z["image"]})
-    found = noised(head_of(batch), batch, 0.5)
-    assert not torch.allclose(found["image"], found["text"])
+    views = noised(head_of(batch), batch, 0.5)
+    assert not torch.allclose(views["image"], views["text"])

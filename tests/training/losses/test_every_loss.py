@@ -27,8 +27,8 @@ def gradients(loss: AnyLoss, z: Mapping[str, Tensor], batch: Batch) -> dict[str,
     value = loss(leaves, batch).sum()
     if not value.requires_grad:
         return dict.fromkeys(z)
-    found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-    return dict(zip(leaves, found, strict=True))
+    gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    return dict(zip(leaves, gradients, strict=True))
 
 
 def touched(loss: AnyLoss, batch: Batch) -> set[str]:
@@ -130,8 +130,8 @@ def test_what_stands_in_the_place_of_an_absent_item_changes_nothing(loss: AnyLos
 @LOSSES
 def test_an_absent_item_has_no_gradient(loss: AnyLoss, modality: str) -> None:
     z = unit(4, 5, 0, THREE)
-    found = gradients(loss, z, batch_of(z, **{modality: [2]}))[modality]
-    assert found is None or not found[2].any()
+    by_modality = gradients(loss, z, batch_of(z, **{modality: [2]}))[modality]
+    assert by_modality is None or not by_modality[2].any()
 
 
 @pytest.mark.parametrize("modality", ["audio", "image"])  # text is an anchor even where no row holds it
@@ -209,9 +209,9 @@ def test_the_gradient_is_finite_at_degenerate_columns(
     loss: AnyLoss, columns: Callable[[], dict[str, Tensor]]
 ) -> None:
     z = columns()
-    found = [g for g in gradients(loss, z, batch_of(z)).values() if g is not None]
-    assert found
-    assert all(bool(g.isfinite().all()) for g in found)
+    present = [g for g in gradients(loss, z, batch_of(z)).values() if g is not None]
+    assert present
+    assert all(bool(g.isfinite().all()) for g in present)
 
 
 @LOSSES
@@ -219,6 +219,6 @@ def test_value_and_gradient_are_finite_in_a_batch_with_rows_of_every_kind(loss: 
     z = unit(4, 4, 0, THREE)
     batch = batch_of(z, audio=[0, 1, 3], image=[1, 3], text=[3])
     assert loss(z, batch).isfinite().all()
-    found = [g for g in gradients(loss, z, batch).values() if g is not None]
-    assert found
-    assert all(bool(g.isfinite().all()) for g in found)
+    present = [g for g in gradients(loss, z, batch).values() if g is not None]
+    assert present
+    assert all(bool(g.isfinite().all()) for g in present)

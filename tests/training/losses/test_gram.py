@@ -71,8 +71,8 @@ def slow_gram(
 ) -> Tensor:
     """Return the loss row by row, by the determinant of what each row holds."""
     others = [m for m in sorted(z) if m != anchor]
-    here = [i for i in range(len(batch)) if batch.present[anchor][i]]
-    here = [i for i in here if any(bool(batch.present[m][i]) for m in others)]
+    rows = [i for i in range(len(batch)) if batch.present[anchor][i]]
+    rows = [i for i in rows if any(bool(batch.present[m][i]) for m in others)]
 
     def spanned(i: int, j: int) -> Tensor:
         x = torch.stack([z[anchor][i], *(z[m][j] for m in others if batch.present[m][j])])
@@ -80,9 +80,9 @@ def slow_gram(
         return squared.sqrt() / -temperature
 
     total = torch.zeros(len(batch)).double()
-    for i in here:
-        rivals = [i, *(j for j in here if j != i and are_strangers(batch, i, j))]
-        for scores in ([spanned(i, j) for j in rivals], [spanned(j, i) for j in rivals]):
+    for i in rows:
+        candidates = [i, *(j for j in rows if j != i and are_strangers(batch, i, j))]
+        for scores in ([spanned(i, j) for j in candidates], [spanned(j, i) for j in candidates]):
             log_p = torch.stack(scores).log_softmax(0)
             total[i] -= ((1 - smoothing) * log_p[0] + smoothing * log_p.mean()) / 2
     return total
@@ -106,14 +106,14 @@ def test_gram_has_the_gradient_of_determinants() -> None:
     leaves = learned(z)
     slow = slow_gram(leaves, batch_of(z)).sum()
     expected = torch.stack(torch.autograd.grad(slow, list(leaves.values())))
-    found = gradient_by(z, lambda y: gram(y, batch_of(z)))
-    assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    gradient = gradient_by(z, lambda y: gram(y, batch_of(z)))
+    assert_close(gradient, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_gram_anchors_on_the_modality_it_is_told_to() -> None:
     z = double(unit(5, 6, 0, THREE))
-    found = gram(z, batch_of(z), anchor="image", temperature=0.3, smoothing=0.0)
-    assert_close(found, slow_gram(z, batch_of(z), "image", 0.3, 0.0), rtol=1e-4, atol=1e-4)
+    values = gram(z, batch_of(z), anchor="image", temperature=0.3, smoothing=0.0)
+    assert_close(values, slow_gram(z, batch_of(z), "image", 0.3, 0.0), rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_share_an_item_of_any_modality_are_no_negatives_in_gram() -> None:
@@ -126,8 +126,8 @@ def test_rows_that_share_an_item_of_any_modality_are_no_negatives_in_gram() -> N
 def test_a_row_that_lacks_the_anchor_is_in_no_term_of_gram() -> None:
     z = unit(4, 5, 0, THREE)
     rest = rows_of(z, [0, 1, 3])
-    found = gram(z, batch_of(z, text=[2]))
-    assert_close(found[[0, 1, 3]], gram(rest, batch_of(rest)))
+    values = gram(z, batch_of(z, text=[2]))
+    assert_close(values[[0, 1, 3]], gram(rest, batch_of(rest)))
 
 
 @pytest.mark.parametrize(

@@ -43,14 +43,14 @@ def slow_triplet(
     values = []
     for i in range(len(batch)):
         value = 0.0
-        for one, other, share in ((a, b, 1.0), (b, a, 1.5)):
+        for query, gallery, share in ((a, b, 1.0), (b, a, 1.5)):
             if not (batch.present[a][i] and batch.present[b][i]):
                 continue
             far = [
-                math.sqrt(max(0.0, 2 - 2 * float(z[one][i] @ z[other][j])) + SOFTENING)
+                math.sqrt(max(0.0, 2 - 2 * float(z[query][i] @ z[gallery][j])) + SOFTENING)
                 for j in range(len(batch))
             ]
-            rivals = [far[j] for j in range(len(batch)) if is_negative(batch, one, other, i, j)]
+            rivals = [far[j] for j in range(len(batch)) if is_negative(batch, query, gallery, i, j)]
             if mine == "semihard":
                 rivals = [d for d in rivals if d > far[i]]
             most = {"all": len(rivals), "topk": k}.get(mine, 1)
@@ -121,8 +121,8 @@ def test_terms_anchored_on_text_weigh_1_5() -> None:
 def test_triplet_agrees_with_a_slow_loop_over_a_messy_batch(mine: Mining, reduction: Reduction) -> None:
     z, batch = messy()
     expected = torch.tensor(slow_triplet(z, batch, 0.6, mine, 2, reduction))
-    found = pairwise.triplet(z, batch, margin=0.6, mine=mine, k=2, reduction=reduction)
-    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    values = pairwise.triplet(z, batch, margin=0.6, mine=mine, k=2, reduction=reduction)
+    assert_close(values, expected, rtol=1e-5, atol=1e-5)
 
 
 def on_a_circle(*degrees: float) -> Tensor:
@@ -152,23 +152,23 @@ def chord(degrees: float) -> float:
 )
 def test_mining_keeps_the_negatives_it_is_named_for(mine: Mining, k: int, degrees: list[float]) -> None:
     z, batch = line_of_texts()
-    found = pairwise.triplet(z, batch, margin=0.5, text_weight=0.0, mine=mine, k=k, reduction="sum")
+    values = pairwise.triplet(z, batch, margin=0.5, text_weight=0.0, mine=mine, k=k, reduction="sum")
     hinges = [max(0.0, chord(20) + 0.5 - chord(far)) for far in degrees]
-    assert float(found[0]) == pytest.approx(sum(hinges), abs=1e-5)
+    assert float(values[0]) == pytest.approx(sum(hinges), abs=1e-5)
 
 
 def test_the_mean_of_topk_counts_zeros_and_never_more_negatives_than_there_are() -> None:
     z, batch = line_of_texts()
-    found = pairwise.triplet(z, batch, margin=0.5, text_weight=0.0, mine="topk", k=10)
+    values = pairwise.triplet(z, batch, margin=0.5, text_weight=0.0, mine="topk", k=10)
     hinges = [max(0.0, chord(20) + 0.5 - chord(far)) for far in (10, 25, 90)]
     assert 0.0 in hinges
-    assert float(found[0]) == pytest.approx(sum(hinges) / 3, abs=1e-5)
+    assert float(values[0]) == pytest.approx(sum(hinges) / 3, abs=1e-5)
 
 
 def test_semihard_of_a_row_without_a_farther_negative_is_0() -> None:
     z = {"image": on_a_circle(0, 180), "text": on_a_circle(20, 10)}
-    found = pairwise.triplet(z, batch_of(z), margin=0.5, text_weight=0.0, mine="semihard")
-    assert float(found[0]) == 0.0
+    values = pairwise.triplet(z, batch_of(z), margin=0.5, text_weight=0.0, mine="semihard")
+    assert float(values[0]) == 0.0
 
 
 def test_triplet_refuses_to_keep_no_negatives() -> None:

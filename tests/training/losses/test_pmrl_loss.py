@@ -45,15 +45,15 @@ def lead(z: Tensor) -> Tensor:
 def slow_pmrl(z: Embeddings, batch: Batch, tau: float = 0.05, weight: float = 1.0) -> Tensor:
     """Return the loss without matching, row by row, by singular value decompositions."""
     size = len(batch)
-    here = [columns(z, batch, i) for i in range(size)]
-    leads = [lead(c) for c in here]
+    rows = [columns(z, batch, i) for i in range(size)]
+    leads = [lead(c) for c in rows]
     values = []
     for i in range(size):
-        sigma = torch.linalg.svdvals(here[i])
+        sigma = torch.linalg.svdvals(rows[i])
         aligned = -(sigma / tau).log_softmax(0)[0]
         scores = [leads[i] @ leads[j] / 0.1 for j in range(size) if i == j or are_strangers(batch, i, j)]
         apart = torch.stack(scores).logsumexp(0) - leads[i] @ leads[i] / 0.1
-        values.append((aligned + weight * apart) * (here[i].shape[1] > 1))
+        values.append((aligned + weight * apart) * (rows[i].shape[1] > 1))
     return torch.stack(values)
 
 
@@ -102,15 +102,15 @@ def test_the_gradient_of_the_singular_values_is_that_of_the_decomposition() -> N
         sigma = torch.linalg.svdvals(torch.stack(list(y.values()), dim=2))
         return cross_entropy(sigma / 0.05, torch.zeros(5, dtype=torch.int64), reduction="none")
 
-    found = gradient_by(z, lambda y: spread(y, batch_of(z)))
-    assert_close(found, gradient_by(z, slow), rtol=1e-6, atol=1e-8)
+    gradient = gradient_by(z, lambda y: spread(y, batch_of(z)))
+    assert_close(gradient, gradient_by(z, slow), rtol=1e-6, atol=1e-8)
 
 
 def test_where_modalities_agree_directions_have_the_gradient_of_the_decomposition() -> None:
     z = alike(6, 16, 0.02)
-    found = gradient_by(z, lambda y: pmrl(y, batch_of(z)) - spread(y, batch_of(z)))
+    by_modality = gradient_by(z, lambda y: pmrl(y, batch_of(z)) - spread(y, batch_of(z)))
     expected = gradient_by(z, lambda y: slow_pmrl(y, batch_of(z)) - slow_pmrl(y, batch_of(z), weight=0.0))
-    assert float((found - expected).norm() / expected.norm()) < 1e-4
+    assert float((by_modality - expected).norm() / expected.norm()) < 1e-4
 
 
 def test_the_gradient_of_unlike_columns_passes_a_check_by_differences_in_its_first_term() -> None:
@@ -190,11 +190,11 @@ def test_the_temperature_of_leading_directions_divides_their_cosines() -> None:
 def test_singular_values_descend_and_are_0_in_the_place_of_an_absent_modality() -> None:
     z = double(unit(3, 8, 0, THREE))
     batch = batch_of(z, image=[1], text=[2], audio=[2])
-    found = singular_values(z, batch)
-    assert_close(found[1, :2], torch.linalg.svdvals(columns(z, batch, 1)))
-    assert_close(found[2, :1], torch.ones(1).double())
-    assert_close(found[[1, 2, 2], [2, 1, 2]], torch.zeros(3).double(), rtol=0, atol=0)
-    assert_close(found, found.sort(descending=True, dim=1).values)
+    sigma = singular_values(z, batch)
+    assert_close(sigma[1, :2], torch.linalg.svdvals(columns(z, batch, 1)))
+    assert_close(sigma[2, :1], torch.ones(1).double())
+    assert_close(sigma[[1, 2, 2], [2, 1, 2]], torch.zeros(3).double(), rtol=0, atol=0)
+    assert_close(sigma, sigma.sort(descending=True, dim=1).values)
 
 
 def test_equal_columns_beside_an_absent_one_have_finite_singular_value_gradients() -> None:
@@ -258,11 +258,11 @@ def test_the_matching_term_is_shown_every_row_and_two_wrong_ones_of_it() -> None
 
 def test_the_matching_term_is_the_mean_of_three_binary_cross_entropies() -> None:
     z, match = unit(6, 5, 0, THREE), Match()
-    found = (pmrl(z, batch_of(z), match, match_weight=0.5) - pmrl(z, batch_of(z))) / 0.5
+    term = (pmrl(z, batch_of(z), match, match_weight=0.5) - pmrl(z, batch_of(z))) / 0.5
     logits = 3 * match.parts()[:, :, 0, 0]
-    truth = torch.tensor([1.0, 0.0, 0.0])[:, None].expand(3, 6)
-    expected = binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(0)
-    assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    labels = torch.tensor([1.0, 0.0, 0.0])[:, None].expand(3, 6)
+    expected = binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(0)
+    assert_close(term, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_absent_modality_is_shown_to_the_matching_term_as_zeros() -> None:
@@ -283,10 +283,10 @@ def test_wrong_combinations_are_made_of_negatives_only() -> None:
 def test_a_row_without_a_negative_is_left_out_of_the_matching_term() -> None:
     z, match = unit(3, 5, 0, THREE), Match()
     batch = replace(batch_of(z), group=torch.tensor([0, 1, 0]))
-    found = pmrl(z, batch, match) - pmrl(z, batch)
+    term = pmrl(z, batch, match) - pmrl(z, batch)
     assert which(z["text"], match.parts()[0, :, 2]) == [0, 2]
-    assert found[1] == 0
-    assert (found[[0, 2]] > 0).all()
+    assert term[1] == 0
+    assert (term[[0, 2]] > 0).all()
 
 
 def test_a_row_without_the_anchor_has_no_matching_term() -> None:
@@ -374,8 +374,8 @@ def test_a_modality_that_nobody_brings_does_not_change_the_other_terms() -> None
 
 def test_the_scorer_learns_from_batches_of_fewer_modalities_than_the_head_has() -> None:
     head = make_head()
-    found = loss_gradient(head, with_scorer(head, pmrl))(two())
-    assert found.by_name["losses.pmrl audio image text.0.weight"].any()
+    gradient = loss_gradient(head, with_scorer(head, pmrl))(two())
+    assert gradient.by_name["losses.pmrl audio image text.0.weight"].any()
 
 
 def test_a_branch_that_a_batch_lacks_gets_no_gradient() -> None:
@@ -385,8 +385,8 @@ def test_a_branch_that_a_batch_lacks_gets_no_gradient() -> None:
 
 def test_without_its_weight_the_matching_term_leaves_the_scorer_alone() -> None:
     head = make_head()
-    found = loss_gradient(head, with_scorer(head, partial(pmrl, match_weight=0.0)))(two())
-    assert not any(name.startswith("losses.") for name in found.by_name)
+    gradient = loss_gradient(head, with_scorer(head, partial(pmrl, match_weight=0.0)))(two())
+    assert not any(name.startswith("losses.") for name in gradient.by_name)
 
 
 def test_a_later_modality_gets_a_scorer_of_its_own_width() -> None:

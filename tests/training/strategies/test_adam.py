@@ -51,28 +51,28 @@ def test_decay_and_adam_agree_with_adamw_over_20_steps(weight: float) -> None:
 
 def test_a_branch_without_gradient_is_not_pulled_towards_zero() -> None:
     head, g = make_head(), {"layers.image.weight": torch.ones(4, 5)}
-    found = Decay(0.5).gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), g))
-    assert set(found.by_name) == {"layers.image.weight"}
+    gradient = Decay(0.5).gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), g))
+    assert set(gradient.by_name) == {"layers.image.weight"}
 
 
 def test_a_branch_without_gradient_gets_no_step_from_old_moments() -> None:
     head, adam = make_head(), Adam()
     adam.gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), noise(1)))
-    found = adam.gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), noise(3)))
-    assert set(found.by_name) == {"layers.image.weight"}
+    gradient = adam.gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), noise(3)))
+    assert set(gradient.by_name) == {"layers.image.weight"}
 
 
 def test_decay_pulls_by_its_weight_times_the_parameter() -> None:
     head = make_head()
     zero = {name: torch.zeros(4, 5) for name in WEIGHTS}
-    found = Decay(0.5).gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), zero))
-    assert_close(found.by_name[WEIGHTS[0]], 0.5 * head.get_parameter(WEIGHTS[0]).detach())
+    gradient = Decay(0.5).gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), zero))
+    assert_close(gradient.by_name[WEIGHTS[0]], 0.5 * head.get_parameter(WEIGHTS[0]).detach())
 
 
 def test_the_first_step_of_adam_is_the_sign_of_the_gradient() -> None:
     g = noise(1)
-    found = Adam().gradient(make_head(), NOTHING, lambda batch: Gradient(torch.tensor(0.0), g))
-    assert_close(found.by_name[WEIGHTS[0]], g[WEIGHTS[0]].sign(), rtol=0, atol=1e-4)
+    gradient = Adam().gradient(make_head(), NOTHING, lambda batch: Gradient(torch.tensor(0.0), g))
+    assert_close(gradient.by_name[WEIGHTS[0]], g[WEIGHTS[0]].sign(), rtol=0, atol=1e-4)
 
 
 def test_links_pass_the_loss_on_as_it_was() -> None:

@@ -28,8 +28,8 @@ FORMS = pytest.mark.parametrize(
 
 def spread(value: Tensor, head: Head) -> float:
     """Return the largest entry of a value's gradient by the head's parameters."""
-    found = torch.autograd.grad(value, list(head.parameters()), allow_unused=True)
-    return max(float(g.abs().max()) for g in found if g is not None)
+    gradients = torch.autograd.grad(value, list(head.parameters()), allow_unused=True)
+    return max(float(g.abs().max()) for g in gradients if g is not None)
 
 
 @FORMS
@@ -45,9 +45,9 @@ def test_a_head_is_not_at_rest_with_itself_at_the_published_temperatures() -> No
 
 def test_similarities_leave_a_row_itself_out() -> None:
     own = torch.tensor([[1.0, 0.5, 0.2], [0.5, 1.0, 0.1], [0.2, 0.1, 1.0]])
-    found = log_similarities(torch.linalg.cholesky(own), 0.2).exp()
+    p = log_similarities(torch.linalg.cholesky(own), 0.2).exp()
     first = torch.tensor([0.5, 0.2]).div(0.2).softmax(0)
-    assert_close(found[0], torch.cat([torch.zeros(1), first]))
+    assert_close(p[0], torch.cat([torch.zeros(1), first]))
 
 
 def test_relations_are_a_cross_entropy_over_all_rows_of_both_modalities() -> None:
@@ -65,11 +65,11 @@ def test_relations_are_a_cross_entropy_over_all_rows_of_both_modalities() -> Non
 def test_absent_items_are_left_out_of_relations() -> None:
     head, batch = make_head("mlp"), FakeStore().lesson(1)[0]
     teacher = moved(make_head("mlp"))
-    there = torch.tensor([True] * 5 + [False] * 3)
-    lacking = replace(batch, present={**batch.present, "text": there})
-    other = replace(lacking, features={**batch.features, "text": batch.features["text"] * there[:, None]})
+    present = torch.tensor([True] * 5 + [False] * 3)
+    lacking = replace(batch, present={**batch.present, "text": present})
+    zeroed = replace(lacking, features={**batch.features, "text": batch.features["text"] * present[:, None]})
     assert_close(
-        relation_loss(head, teacher, lacking, 0.2, 0.1), relation_loss(head, teacher, other, 0.2, 0.1)
+        relation_loss(head, teacher, lacking, 0.2, 0.1), relation_loss(head, teacher, zeroed, 0.2, 0.1)
     )
 
 
@@ -83,8 +83,8 @@ def test_one_item_has_no_relations() -> None:
 def test_a_first_lesson_has_nothing_to_keep(kind: type[Co2l] | type[Cila]) -> None:
     store, head = FakeStore(), make_head()
     inner = loss_gradient(head, infonce)
-    found = kind().gradient(head, store.lesson(1)[0], inner)
-    assert_close(found.by_name, inner(store.lesson(1)[0]).by_name, rtol=0, atol=0)
+    gradient = kind().gradient(head, store.lesson(1)[0], inner)
+    assert_close(gradient.by_name, inner(store.lesson(1)[0]).by_name, rtol=0, atol=0)
 
 
 @RELATIONS
@@ -94,8 +94,8 @@ def test_the_head_a_lesson_starts_from_is_what_is_kept(kind: type[Co2l] | type[C
     start = frozen(head)
     first, second = store.lesson(2)
     link.gradient(head, first, Recorder())
-    found = link.gradient(moved(head), second, Recorder())
-    assert_close(found.loss, relation_loss(head, start, second, 0.2, 0.2).detach())
+    gradient = link.gradient(moved(head), second, Recorder())
+    assert_close(gradient.loss, relation_loss(head, start, second, 0.2, 0.2).detach())
 
 
 @RELATIONS
@@ -103,26 +103,26 @@ def test_every_lesson_starts_from_a_teacher_of_its_own(kind: type[Co2l] | type[C
     store, head, link = FakeStore(), make_head(), kind(kappa=0.2, kappa_star=0.2)
     for number in (1, 2):
         teach(link, moved(head), store.lesson(number), Recorder())
-    found = link.gradient(moved(head), store.lesson(3)[0], Recorder())
-    assert max(float(g.abs().max()) for g in found.by_name.values()) < 1e-6
+    gradient = link.gradient(moved(head), store.lesson(3)[0], Recorder())
+    assert max(float(g.abs().max()) for g in gradient.by_name.values()) < 1e-6
 
 
 def test_power_weighs_the_term() -> None:
     store, head = FakeStore(), make_head()
-    found = []
+    terms = []
     for power in (1.0, 3.0):
         link = Co2l(power=power)
         teach(link, head, store.lesson(1), Recorder())
-        found.append(link.gradient(head, store.lesson(2)[0], Recorder()).by_name[TEXT])
-    assert_close(found[1], 3 * found[0])
+        terms.append(link.gradient(head, store.lesson(2)[0], Recorder()).by_name[TEXT])
+    assert_close(terms[1], 3 * terms[0])
 
 
 @RELATIONS
 def test_a_modality_that_is_new_is_not_held(kind: type[Co2l] | type[Cila]) -> None:
     store, head, link = FakeStore(), make_head(modalities=("audio", "image", "text")), kind()
     teach(link, head, store.lesson(1), Recorder())
-    found = link.gradient(head, store.lesson(2, modalities=("audio", "text"))[0], Recorder())
-    assert set(found.by_name) == {TEXT}
+    gradient = link.gradient(head, store.lesson(2, modalities=("audio", "text"))[0], Recorder())
+    assert set(gradient.by_name) == {TEXT}
 
 
 @RELATIONS
@@ -131,8 +131,11 @@ def test_relations_hold_for_rows_of_weight_0(kind: type[Co2l] | type[Cila]) -> N
     teach(link, head, store.lesson(1), Recorder())
     batch = store.lesson(2)[0]
     silent = replace(batch, weight=torch.zeros(8))
-    found, other = link.gradient(head, silent, Recorder()), link.gradient(head, batch, Recorder())
-    assert_close(found.by_name, other.by_name)
+    silent_gradient, gradient = (
+        link.gradient(head, silent, Recorder()),
+        link.gradient(head, batch, Recorder()),
+    )
+    assert_close(silent_gradient.by_name, gradient.by_name)
 
 
 @RELATIONS
@@ -150,15 +153,15 @@ def test_relations_go_on_from_disk_bit_for_bit(
 ) -> None:
     store, head = FakeStore(), make_head(form, shared_top=shared_top)
     inner = loss_gradient(head, infonce)
-    link, again = kind(), kind()
+    link, resumed = kind(), kind()
     for number in (1, 2):
         teach(link, head, store.lesson(number), inner)
     moved(head)
-    again.state.update(from_disk(link.state))
+    resumed.state.update(from_disk(link.state))
     third = store.lesson(3, batches=3)
-    on, resumed = teach(link, head, third, inner), teach(again, head, third, inner)
-    assert_close(resumed[-1].by_name, on[-1].by_name, rtol=0, atol=0)
-    assert_close(again.state, link.state, rtol=0, atol=0)
+    expected, gradients = teach(link, head, third, inner), teach(resumed, head, third, inner)
+    assert_close(gradients[-1].by_name, expected[-1].by_name, rtol=0, atol=0)
+    assert_close(resumed.state, link.state, rtol=0, atol=0)
 
 
 # adaptive weight
@@ -194,9 +197,9 @@ def test_a_third_lesson_weighs_distillation_by_the_second() -> None:
     plain.state.update({k: t for k, t in link.state.items() if k.startswith("learned.")})
     batch = store.lesson(3)[0]
     weight = 5 * float(link.state["losses"][0])
-    found = link.gradient(head, batch, Recorder()).by_name[TEXT]
+    weighted = link.gradient(head, batch, Recorder()).by_name[TEXT]
     assert weight > 2
-    assert_close(found, weight * plain.gradient(head, batch, Recorder()).by_name[TEXT])
+    assert_close(weighted, weight * plain.gradient(head, batch, Recorder()).by_name[TEXT])
 
 
 def test_asking_again_about_a_batch_counts_its_losses_once() -> None:

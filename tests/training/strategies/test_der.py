@@ -25,8 +25,8 @@ FORMS = pytest.mark.parametrize(
 
 
 def test_a_first_step_passes_through() -> None:
-    found = Der(NO_PAST, 0.1).gradient(make_head(), FakeStore().lesson(1)[0], Recorder())
-    assert (float(found.loss), found.by_name) == (0, {})
+    gradient = Der(NO_PAST, 0.1).gradient(make_head(), FakeStore().lesson(1)[0], Recorder())
+    assert (float(gradient.loss), gradient.by_name) == (0, {})
 
 
 @FORMS
@@ -34,22 +34,22 @@ def test_scores_have_not_changed_right_after_entry(form: HeadForm, shared_top: b
     head, (first, second) = make_head(form, shared_top=shared_top).train(), FakeStore().lesson(1)
     link = Der(NO_PAST, 0.1, alpha=1.0)
     link.gradient(head, first, Recorder())
-    found = link.gradient(head, second, Recorder())
+    gradient = link.gradient(head, second, Recorder())
     # the rows are drawn in another order than they entered in, so float32 scores of up to 10 differ by some 1e-6
-    assert float(found.loss) < 1e-10
-    assert max(float(g.abs().max()) for g in found.by_name.values()) < 1e-4
+    assert float(gradient.loss) < 1e-10
+    assert max(float(g.abs().max()) for g in gradient.by_name.values()) < 1e-4
 
 
 def slow_change(head: Head, link: Der, store: FakeStore) -> float:
     """Return the mean squared change of all remembered scores, one by one."""
     total, head, state = [], frozen(head), link.state
     for n in range(len(state["item.row.image"])):
-        image, text, other = (
+        image, text, partner_text = (
             head({m: store.items[m, int(state[f"item.{role}.{m}"][n])][None]})[m][0]
             for role, m in (("row", "image"), ("row", "text"), ("partner", "text"))
         )
         total.append(float((image @ text / 0.1 - state["score.own.image.text"][n]) ** 2))
-        total.append(float((image @ other / 0.1 - state["score.other.image.text"][n]) ** 2))
+        total.append(float((image @ partner_text / 0.1 - state["score.other.image.text"][n]) ** 2))
     return sum(total) / len(total)
 
 
@@ -92,10 +92,10 @@ def test_the_term_is_added_to_what_inner_returns(kind: type[Der] | type[DerPp]) 
     moved(head)
     plain = link.gradient(head, second, Recorder())
     own = {TEXT: torch.ones(4, 6), "losses.x": torch.ones(2)}
-    found = link.gradient(head, second, Recorder(Gradient(torch.tensor(3.0), own)))
-    assert_close(found.by_name[TEXT], plain.by_name[TEXT] + 1)
-    assert found.by_name["losses.x"].tolist() == [1, 1]
-    assert_close(found.loss, plain.loss + 3)
+    gradient = link.gradient(head, second, Recorder(Gradient(torch.tensor(3.0), own)))
+    assert_close(gradient.by_name[TEXT], plain.by_name[TEXT] + 1)
+    assert gradient.by_name["losses.x"].tolist() == [1, 1]
+    assert_close(gradient.loss, plain.loss + 3)
 
 
 @DARKS
@@ -122,8 +122,8 @@ def test_rows_of_another_memory_pass_through(kind: type[Der] | type[DerPp]) -> N
     link, store = kind(NO_PAST, 0.1), FakeStore()
     link.gradient(make_head(), store.lesson(1)[0], Recorder())
     before = dict(link.state)
-    found = compose([link], make_head(), Recorder())(replace(store.lesson(2)[0], is_memory=True))
-    assert found.by_name == {}
+    gradient = compose([link], make_head(), Recorder())(replace(store.lesson(2)[0], is_memory=True))
+    assert gradient.by_name == {}
     assert link.state == before
 
 
@@ -140,8 +140,8 @@ def test_a_memory_does_not_touch_other_branches(kind: type[Der] | type[DerPp]) -
     head, link = make_head(modalities=("audio", "image", "text")), kind(NO_PAST, 0.1)
     first, second = FakeStore().lesson(1)
     link.gradient(head, first, Recorder())
-    found = link.gradient(moved(head), second, Recorder())
-    assert set(found.by_name) == {"layers.image.weight", TEXT}
+    gradient = link.gradient(moved(head), second, Recorder())
+    assert set(gradient.by_name) == {"layers.image.weight", TEXT}
 
 
 @DARKS
@@ -149,8 +149,8 @@ def test_a_memory_guards_a_branch_that_the_lesson_lacks(kind: type[Der] | type[D
     store, head = FakeStore(), make_head(modalities=("audio", "image", "text"))
     link = kind(store.past(), 0.1)
     teach(link, head, store.lesson(1, modalities=("audio", "text")), Recorder())
-    found = link.gradient(moved(head), store.lesson(2)[0], Recorder())
-    assert found.by_name["layers.audio.weight"].any()
+    gradient = link.gradient(moved(head), store.lesson(2)[0], Recorder())
+    assert gradient.by_name["layers.audio.weight"].any()
 
 
 def test_rows_of_three_modalities_have_scores_of_each_pair() -> None:
@@ -166,8 +166,8 @@ def test_labels_pull_a_pair_together_and_its_partner_apart() -> None:
     first, second = FakeStore().lesson(1)
     link.gradient(head, first, Recorder())
     z = {m: y.detach() for m, y in head(first.features).items()}
-    other = z["text"].roll(-1, 0)
-    logits = torch.stack([(z["image"] * z["text"]).sum(1), (z["image"] * other).sum(1)]) / 0.5
+    partner_text = z["text"].roll(-1, 0)
+    logits = torch.stack([(z["image"] * z["text"]).sum(1), (z["image"] * partner_text).sum(1)]) / 0.5
     expected = -(torch.sigmoid(logits[0]).log() + torch.sigmoid(-logits[1]).log()).mean() / 2
     assert_close(link.gradient(head, second, Recorder()).loss, expected)
 
@@ -215,14 +215,14 @@ def test_dark_experience_goes_on_from_disk_bit_for_bit(
 ) -> None:
     store, head = FakeStore(), make_head(form, shared_top=shared_top)
     inner = loss_gradient(head, infonce)
-    link, again = (kind(store.past(), 0.1, size=10, rows=6) for _ in range(2))
+    link, resumed = (kind(store.past(), 0.1, size=10, rows=6) for _ in range(2))
     teach(link, head, store.lesson(1), inner)
     moved(head)
-    again.state.update(from_disk(link.state))
+    resumed.state.update(from_disk(link.state))
     second = store.lesson(2, batches=3)
-    on, resumed = teach(link, head, second, inner), teach(again, head, second, inner)
-    assert_close(resumed[-1].by_name, on[-1].by_name, rtol=0, atol=0)
-    assert_close(again.state, link.state, rtol=0, atol=0)
+    expected, gradients = teach(link, head, second, inner), teach(resumed, head, second, inner)
+    assert_close(gradients[-1].by_name, expected[-1].by_name, rtol=0, atol=0)
+    assert_close(resumed.state, link.state, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def pairs(modalities: Sequence[str], seed: int = 0, rows: int = 30, rank: int = 
         for m in modalities
     }
     number = torch.arange(rows)
-    there = {m: torch.ones(rows, dtype=torch.bool) for m in modalities}
+    present = {m: torch.ones(rows, dtype=torch.bool) for m in modalities}
     zero = torch.zeros(rows, dtype=torch.int64)
     return Batch(
-        x, there, dict.fromkeys(modalities, number), zero, torch.ones(rows, dtype=torch.float64), seed
+        x, present, dict.fromkeys(modalities, number), zero, torch.ones(rows, dtype=torch.float64), seed
     )
 
 
@@ -101,14 +101,14 @@ def project(head: Head, batch: Batch) -> dict[str, Tensor]:
 
 def scores(head: Head, batch: Batch) -> Tensor:
     a, b = project(head, batch).values()
-    found: Tensor = a @ b.T
-    return found
+    products: Tensor = a @ b.T
+    return products
 
 
 def cosines(head: Head, batch: Batch) -> Tensor:
     a, b = (nn.functional.normalize(y, dim=1) for y in project(head, batch).values())
-    found: Tensor = a @ b.T
-    return found
+    products: Tensor = a @ b.T
+    return products
 
 
 def lengths(head: Head, batch: Batch) -> Tensor:
@@ -129,9 +129,9 @@ def chain(dns: Dns, head: Head) -> Iterator[tuple[int, dict[str, Tensor], list[B
     past: list[Batch] = []
     for number, modalities in enumerate(CHAIN):
         g = noise(head, modalities, number)
-        found = dns.gradient(head, pairs(modalities, number), returns(g)).by_name
-        yield number, dict(found), past
-        move(head, found, 0.3)
+        projected = dns.gradient(head, pairs(modalities, number), returns(g)).by_name
+        yield number, dict(projected), past
+        move(head, projected, 0.3)
         past.append(pairs(modalities, number))
         learned(dns, head, past[-1])
 
@@ -141,12 +141,12 @@ def test_two_axes_give_the_matrices_worked_out_by_hand() -> None:
     for m in ("image", "text"):
         head.add_branch(m, 2)
     axes = {"image": torch.tensor([[1.0, 0.0]]), "text": torch.tensor([[0.0, 1.0]])}
-    one = torch.ones(1, dtype=torch.bool)
-    batch = Batch(axes, dict.fromkeys(axes, one), {}, torch.zeros(1, dtype=torch.int64), torch.ones(1))
+    present = torch.ones(1, dtype=torch.bool)
+    batch = Batch(axes, dict.fromkeys(axes, present), {}, torch.zeros(1, dtype=torch.int64), torch.ones(1))
     ones = {f"layers.{m}.weight": torch.ones(2, 2) for m in axes}
-    found = learned(exact("dual"), head, batch).gradient(head, batch, returns(ones)).by_name
-    assert_close(found["layers.image.weight"], torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
-    assert_close(found["layers.text.weight"], torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+    by_name = learned(exact("dual"), head, batch).gradient(head, batch, returns(ones)).by_name
+    assert_close(by_name["layers.image.weight"], torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+    assert_close(by_name["layers.text.weight"], torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
 
 
 @pytest.mark.parametrize("mode", ["dual", "dual_norm", "right"])
@@ -230,18 +230,18 @@ def test_dual_norm_leaves_squared_lengths_alone_to_first_order(lesson: int) -> N
 
 def test_dual_alone_moves_cosines_to_first_order() -> None:
     head, old = make_head(), pairs(("image", "text"))
-    found = learned(exact("dual"), head, old).gradient(head, old, returns(noise(head, EVERY)))
-    assert float(tangent(head, found.by_name, old)[0].abs().max()) > 1e-3
+    projected = learned(exact("dual"), head, old).gradient(head, old, returns(noise(head, EVERY)))
+    assert float(tangent(head, projected.by_name, old)[0].abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("mode", ["dual", "dual_norm"])
 def test_the_rest_of_the_change_is_quadratic_in_the_step(mode: Mode) -> None:
     head, old = make_head(), pairs(("image", "text"))
-    found = learned(exact(mode), head, old).gradient(head, old, returns(noise(head, EVERY))).by_name
+    projected = learned(exact(mode), head, old).gradient(head, old, returns(noise(head, EVERY))).by_name
     before = scores(head, old)
-    move(head, found, 1e-2)
+    move(head, projected, 1e-2)
     large = (scores(head, old) - before).abs().max()
-    move(head, found, -1e-2 + 1e-3)
+    move(head, projected, -1e-2 + 1e-3)
     small = (scores(head, old) - before).abs().max()
     assert 99 < float(large / small) < 101
 
@@ -258,8 +258,8 @@ def test_nothing_changes_where_one_branch_alone_moves(mode: Mode) -> None:
 def test_the_projection_is_the_nearest_allowed_gradient() -> None:
     head, old = make_head(), pairs(("image", "text"))
     g = noise(head, ("image",))
-    found = learned(exact("dual"), head, old).gradient(head, old, returns(g)).by_name
-    kept = found["layers.image.weight"]
+    by_name = learned(exact("dual"), head, old).gradient(head, old, returns(g)).by_name
+    kept = by_name["layers.image.weight"]
     assert abs(float((kept * (g["layers.image.weight"] - kept)).sum())) < 1e-9
 
 
@@ -295,10 +295,10 @@ def test_current_outputs_do_not_keep_scores_of_stored_vectors() -> None:
 
 def reindexed_leak(outputs: Outputs) -> float:
     head = make_head()
-    found = [
+    leaks = [
         max((leak(head, d, b) for b in p), default=0.0) for _, d, p in chain(exact("dual", outputs), head)
     ]
-    return max(found)
+    return max(leaks)
 
 
 def test_both_outputs_keep_reindexed_scores_to_first_order() -> None:
@@ -334,15 +334,17 @@ def test_right_lets_new_embeddings_move(form: HeadForm, shared: bool) -> None:
 def test_auto_is_right_where_a_branch_is_more_than_one_matrix(form: HeadForm, shared: bool) -> None:
     head, old = make_head(form, shared=shared), pairs(("image", "text"))
     g = returns(noise(head, EVERY))
-    found = learned(exact("auto"), head, old).gradient(head, old, g).by_name
-    assert_close(found, learned(exact("right"), head, old).gradient(head, old, g).by_name, rtol=0, atol=0)
+    projected = learned(exact("auto"), head, old).gradient(head, old, g).by_name
+    assert_close(projected, learned(exact("right"), head, old).gradient(head, old, g).by_name, rtol=0, atol=0)
 
 
 def test_auto_is_dual_norm_for_one_matrix_a_branch() -> None:
     head, old = make_head(), pairs(("image", "text"))
     g = returns(noise(head, EVERY))
-    found = learned(exact("auto"), head, old).gradient(head, old, g).by_name
-    assert_close(found, learned(exact("dual_norm"), head, old).gradient(head, old, g).by_name, rtol=0, atol=0)
+    projected = learned(exact("auto"), head, old).gradient(head, old, g).by_name
+    assert_close(
+        projected, learned(exact("dual_norm"), head, old).gradient(head, old, g).by_name, rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("mode", ["dual", "dual_norm"])
@@ -368,8 +370,8 @@ def test_a_late_modality_is_free(form: HeadForm) -> None:
     head = make_head(form)
     g = noise(head, ("audio",))
     dns = learned(exact("auto"), head, pairs(("image", "text")))
-    found = dns.gradient(head, pairs(("audio", "image")), returns(g)).by_name
-    assert_close(dict(found), g, rtol=0, atol=0)
+    by_name = dns.gradient(head, pairs(("audio", "image")), returns(g)).by_name
+    assert_close(dict(by_name), g, rtol=0, atol=0)
 
 
 @FORMS
@@ -378,8 +380,8 @@ def test_a_branch_that_was_added_since_is_free(form: HeadForm) -> None:
     dns = learned(exact("auto"), head, pairs(("image", "text")))
     head.add_branch("audio", WIDTHS["audio"])
     g = noise(head.double(), ("audio",))
-    found = dns.gradient(head, pairs(("audio", "image")), returns(g)).by_name
-    assert_close(dict(found), g, rtol=0, atol=0)
+    by_name = dns.gradient(head, pairs(("audio", "image")), returns(g)).by_name
+    assert_close(dict(by_name), g, rtol=0, atol=0)
 
 
 def test_a_head_that_lacks_an_old_partner_still_keeps_its_stored_outputs() -> None:
@@ -406,8 +408,8 @@ def test_what_a_loss_trains_for_itself_is_free() -> None:
     head.add_scorer("pmrl", 14).double()
     g = {name: p.detach() for name, p in head.named_parameters() if name.startswith("losses.")}
     dns = learned(Dns(mode="dual"), head, pairs(("image", "text")))
-    found = dns.gradient(head, pairs(("image", "text")), returns(g)).by_name
-    assert_close(dict(found), g, rtol=0, atol=0)
+    by_name = dns.gradient(head, pairs(("image", "text")), returns(g)).by_name
+    assert_close(dict(by_name), g, rtol=0, atol=0)
 
 
 def test_rows_that_lack_one_of_a_pair_do_not_count_for_it() -> None:
@@ -439,23 +441,23 @@ def test_no_row_of_features_is_kept() -> None:
 
 
 def test_sums_of_lessons_add_up() -> None:
-    head, one, two = make_head(), pairs(("image", "text")), pairs(("image", "text"), 1)
-    apart = learned(learned(Dns(), head, one), head, two)
-    assert_close(apart.state, learned(Dns(), head, one, two).state)
+    head, first, second = make_head(), pairs(("image", "text")), pairs(("image", "text"), 1)
+    apart = learned(learned(Dns(), head, first), head, second)
+    assert_close(apart.state, learned(Dns(), head, first, second).state)
 
 
 @FORMS
 @SHARED
 def test_a_lesson_goes_on_from_disk_bit_for_bit(form: HeadForm, shared: bool) -> None:
     head, old = make_head(form, shared=shared), pairs(("image", "text"))
-    here, there = learned(Dns(), head, old), Dns()
-    there.state.update(safetensors.torch.load(safetensors.torch.save(here.state)))
-    for dns in (here, there):
+    uninterrupted, resumed = learned(Dns(), head, old), Dns()
+    resumed.state.update(safetensors.torch.load(safetensors.torch.save(uninterrupted.state)))
+    for dns in (uninterrupted, resumed):
         learned(dns, head, pairs(("audio", "image"), 1))
-    assert_close(there.state, here.state, rtol=0, atol=0)
+    assert_close(resumed.state, uninterrupted.state, rtol=0, atol=0)
     g = returns(noise(head, EVERY))
-    found, again = (dict(dns.gradient(head, old, g).by_name) for dns in (here, there))
-    assert_close(again, found, rtol=0, atol=0)
+    expected, gradient = (dict(dns.gradient(head, old, g).by_name) for dns in (uninterrupted, resumed))
+    assert_close(gradient, expected, rtol=0, atol=0)
 
 
 def test_the_spans_of_a_lesson_stay_those_of_its_beginning() -> None:

@@ -77,8 +77,8 @@ def test_a_known_pull_has_penalty_2_and_gradient_8(kind: type[Ewc | Mas]) -> Non
     link = kind(weight=2.0)
     link.state |= {f"importance.{IMAGE}": torch.full((1, 1), 4.0), f"anchor.{IMAGE}": torch.ones(1, 1)}
     zero = Gradient(torch.tensor(0.0), {IMAGE: torch.zeros(1, 1)})
-    found = link.gradient(head, NOTHING, lambda batch: zero)
-    assert (float(found.loss), float(found.by_name[IMAGE])) == (2.0, 8.0)
+    gradient = link.gradient(head, NOTHING, lambda batch: zero)
+    assert (float(gradient.loss), float(gradient.by_name[IMAGE])) == (2.0, 8.0)
 
 
 @LINKS
@@ -88,14 +88,14 @@ def test_the_pull_is_the_derivative_of_the_penalty(kind: type[Ewc | Mas], form: 
     link.end_task(head, [batch], infonce)
     move(head)
     inner = loss_gradient(head, infonce)
-    plain, found = inner(batch), link.gradient(head, batch, inner)
+    plain, gradient = inner(batch), link.gradient(head, batch, inner)
     held, kept = importance(link), anchors(link)
     penalty = sum(3.0 * (held[name] * (p - kept[name]).square()).sum() for name, p in head.named_parameters())
     assert isinstance(penalty, Tensor)
     pull = torch.autograd.grad(penalty, list(head.parameters()))
-    assert_close(found.loss, plain.loss + penalty.detach())
+    assert_close(gradient.loss, plain.loss + penalty.detach())
     assert_close(
-        list(found.by_name.values()), [g + p for g, p in zip(plain.by_name.values(), pull, strict=True)]
+        list(gradient.by_name.values()), [g + p for g, p in zip(plain.by_name.values(), pull, strict=True)]
     )
 
 
@@ -103,8 +103,8 @@ def test_the_pull_is_the_derivative_of_the_penalty(kind: type[Ewc | Mas], form: 
 def test_a_first_lesson_is_not_pulled(kind: type[Ewc | Mas]) -> None:
     head, batch = make_head(), make_batch()
     inner = loss_gradient(head, infonce)
-    found = kind().gradient(head, batch, inner)
-    assert_close(found.by_name, inner(batch).by_name, rtol=0, atol=0)
+    gradient = kind().gradient(head, batch, inner)
+    assert_close(gradient.by_name, inner(batch).by_name, rtol=0, atol=0)
 
 
 @LINKS
@@ -141,19 +141,19 @@ def test_a_task_without_rows_has_no_importance() -> None:
 
 @FORMS
 def test_mas_is_blind_to_which_rows_share_a_batch(form: HeadForm) -> None:
-    head, one, two = make_head(form), Mas(), Mas()
+    head, apart, together = make_head(form), Mas(), Mas()
     a, b = make_batch(), make_batch(seed=1)
     features = {m: torch.cat([a.features[m], b.features[m]]) for m in a.features}
     both = replace(make_batch(rows=10), features=features)
-    one.end_task(head, [a, b], infonce)
-    two.end_task(head, [both], infonce)
-    assert_close(one.state, two.state)
+    apart.end_task(head, [a, b], infonce)
+    together.end_task(head, [both], infonce)
+    assert_close(apart.state, together.state)
 
 
 def test_mas_leaves_out_rows_that_lack_the_modality() -> None:
     head, full, lacking = make_head(), Mas(), Mas()
     batch = make_batch()
-    there = torch.tensor([True, True, True, True, False])
+    present = torch.tensor([True, True, True, True, False])
     full.end_task(
         head,
         [
@@ -165,15 +165,17 @@ def test_mas_leaves_out_rows_that_lack_the_modality() -> None:
         ],
         infonce,
     )
-    lacking.end_task(head, [replace(batch, present={"image": there, "text": batch.present["text"]})], infonce)
+    lacking.end_task(
+        head, [replace(batch, present={"image": present, "text": batch.present["text"]})], infonce
+    )
     assert_close(lacking.state[f"importance.{IMAGE}"], full.state[f"importance.{IMAGE}"])
 
 
 def test_mas_passes_over_batches_without_the_modality() -> None:
-    head, one, two = make_head(), Mas(), Mas()
-    one.end_task(head, [make_batch()], infonce)
-    two.end_task(head, [make_batch(("text",), seed=1), make_batch()], infonce)
-    assert_close(importance(two)[IMAGE], importance(one)[IMAGE])
+    head, plain, mixed = make_head(), Mas(), Mas()
+    plain.end_task(head, [make_batch()], infonce)
+    mixed.end_task(head, [make_batch(("text",), seed=1), make_batch()], infonce)
+    assert_close(importance(mixed)[IMAGE], importance(plain)[IMAGE])
 
 
 def test_mas_sums_a_shared_top_over_both_branches() -> None:
@@ -198,12 +200,12 @@ def test_a_later_task_joins_as_told(accumulate: Accumulate, kept: float, expecte
 
 @LINKS
 def test_importance_adds_up_over_tasks(kind: type[Ewc | Mas]) -> None:
-    head, one, two, both = make_head(), kind(), kind(), kind()
-    one.end_task(head, [make_batch()], infonce)
-    two.end_task(head, [make_batch(seed=1)], infonce)
+    head, first, second, both = make_head(), kind(), kind(), kind()
+    first.end_task(head, [make_batch()], infonce)
+    second.end_task(head, [make_batch(seed=1)], infonce)
     both.end_task(head, [make_batch()], infonce)
     both.end_task(head, [make_batch(seed=1)], infonce)
-    assert_close(importance(both)[IMAGE], importance(one)[IMAGE] + importance(two)[IMAGE])
+    assert_close(importance(both)[IMAGE], importance(first)[IMAGE] + importance(second)[IMAGE])
 
 
 @LINKS
@@ -284,10 +286,12 @@ def test_protect_guards_one_branch_only(kind: type[Ewc | Mas], form: HeadForm) -
 
 @LINKS
 def test_protect_leaves_that_branchs_importance_as_it_would_be(kind: type[Ewc | Mas]) -> None:
-    head, all_of_it, one = make_head("mlp"), kind(), kind("text")
-    all_of_it.end_task(head, [make_batch()], infonce)
-    one.end_task(head, [make_batch()], infonce)
-    assert_close(importance(one), {name: importance(all_of_it)[name] for name in importance(one)})
+    head, unprotected, protected = make_head("mlp"), kind(), kind("text")
+    unprotected.end_task(head, [make_batch()], infonce)
+    protected.end_task(head, [make_batch()], infonce)
+    assert_close(
+        importance(protected), {name: importance(unprotected)[name] for name in importance(protected)}
+    )
 
 
 def test_under_protect_a_shared_top_counts_through_that_branch_alone() -> None:
@@ -306,8 +310,8 @@ def test_protect_frees_what_was_guarded_before(kind: type[Ewc | Mas]) -> None:
     link.end_task(head, [make_batch()], infonce)
     move(head)
     link.protect = "text"
-    found = link.gradient(head, NOTHING, constant(IMAGE, TEXT)).by_name
-    assert [bool(found[name].any()) for name in (IMAGE, TEXT)] == [False, True]
+    by_name = link.gradient(head, NOTHING, constant(IMAGE, TEXT)).by_name
+    assert [bool(by_name[name].any()) for name in (IMAGE, TEXT)] == [False, True]
 
 
 @LINKS
@@ -322,22 +326,22 @@ def test_a_link_read_back_from_disk_pulls_to_the_bit(kind: type[Ewc | Mas], form
     head, link, batch = make_head(form, shared_top=True), kind(weight=3.0), make_batch()
     link.end_task(head, [batch], infonce)
     move(head)
-    again = kind(weight=3.0)
-    again.state |= safetensors.torch.load(safetensors.torch.save(link.state))
+    resumed = kind(weight=3.0)
+    resumed.state |= safetensors.torch.load(safetensors.torch.save(link.state))
     inner = loss_gradient(head, infonce)
-    theirs, ours = link.gradient(head, batch, inner), again.gradient(head, batch, inner)
+    theirs, ours = link.gradient(head, batch, inner), resumed.gradient(head, batch, inner)
     assert_close(ours.by_name, theirs.by_name, rtol=0, atol=0)
 
 
 @LINKS
 def test_a_lesson_on_what_was_read_back_ends_to_the_bit(kind: type[Ewc | Mas]) -> None:
-    head, link, again = make_head("mlp"), kind(), kind()
+    head, link, resumed = make_head("mlp"), kind(), kind()
     link.end_task(head, [make_batch()], infonce)
-    again.state |= safetensors.torch.load(safetensors.torch.save(link.state))
+    resumed.state |= safetensors.torch.load(safetensors.torch.save(link.state))
     move(head)
-    for one in (link, again):
-        one.end_task(head, [make_batch(seed=1)], infonce)
-    assert_close(again.state, link.state, rtol=0, atol=0)
+    for ewc_or_mas in (link, resumed):
+        ewc_or_mas.end_task(head, [make_batch(seed=1)], infonce)
+    assert_close(resumed.state, link.state, rtol=0, atol=0)
 
 
 @LINKS

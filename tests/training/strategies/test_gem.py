@@ -77,8 +77,8 @@ def test_the_dual_is_solved_as_by_trying_every_active_set(seed: int, margin: flo
 
 
 def test_two_equal_memories_change_the_gradient_as_one_does() -> None:
-    one = changed([1.0, 0.0], [[-1.0, 1.0]])
-    assert_close(changed([1.0, 0.0], [[-1.0, 1.0], [-1.0, 1.0]]), one)
+    by_one = changed([1.0, 0.0], [[-1.0, 1.0]])
+    assert_close(changed([1.0, 0.0], [[-1.0, 1.0], [-1.0, 1.0]]), by_one)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -95,8 +95,8 @@ def test_memories_of_other_branches_do_not_constrain() -> None:
 
 def test_a_memory_brings_its_own_branch_into_the_step() -> None:
     past = {"text": torch.tensor([-2.0]), "audio": torch.tensor([3.0])}
-    found = constrained({"text": torch.tensor([1.0])}, [past], 0.5, 0.0)
-    assert_close(found, {"text": torch.tensor([0.0]), "audio": torch.tensor([1.5])})
+    changed_gradient = constrained({"text": torch.tensor([1.0])}, [past], 0.5, 0.0)
+    assert_close(changed_gradient, {"text": torch.tensor([0.0]), "audio": torch.tensor([1.5])})
 
 
 def test_a_parameter_of_a_loss_is_neither_compared_nor_changed() -> None:
@@ -105,8 +105,8 @@ def test_a_parameter_of_a_loss_is_neither_compared_nor_changed() -> None:
 
 
 def test_agem_takes_away_the_projection_on_the_reference() -> None:
-    found = without_conflict({"x": torch.tensor([1.0, 0.0])}, {"x": torch.tensor([-1.0, 1.0])})
-    assert_close(found, {"x": torch.tensor([0.5, 0.5])})
+    changed_gradient = without_conflict({"x": torch.tensor([1.0, 0.0])}, {"x": torch.tensor([-1.0, 1.0])})
+    assert_close(changed_gradient, {"x": torch.tensor([0.5, 0.5])})
 
 
 def test_agem_leaves_a_gradient_that_agrees_with_the_reference() -> None:
@@ -116,8 +116,8 @@ def test_agem_leaves_a_gradient_that_agrees_with_the_reference() -> None:
 
 def test_agem_leaves_the_parameters_of_a_loss_alone() -> None:
     own = {"x": torch.tensor([1.0]), "losses.a": torch.tensor([1.0])}
-    found = without_conflict(own, {"x": torch.tensor([-1.0]), "losses.a": torch.tensor([5.0])})
-    assert found["losses.a"].tolist() == [1.0]
+    changed_gradient = without_conflict(own, {"x": torch.tensor([-1.0]), "losses.a": torch.tensor([5.0])})
+    assert changed_gradient["losses.a"].tolist() == [1.0]
 
 
 # memories
@@ -270,9 +270,9 @@ def test_a_step_wholly_against_a_memory_comes_to_nothing(kind: type[Gem] | type[
     link = Gem(store.past(), margin=0, epsilon=0) if kind is Gem else Agem(store.past())
     teach(link, make_head(), store.lesson(1), Recorder())
     inner = against(Gradient(torch.tensor(2.0), {"layers.text.weight": torch.ones(4, 6)}))
-    found = link.gradient(make_head(), store.lesson(2)[0], inner)
-    assert_close(found.by_name["layers.text.weight"], torch.zeros(4, 6))
-    assert float(found.loss) == 2
+    gradient = link.gradient(make_head(), store.lesson(2)[0], inner)
+    assert_close(gradient.by_name["layers.text.weight"], torch.zeros(4, 6))
+    assert float(gradient.loss) == 2
 
 
 @KINDS
@@ -282,14 +282,14 @@ def test_it_goes_on_from_disk_bit_for_bit(
 ) -> None:
     store, head = FakeStore(), make_head(form, shared_top=shared_top, modalities=("audio", "image", "text"))
     inner = loss_gradient(head, infonce)
-    link, again = (kind(store.past(), size=10, rows=6) for _ in range(2))
+    link, resumed = (kind(store.past(), size=10, rows=6) for _ in range(2))
     teach(link, head, store.lesson(1), inner)
     teach(link, head, store.lesson(2, modalities=("audio", "text")), inner)
-    again.state.update(from_disk(link.state))
+    resumed.state.update(from_disk(link.state))
     third = store.lesson(3, batches=3)
-    on, resumed = teach(link, head, third, inner), teach(again, head, third, inner)
-    assert_close(resumed[-1].by_name, on[-1].by_name, rtol=0, atol=0)
-    assert_close(again.state, link.state, rtol=0, atol=0)
+    expected, gradients = teach(link, head, third, inner), teach(resumed, head, third, inner)
+    assert_close(gradients[-1].by_name, expected[-1].by_name, rtol=0, atol=0)
+    assert_close(resumed.state, link.state, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

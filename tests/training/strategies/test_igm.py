@@ -45,8 +45,8 @@ def rows(
     draw = torch.Generator().manual_seed(step)
     width = dict(zip(modalities, widths or [WIDTH] * len(modalities), strict=True))
     x = {m: torch.randn(8, width[m], generator=draw) + 0.5 for m in modalities}
-    there = {m: torch.ones(8, dtype=torch.bool) for m in modalities}
-    return Batch(x, there, {}, torch.zeros(8, dtype=torch.int64), torch.ones(8), epoch=epoch, step=step)
+    present = {m: torch.ones(8, dtype=torch.bool) for m in modalities}
+    return Batch(x, present, {}, torch.zeros(8, dtype=torch.int64), torch.ones(8), epoch=epoch, step=step)
 
 
 def noise(head: Head, modality: str) -> dict[str, Tensor]:
@@ -69,11 +69,11 @@ def no_loss(z: Mapping[str, Tensor], batch: Batch) -> Tensor:
 
 def turn(strategy: Strategy, head: Head, modality: str, seeds: Sequence[int]) -> dict[str, Tensor]:
     """Train a modality on a few batches and return the last gradient."""
-    found: Mapping[str, Tensor] = {}
+    multiplied: Mapping[str, Tensor] = {}
     for seed in seeds:
         batch = rows(seed, ("image", "text", "audio"))
-        found = strategy.gradient(head, batch, returns(noise(head, modality))).by_name
-    return dict(found)
+        multiplied = strategy.gradient(head, batch, returns(noise(head, modality))).by_name
+    return dict(multiplied)
 
 
 def means(modality: str, seeds: Sequence[int]) -> Tensor:
@@ -122,9 +122,9 @@ def test_the_loss_of_the_whole_batch_is_passed_on() -> None:
 def test_eigenvalues_of_t_are_those_worked_out_by_hand() -> None:
     turned = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q.double()
     t = flat_matrix(turned @ torch.diag(torch.tensor([4.0, 1.0, 0.0]).double()) @ turned.T, 0.4)
-    found = turned.T @ t @ turned
+    multiplied = turned.T @ t @ turned
     expected = torch.diag(torch.tensor([0.670320, 0.904837, 1.0]).double())
-    assert_close(found, expected, rtol=0, atol=1e-6)
+    assert_close(multiplied, expected, rtol=0, atol=1e-6)
 
 
 def test_t_of_equal_eigenvalues_changes_nothing() -> None:
@@ -151,10 +151,10 @@ def test_the_first_turn_changes_nothing(make: type[Igm] | type[Mla]) -> None:
 def test_igm_multiplies_by_t_of_the_branch_trained_before_on_the_right() -> None:
     head, igm = make_head(), Igm()
     turn(igm, head, "image", (1, 2, 3))
-    found = turn(igm, head, "text", (4,))["layers.text.weight"]
+    multiplied = turn(igm, head, "text", (4,))["layers.text.weight"]
     seen = means("image", (1, 2, 3)).double()
     expected = noise(head, "text")["layers.text.weight"] @ flat_matrix(seen.T @ seen, 0.4).float()
-    assert_close(found, expected)
+    assert_close(multiplied, expected)
 
 
 def test_mla_multiplies_by_the_regularised_projector_of_all_mean_inputs() -> None:
@@ -162,10 +162,10 @@ def test_mla_multiplies_by_the_regularised_projector_of_all_mean_inputs() -> Non
     turn(mla, head, "image", (1, 2, 3))
     turn(mla, head, "text", (4,))
     turn(mla, head, "image", (5, 6))
-    found = turn(mla, head, "text", (7,))["layers.text.weight"]
+    multiplied = turn(mla, head, "text", (7,))["layers.text.weight"]
     seen = means("image", (1, 2, 3, 5, 6))
     projector = torch.linalg.inv(torch.eye(WIDTH) + seen.T @ seen / 0.5)
-    assert_close(found, noise(head, "text")["layers.text.weight"] @ projector, rtol=1e-4, atol=1e-5)
+    assert_close(multiplied, noise(head, "text")["layers.text.weight"] @ projector, rtol=1e-4, atol=1e-5)
 
 
 def test_t_is_of_one_turn_alone() -> None:
@@ -173,10 +173,10 @@ def test_t_is_of_one_turn_alone() -> None:
     turn(igm, head, "image", (1, 2, 3))
     turn(igm, head, "text", (4,))
     turn(igm, head, "image", (5, 6))
-    found = turn(igm, head, "text", (7,))["layers.text.weight"]
+    multiplied = turn(igm, head, "text", (7,))["layers.text.weight"]
     seen = means("image", (5, 6)).double()
     expected = noise(head, "text")["layers.text.weight"] @ flat_matrix(seen.T @ seen, 0.4).float()
-    assert_close(found, expected)
+    assert_close(multiplied, expected)
 
 
 @BOTH
@@ -225,8 +225,8 @@ def test_with_several_branches_in_training_nothing_is_changed(make: type[Igm] | 
 def test_biases_are_not_changed(make: type[Igm] | type[Mla]) -> None:
     head, link = make_head("mlp"), make()
     turn(link, head, "image", (1, 2))
-    found, given = turn(link, head, "text", (3,)), noise(head, "text")
-    assert_close(found["layers.text.1.bias"], given["layers.text.1.bias"], rtol=0, atol=0)
+    multiplied, given = turn(link, head, "text", (3,)), noise(head, "text")
+    assert_close(multiplied["layers.text.1.bias"], given["layers.text.1.bias"], rtol=0, atol=0)
 
 
 @BOTH
@@ -234,15 +234,15 @@ def test_biases_are_not_changed(make: type[Igm] | type[Mla]) -> None:
 def test_the_shared_top_is_changed_as_the_branch_is(make: type[Igm] | type[Mla], form: HeadForm) -> None:
     head, link = make_head(form, shared=True), make()
     turn(link, head, "image", (1, 2))
-    found, given = turn(link, head, "text", (3,)), noise(head, "text")
-    assert not torch.equal(found["top.weight"], given["top.weight"])
+    multiplied, given = turn(link, head, "text", (3,)), noise(head, "text")
+    assert not torch.equal(multiplied["top.weight"], given["top.weight"])
 
 
 @BOTH
 def test_an_inner_layer_is_changed_by_its_own_inputs(make: type[Igm] | type[Mla]) -> None:
     head, link = make_head("mlp"), make()
     turn(link, head, "image", (1, 2))
-    found, given = turn(link, head, "text", (3,)), noise(head, "text")
+    multiplied, given = turn(link, head, "text", (3,)), noise(head, "text")
     hidden = [head.inputs(rows(seed).features)["image"]["layers.image.1"].mean(0).detach() for seed in (1, 2)]
     seen = torch.stack(hidden).double()
     total = seen.T @ seen
@@ -252,17 +252,20 @@ def test_an_inner_layer_is_changed_by_its_own_inputs(make: type[Igm] | type[Mla]
         else torch.linalg.inv(torch.eye(len(total), dtype=torch.float64) + total)
     )
     assert_close(
-        found["layers.text.1.weight"], given["layers.text.1.weight"] @ matrix.float(), rtol=1e-4, atol=1e-5
+        multiplied["layers.text.1.weight"],
+        given["layers.text.1.weight"] @ matrix.float(),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
 @BOTH
 def test_the_next_lesson_begins_with_the_last_turn_of_this_one(make: type[Igm] | type[Mla]) -> None:
-    head, on, anew = make_head(), make(), make()
-    for link in (on, anew):
+    head, uninterrupted, anew = make_head(), make(), make()
+    for link in (uninterrupted, anew):
         turn(link, head, "text", (1, 2))
     anew.end_task(head, [], no_loss)
-    assert_close(turn(anew, head, "image", (3,)), turn(on, head, "image", (3,)), rtol=0, atol=0)
+    assert_close(turn(anew, head, "image", (3,)), turn(uninterrupted, head, "image", (3,)), rtol=0, atol=0)
 
 
 @BOTH
@@ -289,26 +292,26 @@ def test_a_modality_is_never_its_own_partner(make: type[Igm] | type[Mla]) -> Non
 @BOTH
 @FORMS
 def test_a_lesson_goes_on_from_disk_bit_for_bit(make: type[Igm] | type[Mla], form: HeadForm) -> None:
-    head, here, there = make_head(form), make(), make()
-    turn(here, head, "image", (1, 2))
-    turn(here, head, "text", (3, 4))
-    here.end_task(head, [], no_loss)
-    there.state.update(safetensors.torch.load(safetensors.torch.save(here.state)))
-    for link in (here, there):
+    head, uninterrupted, resumed = make_head(form), make(), make()
+    turn(uninterrupted, head, "image", (1, 2))
+    turn(uninterrupted, head, "text", (3, 4))
+    uninterrupted.end_task(head, [], no_loss)
+    resumed.state.update(safetensors.torch.load(safetensors.torch.save(uninterrupted.state)))
+    for link in (uninterrupted, resumed):
         turn(link, head, "image", (5, 6))
         turn(link, head, "text", (7,))
         link.end_task(head, [], no_loss)
-    assert_close(there.state, here.state, rtol=0, atol=0)
+    assert_close(resumed.state, uninterrupted.state, rtol=0, atol=0)
 
 
 @BOTH
 def test_branches_of_two_widths_are_refused_at_once(make: type[Igm] | type[Mla]) -> None:
     head, name = make_head(widths={"image": 6, "text": 4}), make.__name__.lower()
-    told = (
+    message = (
         f"^{name} needs branches of one width: image has 6, text 4; "
         "take another method, or train the first head with `form=mlp`$"
     )
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         make().gradient(head, rows(1, widths=(6, 4)), returns(noise(head, "image")))
 
 
@@ -320,8 +323,8 @@ def test_of_branches_of_two_widths_the_layers_that_match_are_changed(
     head, link = make_head(form, {"image": 6, "text": 4}, shared=shared), make()
     given = noise(head, "text")
     link.gradient(head, rows(1, widths=(6, 4)), returns(noise(head, "image")))
-    found = link.gradient(head, rows(2, widths=(6, 4)), returns(given)).by_name
-    changed = {name for name, g in found.items() if not torch.equal(g, given[name])}
+    by_name = link.gradient(head, rows(2, widths=(6, 4)), returns(given)).by_name
+    changed = {name for name, g in by_name.items() if not torch.equal(g, given[name])}
     assert changed == {"top.weight" if shared else "layers.text.1.weight"}
 
 
@@ -331,8 +334,8 @@ def test_a_late_modality_of_another_width_is_free(make: type[Igm] | type[Mla]) -
     turn(link, head, "image", (1, 2))
     link.end_task(head, [], no_loss)
     given = noise(head, "depth")
-    found = link.gradient(head, rows(3, ("depth", "heat"), widths=(4, 4)), returns(given)).by_name
-    assert_close(dict(found), given, rtol=0, atol=0)
+    by_name = link.gradient(head, rows(3, ("depth", "heat"), widths=(4, 4)), returns(given)).by_name
+    assert_close(dict(by_name), given, rtol=0, atol=0)
 
 
 def test_igm_follows_the_turns_that_alternate_takes() -> None:
@@ -340,9 +343,9 @@ def test_igm_follows_the_turns_that_alternate_takes() -> None:
     whole = {name: torch.ones_like(p) for name, p in head.named_parameters()}
     step = compose([igm, Alternate(epochs=1)], head, returns(whole))
     step(rows(1, epoch=0))
-    found = step(rows(2, epoch=1)).by_name["layers.text.weight"]
+    multiplied = step(rows(2, epoch=1)).by_name["layers.text.weight"]
     seen = means("image", (1,)).double()
-    assert_close(found, (torch.ones(WIDTH, WIDTH) @ flat_matrix(seen.T @ seen, 0.4).float()))
+    assert_close(multiplied, (torch.ones(WIDTH, WIDTH) @ flat_matrix(seen.T @ seen, 0.4).float()))
 
 
 def test_less_than_one_epoch_is_refused() -> None:

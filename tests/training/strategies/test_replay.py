@@ -112,16 +112,16 @@ def test_remembered_negatives_get_no_gradient_as_anchors() -> None:
     store, head = FakeStore(), make_head(modalities=("audio", "image", "text"))
     link = Replay(store.past(), "negatives")
     teach(link, head, store.lesson(1, modalities=("audio", "text")), Recorder())
-    found = link.gradient(head, store.lesson(2)[0], loss_gradient(head, infonce))
-    assert not found.by_name["layers.audio.weight"].any()
+    gradient = link.gradient(head, store.lesson(2)[0], loss_gradient(head, infonce))
+    assert not gradient.by_name["layers.audio.weight"].any()
 
 
 def test_remembered_positives_train_a_modality_that_the_batch_lacks() -> None:
     store, head = FakeStore(), make_head(modalities=("audio", "image", "text"))
     link = Replay(store.past(), "positives")
     teach(link, head, store.lesson(1, modalities=("audio", "text")), Recorder())
-    found = link.gradient(head, store.lesson(2)[0], loss_gradient(head, infonce))
-    assert found.by_name["layers.audio.weight"].any()
+    gradient = link.gradient(head, store.lesson(2)[0], loss_gradient(head, infonce))
+    assert gradient.by_name["layers.audio.weight"].any()
 
 
 def test_a_remembered_row_is_no_negative_of_itself() -> None:
@@ -130,8 +130,8 @@ def test_a_remembered_row_is_no_negative_of_itself() -> None:
     link = Replay(store.past(), "negatives")
     teach(link, head, [batch], Recorder())
     inner = loss_gradient(head, infonce)
-    found = link.gradient(head, replace(first(batch, 1), seed=77), inner)
-    assert_close(found.loss, inner(replace(batch, weight=torch.eye(8)[0])).loss)
+    gradient = link.gradient(head, replace(first(batch, 1), seed=77), inner)
+    assert_close(gradient.loss, inner(replace(batch, weight=torch.eye(8)[0])).loss)
 
 
 def first(batch: Batch, rows: int) -> Batch:
@@ -143,17 +143,17 @@ def first(batch: Batch, rows: int) -> Batch:
 def test_replay_goes_on_from_disk_bit_for_bit(form: HeadForm, shared_top: bool) -> None:
     store, head = FakeStore(), make_head(form, shared_top=shared_top)
     inner = loss_gradient(head, infonce)
-    link, again = (Replay(store.past(), "positives", size=10, rows=6) for _ in range(2))
+    link, resumed = (Replay(store.past(), "positives", size=10, rows=6) for _ in range(2))
     teach(link, head, store.lesson(1), inner)
-    again.state.update(from_disk(link.state))
+    resumed.state.update(from_disk(link.state))
     second = store.lesson(2, batches=3)
     assert_close(
-        teach(again, head, second, inner)[-1].by_name,
+        teach(resumed, head, second, inner)[-1].by_name,
         teach(link, head, second, inner)[-1].by_name,
         rtol=0,
         atol=0,
     )
-    assert_close(again.state, link.state, rtol=0, atol=0)
+    assert_close(resumed.state, link.state, rtol=0, atol=0)
 
 
 def test_an_empty_memory_is_refused() -> None:
@@ -240,8 +240,8 @@ def test_indexed_negatives_move_the_queries_only(form: HeadForm, shared_top: boo
     inner = loss_gradient(head, infonce)
     # the batch's own images are left as constants, so that all that could move the branch are the negatives
     still = replace(batch, fixed={"image": head({"image": batch.features["image"]})["image"].detach()})
-    found = CrossTask(store.past(), source="indexed").gradient(head, still, inner)
-    moved = {name for name, g in found.by_name.items() if g.any()}
+    gradient = CrossTask(store.past(), source="indexed").gradient(head, still, inner)
+    moved = {name for name, g in gradient.by_name.items() if g.any()}
     assert {name.split(".")[1] for name in moved} == {"text"}
 
 
@@ -249,8 +249,8 @@ def test_indexed_negatives_raise_the_loss_of_queries() -> None:
     store, head = FakeStore(), make_head()
     store.lesson(1)
     batch, inner = FakeStore().lesson(2)[0], loss_gradient(head, infonce)
-    found = CrossTask(store.past(), source="indexed").gradient(head, batch, inner)
-    assert float(found.loss) > float(inner(batch).loss)
+    gradient = CrossTask(store.past(), source="indexed").gradient(head, batch, inner)
+    assert float(gradient.loss) > float(inner(batch).loss)
 
 
 @SOURCES
@@ -258,15 +258,15 @@ def test_the_same_item_in_an_old_task_is_no_negative(source: Source) -> None:
     store, head = FakeStore(), make_head()
     batch, inner = store.lesson(1, batches=1)[0], loss_gradient(head, infonce)
     store.items = {(m, int(n[0])): batch.features[m][0] for m, n in batch.item.items()}
-    found = CrossTask(store.past(), source=source).gradient(head, first(batch, 1), inner)
-    assert float(found.loss) == 0
+    gradient = CrossTask(store.past(), source=source).gradient(head, first(batch, 1), inner)
+    assert float(gradient.loss) == 0
 
 
 def test_old_pairs_do_not_touch_a_branch_that_the_batch_lacks() -> None:
     store, head = FakeStore(), make_head(modalities=("audio", "image", "text"))
     store.lesson(1, modalities=("audio", "text"))
-    found = CrossTask(store.past()).gradient(head, FakeStore().lesson(2)[0], loss_gradient(head, infonce))
-    assert set(found.by_name) == {"layers.image.weight", "layers.text.weight"}
+    gradient = CrossTask(store.past()).gradient(head, FakeStore().lesson(2)[0], loss_gradient(head, infonce))
+    assert set(gradient.by_name) == {"layers.image.weight", "layers.text.weight"}
 
 
 def test_old_pairs_that_share_no_modality_leave_the_batch_as_it_is() -> None:

@@ -20,13 +20,13 @@ def kept_of(runs: int, size: int, parts: list[int]) -> Tensor:
     counts = torch.zeros(sum(parts))
     for run in range(runs):
         memory = Reservoir(NO_PAST, size, {})
-        held = torch.full((size,), -1)
+        kept = torch.full((size,), -1)
         start = 0
         for part in parts:
             slots, rows = memory.admit(part, 1000 * run + start)
-            held[slots] = rows + start
+            kept[slots] = rows + start
             start += part
-        counts[held] += 1
+        counts[kept] += 1
     return counts
 
 
@@ -71,17 +71,17 @@ def test_the_state_holds_numbers_and_scores_and_no_features() -> None:
 def test_a_memory_read_from_disk_holds_the_same_rows() -> None:
     store = FakeStore()
     memory = stream(Reservoir(store.past(), 9, {}), store.lesson(1))
-    again = Reservoir(store.past(), 9, from_disk(memory.state))
+    reopened = Reservoir(store.past(), 9, from_disk(memory.state))
     slots = memory.draw(9, "x")
-    assert_close(again.take(slots).features, memory.take(slots).features, rtol=0, atol=0)
+    assert_close(reopened.take(slots).features, memory.take(slots).features, rtol=0, atol=0)
 
 
 def test_a_memory_read_from_disk_goes_on_as_it_would_have() -> None:
     store = FakeStore()
     first, second = store.lesson(1), store.lesson(2)
     memory = stream(Reservoir(store.past(), 9, {}), first)
-    again = stream(Reservoir(store.past(), 9, from_disk(memory.state)), second)
-    assert_close(again.state, stream(memory, second).state, rtol=0, atol=0)
+    reopened = stream(Reservoir(store.past(), 9, from_disk(memory.state)), second)
+    assert_close(reopened.state, stream(memory, second).state, rtol=0, atol=0)
 
 
 def test_a_row_is_remembered_with_its_own_features() -> None:
@@ -104,8 +104,8 @@ def test_an_entry_whose_item_is_gone_is_never_drawn() -> None:
     memory = stream(Reservoir(store.past(), 8, {}), store.lesson(1, batches=1))
     gone = int(memory.state["item.row.image"][2])
     del store.items["image", gone]
-    again = Reservoir(store.past(), 8, memory.state)
-    assert sorted(again.draw(8, "x").tolist()) == [0, 1, 3, 4, 5, 6, 7]
+    reopened = Reservoir(store.past(), 8, memory.state)
+    assert sorted(reopened.draw(8, "x").tolist()) == [0, 1, 3, 4, 5, 6, 7]
 
 
 def test_a_slot_whose_item_is_gone_is_drawn_again_once_written() -> None:
@@ -113,9 +113,9 @@ def test_a_slot_whose_item_is_gone_is_drawn_again_once_written() -> None:
     batch = store.lesson(1, batches=1)[0]
     state = stream(Reservoir(store.past(), 8, {}), [batch]).state
     del store.items["image", int(state["item.row.image"][2])]
-    again = Reservoir(store.past(), 8, state)
-    again.put(torch.tensor([2]), {"row": select_rows(batch, torch.tensor([0]))}, {})
-    assert len(again) == 8
+    reopened = Reservoir(store.past(), 8, state)
+    reopened.put(torch.tensor([2]), {"row": select_rows(batch, torch.tensor([0]))}, {})
+    assert len(reopened) == 8
 
 
 def test_a_draw_holds_rows_of_one_set_of_modalities() -> None:
@@ -167,8 +167,8 @@ def test_a_late_modality_joins_what_is_remembered() -> None:
 
 def test_looking_up_gives_the_features_of_what_is_stored_and_says_what_is_not() -> None:
     store = FakeStore({("text", 3): torch.ones(2), ("text", 9): torch.full((2,), 9.0)})
-    features, found = stored_features(store.past(), "text", torch.tensor([9, -1, 4, 3]))
-    assert (features.tolist(), found.tolist()) == (
+    features, is_stored = stored_features(store.past(), "text", torch.tensor([9, -1, 4, 3]))
+    assert (features.tolist(), is_stored.tolist()) == (
         [[9, 9], [0, 0], [0, 0], [1, 1]],
         [True, False, False, True],
     )

@@ -35,8 +35,8 @@ def make_batch(rows: int = 5, *, absent: tuple[Modality, ...] = ()) -> Batch:
 def slow_row(head: Head, loss: Loss, batch: Batch, row: int) -> dict[str, Tensor]:
     """Return the gradient of one row's value, straight by the parameters."""
     named = dict(head.named_parameters())
-    found = torch.autograd.grad(loss(embed(head, batch), batch)[row], list(named.values()))
-    return dict(zip(named, found, strict=True))
+    gradients = torch.autograd.grad(loss(embed(head, batch), batch)[row], list(named.values()))
+    return dict(zip(named, gradients, strict=True))
 
 
 def slow_sensitivity(head: Head, x: Tensor) -> dict[str, Tensor]:
@@ -54,22 +54,22 @@ def slow_sensitivity(head: Head, x: Tensor) -> dict[str, Tensor]:
 @LOSSES
 def test_a_rows_gradient_is_that_of_its_own_value(form: HeadForm, shared_top: bool, loss: Loss) -> None:
     head, batch = make_head(form, shared_top=shared_top), make_batch()
-    found = list(row_gradients(head, loss, batch, torch.tensor([3])))
-    assert_close(found, [slow_row(head, loss, batch, 3)], rtol=1e-4, atol=1e-6)
+    gradients = list(row_gradients(head, loss, batch, torch.tensor([3])))
+    assert_close(gradients, [slow_row(head, loss, batch, 3)], rtol=1e-4, atol=1e-6)
 
 
 def test_the_rows_come_in_the_order_asked_for() -> None:
     head, batch = make_head("linear"), make_batch()
-    found = list(row_gradients(head, infonce, batch, torch.tensor([4, 0])))
+    gradients = list(row_gradients(head, infonce, batch, torch.tensor([4, 0])))
     slow = [slow_row(head, infonce, batch, row) for row in (4, 0)]
-    assert_close(found, slow, rtol=1e-4, atol=1e-6)
+    assert_close(gradients, slow, rtol=1e-4, atol=1e-6)
 
 
 def test_a_loss_of_two_modalities_leaves_a_third_ones_branch_out() -> None:
     head, batch = make_head("linear"), make_batch(absent=("audio",))
     head.add_branch("audio", 6)
-    (found,) = row_gradients(head, infonce, batch, torch.tensor([0]))
-    assert set(found) == {"layers.image.weight", "layers.text.weight"}
+    (gradient,) = row_gradients(head, infonce, batch, torch.tensor([0]))
+    assert set(gradient) == {"layers.image.weight", "layers.text.weight"}
 
 
 def test_a_loss_that_depends_on_no_parameter_has_no_row_gradients() -> None:
@@ -82,8 +82,8 @@ def test_a_loss_that_depends_on_no_parameter_has_no_row_gradients() -> None:
 def test_a_frozen_branch_has_no_row_gradients() -> None:
     head = make_head("mlp")
     head.layers["text"].requires_grad_(False)
-    (found,) = row_gradients(head, infonce, make_batch(), torch.tensor([0]))
-    assert {head.branch_of(name) for name in found} == {"image"}
+    (gradient,) = row_gradients(head, infonce, make_batch(), torch.tensor([0]))
+    assert {head.branch_of(name) for name in gradient} == {"image"}
 
 
 def test_no_hook_stays_on_the_head() -> None:
@@ -103,8 +103,8 @@ def test_the_sensitivity_of_a_known_matrix_is_6_6_2_2() -> None:
     head = Head("linear", 2).eval()
     head.add_branch("image", 2)
     head.get_parameter("layers.image.weight").data = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
-    found = sensitivity(head, head.project, "image", torch.ones(1, 2))
-    assert_close(found, {"layers.image.weight": torch.tensor([[6.0, 6.0], [2.0, 2.0]])})
+    importance = sensitivity(head, head.project, "image", torch.ones(1, 2))
+    assert_close(importance, {"layers.image.weight": torch.tensor([[6.0, 6.0], [2.0, 2.0]])})
 
 
 @FORMS
@@ -118,8 +118,8 @@ def test_outputs_that_only_happen_to_be_of_unit_length_are_taken() -> None:
     head = Head("linear", 6).eval()
     head.add_branch("image", 6)
     x = torch.nn.functional.normalize(make_batch().features["image"], dim=1)
-    found = sensitivity(head, head.project, "image", x)
-    assert_close(found["layers.image.weight"], 2 * x.abs().T @ x.abs() / 5)
+    importance = sensitivity(head, head.project, "image", x)
+    assert_close(importance["layers.image.weight"], 2 * x.abs().T @ x.abs() / 5)
 
 
 def test_rows_are_taken_evenly_over_all_batches() -> None:

@@ -49,19 +49,19 @@ class Bowl:
     head: Head
     names: tuple[str, ...] = (IMAGE,)
     curvature: float = 2.0
-    asked: list[dict[str, Tensor]] = field(default_factory=list)
+    points: list[dict[str, Tensor]] = field(default_factory=list)
 
     def __call__(self, batch: Batch) -> Gradient:
-        here = {name: p.detach().clone() for name, p in self.head.named_parameters()}
-        self.asked.append(here)
-        by_name = {name: self.curvature * here[name] for name in self.names}
-        return Gradient(torch.tensor(float(len(self.asked))), by_name)
+        point = {name: p.detach().clone() for name, p in self.head.named_parameters()}
+        self.points.append(point)
+        by_name = {name: self.curvature * point[name] for name in self.names}
+        return Gradient(torch.tensor(float(len(self.points))), by_name)
 
 
 def moved(bowl: Bowl, call: int) -> Tensor:
     """Return how far the parameters were shifted at a call, all together."""
-    pairs = zip(bowl.asked[call].values(), bowl.head.parameters(), strict=True)
-    length: Tensor = torch.cat([(there - here).flatten() for there, here in pairs]).norm()
+    pairs = zip(bowl.points[call].values(), bowl.head.parameters(), strict=True)
+    length: Tensor = torch.cat([(point - p).flatten() for point, p in pairs]).norm()
     return length
 
 
@@ -88,8 +88,8 @@ def test_a_shift_is_undone_when_what_is_within_fails() -> None:
 
 def test_sam_returns_the_gradient_uphill() -> None:
     head = scalar_head(1.0)
-    found = Sam(rho=0.05).gradient(head, NOTHING, Bowl(head))
-    assert_close(found.by_name[IMAGE], torch.tensor([[2 * 1.05]]))
+    gradient = Sam(rho=0.05).gradient(head, NOTHING, Bowl(head))
+    assert_close(gradient.by_name[IMAGE], torch.tensor([[2 * 1.05]]))
 
 
 def test_sam_reports_the_loss_where_the_head_stands() -> None:
@@ -107,19 +107,19 @@ def test_sams_shift_has_length_rho_over_all_parameters_together() -> None:
 def test_sam_asks_twice() -> None:
     bowl = Bowl(make_head())
     Sam().gradient(bowl.head, NOTHING, bowl)
-    assert len(bowl.asked) == 2
+    assert len(bowl.points) == 2
 
 
 def test_cflat_of_a_parabola_is_2_48() -> None:
     head = scalar_head(1.0)
-    found = CFlat(rho=0.2, strength=0.2).gradient(head, NOTHING, Bowl(head))
-    assert_close(found.by_name[IMAGE], torch.tensor([[2.48]]))
+    gradient = CFlat(rho=0.2, strength=0.2).gradient(head, NOTHING, Bowl(head))
+    assert_close(gradient.by_name[IMAGE], torch.tensor([[2.48]]))
 
 
 def test_cflat_asks_four_times() -> None:
     bowl = Bowl(make_head())
     CFlat().gradient(bowl.head, NOTHING, bowl)
-    assert len(bowl.asked) == 4
+    assert len(bowl.points) == 4
 
 
 def test_cflat_reports_the_loss_where_the_head_stands() -> None:
@@ -140,9 +140,9 @@ def slow_cflat(head: Head, inner: Callable[[], Tensor], rho: float, strength: fl
 
     def g(shift: Tensor) -> Tensor:
         torch.nn.utils.vector_to_parameters(start + shift, head.parameters())
-        found = inner()
+        gradient = inner()
         torch.nn.utils.vector_to_parameters(start, head.parameters())
-        return found
+        return gradient
 
     g0 = g(torch.zeros_like(start))
     g1 = g(rho * g0 / g0.norm())
@@ -156,40 +156,40 @@ def slow_cflat(head: Head, inner: Callable[[], Tensor], rho: float, strength: fl
 def test_cflat_agrees_with_the_recipe_on_one_long_vector(form: HeadForm) -> None:
     head, batch = make_head(form), make_batch()
     inner = loss_gradient(head, infonce)
-    found = CFlat(rho=0.1, strength=0.5).gradient(head, batch, inner)
+    gradient = CFlat(rho=0.1, strength=0.5).gradient(head, batch, inner)
 
     def flat() -> Tensor:
         return torch.cat([g.flatten() for g in inner(batch).by_name.values()])
 
-    ours = torch.cat([g.flatten() for g in found.by_name.values()])
+    ours = torch.cat([g.flatten() for g in gradient.by_name.values()])
     assert_close(ours, slow_cflat(head, flat, 0.1, 0.5), rtol=1e-3, atol=1e-5)
 
 
 @LINKS
 def test_a_gradient_of_zero_shifts_nothing(link: Sam | CFlat) -> None:
     head = make_head()
-    found = link.gradient(head, NOTHING, Bowl(head, curvature=0.0))
-    assert_close(found.by_name[IMAGE], torch.zeros(3, 3), rtol=0, atol=0)
+    gradient = link.gradient(head, NOTHING, Bowl(head, curvature=0.0))
+    assert_close(gradient.by_name[IMAGE], torch.zeros(3, 3), rtol=0, atol=0)
 
 
 def test_cflat_of_a_linear_loss_is_its_gradient() -> None:
     head, slope = make_head(), {IMAGE: torch.full((3, 3), 0.5)}
-    found = CFlat().gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), slope))
-    assert_close(found.by_name, slope, rtol=0, atol=0)
+    gradient = CFlat().gradient(head, NOTHING, lambda batch: Gradient(torch.tensor(0.0), slope))
+    assert_close(gradient.by_name, slope, rtol=0, atol=0)
 
 
 @LINKS
 def test_a_batch_that_touches_nothing_gives_no_gradient(link: Sam | CFlat) -> None:
-    found = link.gradient(make_head(), NOTHING, lambda batch: Gradient(torch.tensor(0.0), {}))
-    assert found.by_name == {}
+    gradient = link.gradient(make_head(), NOTHING, lambda batch: Gradient(torch.tensor(0.0), {}))
+    assert gradient.by_name == {}
 
 
 @LINKS
 def test_a_branch_without_gradient_is_neither_shifted_nor_given_one(link: Sam | CFlat) -> None:
     bowl = Bowl(make_head())
-    found = link.gradient(bowl.head, NOTHING, bowl)
-    assert set(found.by_name) == {IMAGE}
-    assert torch.equal(bowl.asked[-1][TEXT], torch.eye(3))
+    gradient = link.gradient(bowl.head, NOTHING, bowl)
+    assert set(gradient.by_name) == {IMAGE}
+    assert torch.equal(bowl.points[-1][TEXT], torch.eye(3))
 
 
 @LINKS
@@ -198,15 +198,15 @@ def test_what_a_loss_trains_of_its_own_is_not_shifted(link: Sam | CFlat) -> None
     head.add_scorer("match", 3)
     bowl = Bowl(head, (IMAGE, "losses.match.0.weight"))
     link.gradient(head, NOTHING, bowl)
-    assert torch.equal(bowl.asked[-1]["losses.match.0.weight"], head.get_parameter("losses.match.0.weight"))
+    assert torch.equal(bowl.points[-1]["losses.match.0.weight"], head.get_parameter("losses.match.0.weight"))
 
 
 @LINKS
 def test_what_a_loss_trains_of_its_own_still_gets_its_gradient(link: Sam | CFlat) -> None:
     head = make_head()
     head.add_scorer("match", 3)
-    found = link.gradient(head, NOTHING, Bowl(head, (IMAGE, "losses.match.0.weight")))
-    assert "losses.match.0.weight" in found.by_name
+    gradient = link.gradient(head, NOTHING, Bowl(head, (IMAGE, "losses.match.0.weight")))
+    assert "losses.match.0.weight" in gradient.by_name
 
 
 @LINKS
