@@ -348,7 +348,7 @@ def test_one_row_more_than_a_few_may_not_vanish_from_a_small_source(loader: Load
     list_rows(source, *captions(12))
     ingest(loader, source)
     list_rows(source, *captions(1))
-    with pytest.raises(UserError, match="^11 of 12 rows"):
+    with pytest.raises(UserError, match=r"^11 of 12 rows"):
         ingest(loader, source)
 
 
