@@ -69,11 +69,12 @@ def open_or_make(
     collections = [open_source(source) for source in sources]
     exists = (root / "workspace.json").is_file()
     known = dict(open_at(root).manifest.backbones) if exists else {}
-    chosen = _choose(options, collections, Backbones(known, device))
+    already = Backbones(known, device)
+    chosen = _choose(options, collections, already)
     records = known | {m: BackboneRecord(b.spec, b.id, b.widths[m]) for m, b in chosen.items()}
     workspace = _extend(root, options, records) if exists else _make(root, options, chosen, records)
     loaded = {b.spec: b for b in chosen.values() if b.spec != "features"}
-    return workspace, Backbones(records, device, loaded)
+    return workspace, Backbones(records, device, already._loaded | loaded)
 
 
 def _extend(root: Path, options: WorkspaceOptions, records: Mapping[Modality, BackboneRecord]) -> Workspace:
