@@ -8,7 +8,7 @@ and ids. bare: ten rows by faiss.IndexFlatIP, vectors in memory, vector by vecto
 times slower) or by BLAS, which its distance_compute_blas_threshold decides: the faster of the two counts. All take
 turns in one process, round by round, with new queries each; a process for each number of threads. Milliseconds are
 medians; ratio is the median over the rounds of bare / ours, which other work on the machine hardly moves.
-To results/queries.json and .md.
+To results/queries.json.
 """
 
 import argparse
@@ -21,12 +21,11 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import machine, markdown
+from benchmarks.report import machine, markdown, write
 from engine.types import ShardKey
 from indexer.shards import files as shards
 from indexer.shards.flat import load_faiss
@@ -56,9 +55,8 @@ def main() -> None:
         print(json.dumps(measure(given.items, given.width, given.rounds)))
         return
     rows = [row for threads in given.threads for row in _with_threads(threads, given)]
-    facts = {**machine(), "seed": SEED, "items": given.items, "width": given.width, "rounds": given.rounds}
-    OUT.write_text(_lines(facts, rows), encoding="utf-8")
-    OUT.with_suffix(".md").write_text(markdown(rows) + "\n", encoding="utf-8")
+    sizes = {"items": given.items, "width": given.width, "rounds": given.rounds}
+    write(OUT, {**machine(), "seed": SEED, **sizes, "rows": rows})
     print(markdown(rows))
 
 
@@ -125,13 +123,6 @@ def _unit(draw: np.random.Generator, count: int, width: int) -> Vectors:
     rows = draw.standard_normal((count, width), np.float32)
     unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
-
-
-def _lines(facts: Mapping[str, Any], rows: list[dict[str, object]]) -> str:
-    """Return facts and rows as JSON, one a line."""
-    lines = [f" {json.dumps(name)}: {json.dumps(fact)}," for name, fact in facts.items()]
-    table = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    return "\n".join(["{", *lines, ' "rows": [', table, " ]", "}", ""])
 
 
 if __name__ == "__main__":
