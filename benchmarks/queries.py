@@ -8,7 +8,7 @@ and ids. bare: ten rows by faiss.IndexFlatIP, vectors in memory, vector by vecto
 times slower) or by BLAS, which its distance_compute_blas_threshold decides: the faster of the two counts. All take
 turns in one process, round by round, with new queries each; a process for each number of threads. Milliseconds are
 medians; ratio is the median over the rounds of bare / ours, which other work on the machine hardly moves.
-To results/queries.json and .md.
+To results/queries.json.
 """
 
 import argparse
@@ -25,8 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import machine, markdown
-from benchmarks.tables import write
+from benchmarks.report import machine, markdown, write
 from engine.types import ShardKey
 from indexer.shards import files as shards
 from indexer.shards.flat import load_faiss
@@ -56,8 +55,8 @@ def main() -> None:
         print(json.dumps(measure(given.items, given.width, given.rounds)))
         return
     rows = [row for threads in given.threads for row in _with_threads(threads, given)]
-    facts = {**machine(), "seed": SEED, "items": given.items, "width": given.width, "rounds": given.rounds}
-    write(OUT, {**facts, "rows": rows})
+    sizes = {"items": given.items, "width": given.width, "rounds": given.rounds}
+    write(OUT, {**machine(), "seed": SEED, **sizes, "rows": rows})
     print(markdown(rows))
 
 
