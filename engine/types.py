@@ -99,6 +99,24 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class KnownTask:
+    """Search the shards of one task, the one that the query is known to belong to."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class AllTasks:
+    """Search the shards of all tasks, and merge what they find."""
+
+    merge: MergeName
+
+
+Scope: TypeAlias = KnownTask | AllTasks
+"""Where a query looks: in one task, or in all of them."""
+
+
+@dataclass(frozen=True)
 class Skipped:
     """A file or row that could not be used, and why.
 

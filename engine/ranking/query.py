@@ -139,14 +139,30 @@ def rank(asked: Sequence[Asked], k: int, guess: TaskPosterior | None = None) -> 
 
 
 def odds(asked: Sequence[Asked], found: Sequence[Candidates], guess: TaskPosterior) -> list[Odds]:
-    """Return what makes the cosines of each shard comparable: log p(task | q) - log Z(q) of its task."""
-    parts: dict[str, list[Scores]] = {}  # of each task
-    for one, candidates in zip(asked, found, strict=True):
-        log_z = one.shard.log_partition(one.queries, one.tau, candidates.scores[:, :BEST])
-        parts.setdefault(one.shard.key.task, []).append(log_z)
-    place = {task: n for n, task in enumerate(guess.tasks)}
-    shift = {task: guess.log_p[:, place[task]] - np.logaddexp.reduce(log_z) for task, log_z in parts.items()}
-    return [Odds(one.tau, shift[one.shard.key.task]) for one in asked]
+    """Return what makes the cosines of each shard comparable."""
+    log_z = [
+        one.shard.log_partition(one.queries, one.tau, candidates.scores[:, :BEST])
+        for one, candidates in zip(asked, found, strict=True)
+    ]
+    return shifted([one.shard.key.task for one in asked], [one.tau for one in asked], log_z, guess)
+
+
+def shifted(
+    tasks: Sequence[str], tau: Sequence[float], log_z: Sequence[Scores], posterior: TaskPosterior
+) -> list[Odds]:
+    """Return the odds of each shard: log p(task | q) - log Z(q), where Z sums over all shards of its task.
+
+    Args:
+        tasks, tau, log_z: of each shard: its task, its temperature, and its log partition (Q,).
+    """
+    of_task: dict[str, list[Scores]] = {}
+    for task, part in zip(tasks, log_z, strict=True):
+        of_task.setdefault(task, []).append(part)
+    column = {task: n for n, task in enumerate(posterior.tasks)}
+    shift = {
+        task: posterior.log_p[:, column[task]] - np.logaddexp.reduce(parts) for task, parts in of_task.items()
+    }
+    return [Odds(temperature, shift[task]) for task, temperature in zip(tasks, tau, strict=True)]
 
 
 def hits(ranking: Ranking, asked: Sequence[Asked], store: Store, *, min_score: float = -1.0) -> list[Hit]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.storage.store import Store
 from engine.types import ItemId, PolicyName
 from indexer.evaluation.evaluate import Evaluation
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial
 from indexer.report import html
 from indexer.report.regressions import Fall, falls
 from indexer.report.sections import section
@@ -18,7 +18,7 @@ LETTERS = 240
 TITLE = "Most forgotten"
 
 
-def examples(evaluation: Evaluation, directions: Sequence[Direction], k: int) -> list[Fall]:
+def examples(evaluation: Evaluation, directions: Sequence[Trial], k: int) -> list[Fall]:
     """Return what fell furthest in each direction as it is served, or, where nothing did, under another policy."""
     share = max(1, SHOWN // len(directions))
     for policy in _policies(evaluation):
@@ -28,7 +28,7 @@ def examples(evaluation: Evaluation, directions: Sequence[Direction], k: int) ->
     return []
 
 
-def show(evaluation: Evaluation, directions: Sequence[Direction], k: int) -> str:
+def show(evaluation: Evaluation, directions: Sequence[Trial], k: int) -> str:
     """Return the section; a line where nothing was forgotten."""
     found = examples(evaluation, directions, k)
     if not found:
@@ -47,7 +47,7 @@ def show(evaluation: Evaluation, directions: Sequence[Direction], k: int) -> str
 def _policies(evaluation: Evaluation) -> list[PolicyName]:
     """Return the policies that are looked at: the one that is served first."""
     first: list[PolicyName] = [evaluation.workspace.manifest.served.policy, "no-reindex", "reindex"]
-    return list(dict.fromkeys(policy for policy in first if policy in evaluation.setting.policies))
+    return list(dict.fromkeys(policy for policy in first if policy in evaluation.settings.policies))
 
 
 def _card(store: Store, fall: Fall) -> str:

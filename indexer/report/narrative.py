@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.evaluation import metrics
 from engine.types import MergeName, Modality, PolicyName
-from indexer.evaluation.diagnosis import Cause
+from indexer.evaluation.diagnosis import Diagnosis
 from indexer.evaluation.results import Result
 from indexer.report.plots import figure
 
@@ -37,7 +37,7 @@ class Finding:
     overlap: float
 
 
-def findings(causes: Sequence[Cause], newest: str) -> list[Finding]:
+def findings(causes: Sequence[Diagnosis], newest: str) -> list[Finding]:
     """Return what has become of all tasks but the newest one."""
     last = max((cause.lesson for cause in causes), default=0)
     held = [cause for cause in causes if cause.lesson == last and cause.task != newest]
@@ -53,7 +53,7 @@ def findings(causes: Sequence[Cause], newest: str) -> list[Finding]:
     ]
 
 
-def _mean(policy: PolicyName, query: Modality, target: Modality, causes: Sequence[Cause]) -> Finding:
+def _mean(policy: PolicyName, query: Modality, target: Modality, causes: Sequence[Diagnosis]) -> Finding:
     return Finding(
         policy,
         query,

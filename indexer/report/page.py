@@ -10,7 +10,7 @@ from engine.evaluation import metrics
 from indexer.evaluation.composed_queries import parts
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.results import Result
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial
 from indexer.report import costs, examples, html, narrative, plots, sections, theme
 from indexer.report import tsne as maps
 from indexer.report.plots import Point
@@ -33,21 +33,19 @@ class Report:
     @property
     def k(self) -> int:
         """The K that is shown."""
-        return K if K in self.evaluation.setting.ks else max(self.evaluation.setting.ks)
+        return K if K in self.evaluation.settings.ks else max(self.evaluation.settings.ks)
 
     @cached_property
-    def directions(self) -> list[Direction]:
+    def directions(self) -> list[Trial]:
         """Every direction from one modality to another."""
         return [way for way in self.every if len(parts(way.query)) == 1]
 
     @property
-    def every(self) -> list[Direction]:
+    def every(self) -> list[Trial]:
         """Every direction, from two modalities to a third too; text to image comes first."""
-        return sorted(
-            self.evaluation.directions(), key=lambda way: (way.query != "text", way.target != "image")
-        )
+        return sorted(self.evaluation.trials, key=lambda way: (way.query != "text", way.target != "image"))
 
-    def of(self, way: Direction) -> list[Result]:
+    def of(self, way: Trial) -> list[Result]:
         """Return the results of a direction at the K that is shown."""
         return [r for r in self.results if (r.query, r.target, r.k) == (way.query, way.target, self.k)]
 
@@ -69,7 +67,7 @@ class Report:
         held, lessons = self.evaluation.store.counts(), len(self.evaluation.lessons)
         items = ", ".join(f"{count} {html.words(modality, 40)}" for modality, count in sorted(held.items()))
         asked = sum(sum(self.of(way)[0].queries) for way in self.directions)
-        setting = self.evaluation.setting
+        setting = self.evaluation.settings
         facts = (
             f"{many(len(self.evaluation.tasks), 'task')}, {many(lessons, 'lesson')}; items: {items}; "
             f"{asked} queries of split {setting.split}, gallery {setting.gallery}; "
@@ -126,11 +124,11 @@ class Report:
         note = f"Mean R@{self.k} over the tasks learned so far. Dotted: chance."
         if len(self.evaluation.lessons) < 2:
             return section("Over time", ALONE, "", [])
-        policies = [*self.evaluation.setting.policies, *self.evaluation.references]
+        policies = [system.name for system in self.evaluation.systems]
         key = sections.key([(policy, f"c{n}") for n, policy in enumerate(policies)])
         return section("Over time", note, "", [(named(w), key + self._curves(w)) for w in self.directions])
 
-    def _curves(self, way: Direction) -> str:
+    def _curves(self, way: Trial) -> str:
         results = self.of(way)
         means = {
             id(r): [metrics.mean([v for v in row if v is not None]) for row in r.matrix] for r in results
@@ -145,11 +143,15 @@ class Report:
                 drawn.append(f"<div><h4>{SAID[how]}</h4>{plots.curves(lines, limit, guessed)}</div>")
         return f'<div class="row">{"".join(drawn)}</div>'
 
-    def _chance(self, way: Direction, result: Result) -> list[float | None]:
+    def _chance(self, way: Trial, result: Result) -> list[float | None]:
         """Return what a random order would have found after each lesson, averaged over the tasks known then."""
         found = []
-        for plan in way.plans(result.policy):
-            guessed = [way.exam.chance(task, list(plan) if result.merge else [task], self.k) for task in plan]
+        for state in way.states[result.policy]:
+            plan = state.plan
+            guessed = [
+                way.eval_set.chance(task, [task] if result.task_known else list(plan), self.k)
+                for task in plan
+            ]
             found.append(metrics.mean([value for value in guessed if value is not None]))
         return found
 
@@ -172,7 +174,7 @@ class Report:
             blocks.append((named(way), f'{key}<div class="row wide">{seconds}{size}</div>'))
         return section("Cost against recall", note, "", blocks)
 
-    def points(self, way: Direction) -> list[Point]:
+    def points(self, way: Trial) -> list[Point]:
         """Return what every policy and reference costs and finds; a reference's training is part of its cost."""
         spent = {cost.policy: cost for cost in costs.costs(self.evaluation, way)}
         return [
@@ -190,7 +192,7 @@ class Report:
     def maps(self) -> str:
         """Return the embeddings of one direction in the plane, policy by policy."""
         way = self.directions[0]
-        found = {policy: maps.embedding(way, policy) for policy in self.evaluation.setting.policies}
+        found = {policy: maps.embedding(way, policy) for policy in self.evaluation.settings.policies}
         drawn = [
             f"<div><h4>{p}</h4>{plots.cloud(held)}</div>" for p, held in found.items() if held is not None
         ]
@@ -212,7 +214,7 @@ class Report:
         """Return, policy by policy, what costs it most and what treats that."""
         if len(self.evaluation.lessons) < 2:
             return ""
-        found = narrative.findings(list(self.evaluation.causes()), self.evaluation.lessons[-1])
+        found = narrative.findings(list(self.evaluation.diagnoses()), self.evaluation.lessons[-1])
         blocks = []
         for way in self.directions:
             held = [one for one in found if (one.query, one.target) == (way.query, way.target)]

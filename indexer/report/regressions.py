@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import ItemId, Modality, PolicyName
-from indexer.evaluation.diagnosis import sides
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.plans import lesson_numbers
+from indexer.evaluation.runs import Trial
 from indexer.policies.policies import Plan
 
 MOST = 2048
@@ -40,28 +40,28 @@ class Fall:
     top_after: ItemId
 
 
-def falls(direction: Direction, policy: PolicyName, k: int) -> list[Fall]:
+def falls(trial: Trial, policy: PolicyName, k: int) -> list[Fall]:
     """Return every query that found something right among its first k and now ranks it lower, worst first."""
     found = [
         fall
-        for task in direction.exam.queries
-        for fall in _falls(direction, policy, task)
+        for task in trial.eval_set.queries
+        for fall in _falls(trial, policy, task)
         if fall.before <= k and fall.after > fall.before
     ]
     return sorted(found, key=lambda fall: (fall.before - fall.after, fall.asked))
 
 
-def _falls(direction: Direction, policy: PolicyName, task: str) -> Iterator[Fall]:
+def _falls(trial: Trial, policy: PolicyName, task: str) -> Iterator[Fall]:
     """Yield the standing of a task's queries, when it was taught last and now."""
-    plans, row = direction.plans(policy), _taught(direction, task)
-    if row == len(plans) - 1 or task not in plans[row] or not len(direction.exam.queries[task]):
+    plans, row = [state.plan for state in trial.states[policy]], _taught(trial, task)
+    if row == len(plans) - 1 or task not in plans[row] or not len(trial.eval_set.queries[task]):
         return
-    items = direction.exam.targets[task].astype(str)
-    then, now = (_standing(direction, plan, task) for plan in (plans[row], plans[-1]))
-    for n, asked in enumerate(direction.exam.queries[task][:MOST].astype(str)):
+    items = trial.eval_set.galleries[task].astype(str)
+    then, now = (_standing(trial, plan, task) for plan in (plans[row], plans[-1]))
+    for n, asked in enumerate(trial.eval_set.queries[task][:MOST].astype(str)):
         yield Fall(
-            direction.query,
-            direction.target,
+            trial.query,
+            trial.target,
             policy,
             task,
             str(asked),
@@ -82,16 +82,16 @@ class Standing:
     top: NDArray[np.intp]
 
 
-def _standing(direction: Direction, plan: Plan, task: str) -> Standing:
-    asked, items = sides(direction, plan, task)
-    gallery = items.astype(np.float64).T
-    queries = direction.exam.queries[task][:MOST]
+def _standing(trial: Trial, plan: Plan, task: str) -> Standing:
+    asked = trial.queries.embed(task, plan[task][0].queries)
+    gallery = trial.galleries.vectors(task, plan[task]).astype(np.float64).T
+    queries = trial.eval_set.queries[task][:MOST]
     found = []
     for start in range(0, len(queries), BLOCK):
         block = queries[start : start + BLOCK]
         scores = asked[start : start + len(block)].astype(np.float64) @ gallery  # (B, N)
         right = np.full(scores.shape, -np.inf)
-        places = direction.exam.judge.matches(block, direction.exam.targets[task])
+        places = trial.eval_set.qrels.matches(block, trial.eval_set.galleries[task])
         right[places] = scores[places]
         best = right.argmax(axis=1)
         rank = 1 + (scores > right.max(axis=1, keepdims=True)).sum(axis=1)
@@ -99,8 +99,10 @@ def _standing(direction: Direction, plan: Plan, task: str) -> Standing:
     return Standing(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def _taught(direction: Direction, task: str) -> int:
+def _taught(trial: Trial, task: str) -> int:
     """Return the row of a task's last lesson; of one that was never learned, the row of its arrival."""
-    numbers = [lesson.number for lesson in direction.history.lessons if lesson.task == task]
-    numbers += [arrival.after for arrival in direction.history.arrivals if arrival.task == task]
-    return next((row for row, number in enumerate(direction.after) if number >= max(numbers)), 0)
+    numbers = [lesson.number for lesson in trial.history.lessons if lesson.task == task]
+    numbers += [arrival.after for arrival in trial.history.arrivals if arrival.task == task]
+    return next(
+        (row for row, number in enumerate(lesson_numbers(trial.history)) if number >= max(numbers)), 0
+    )

@@ -5,7 +5,7 @@ from html import escape
 
 from engine.types import MergeName
 from indexer.evaluation.results import Result
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial
 from indexer.report.narrative import Finding, chance
 from indexer.report.plots import figure
 
@@ -85,7 +85,7 @@ def causes(found: Sequence[Finding]) -> str:
     return _scrolled(rows)
 
 
-def named(way: Direction) -> str:
+def named(way: Trial) -> str:
     """Return a direction's name as HTML."""
     said = f"{way.query} to {way.target}"
     return escape(said[0].upper() + said[1:])

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import PolicyName
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial
 from indexer.report.plots import Cloud
 
 MOST = 600
@@ -16,26 +16,26 @@ ITERATIONS = 500
 """Half of what scikit-learn takes; so few points have settled by then."""
 
 
-def embedding(direction: Direction, policy: PolicyName) -> Cloud | None:
+def embedding(trial: Trial, policy: PolicyName) -> Cloud | None:
     """Return a map of queries and items after the last lesson; None of fewer than 5 different points.
 
     An id is a digest, so the first ones of a task are a fair sample.
     """
-    plan = direction.plans(policy)[-1]
+    plan = trial.states[policy][-1].plan
     share = max(1, MOST // (2 * max(1, len(plan))))
     rows: list[NDArray[np.float32]] = []
     tasks: list[int] = []
     asks: list[bool] = []
     for number, (task, placements) in enumerate(plan.items()):
         held = (
-            [direction.queries(task, placements[0].queries)[:share]]
-            if len(direction.exam.queries[task])
+            [trial.queries.embed(task, placements[0].queries)[:share]]
+            if len(trial.eval_set.queries[task])
             else []
         )
         items = [
-            direction.gallery(place.key(task, direction.target), place).vectors
+            trial.galleries.shard(task, place).vectors
             for place in placements
-            if len(direction.exam.targets[task])
+            if len(trial.eval_set.galleries[task])
         ]
         sides = [*((True, part) for part in held), *((False, part) for part in _first(items, share))]
         for asking, part in sides:

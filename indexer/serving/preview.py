@@ -1,7 +1,7 @@
 """What a reindex would cost and bring, said beforehand."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -13,12 +13,14 @@ from engine.history import History, settled
 from engine.ids import decode
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
-from engine.types import Modality, PolicyName
-from indexer.evaluation.protocol import EvalSettings, exam
-from indexer.evaluation.runs import Computed, Direction
+from engine.types import AllTasks, KnownTask, Modality, PolicyName, Scope
+from indexer.evaluation.embedded import Galleries, Queries
+from indexer.evaluation.protocol import EvalSet, EvalSettings, eval_set
+from indexer.evaluation.runs import IndexState, judge, retrieve
 from indexer.policies.planner import Planner, named
 from indexer.policies.policies import Choice, Placement, Plan, choice
 from indexer.routing.routers import learned
+from indexer.routing.slda import Router
 from indexer.serving import build
 from indexer.serving.build import Wanted, Work
 from indexer.serving.reindex import check
@@ -123,49 +125,57 @@ class Change:
 
     def recall(self) -> Iterator[Expected]:
         """Yield R@10 of every task that has validation pairs, task known and unknown."""
-        direction, now = self.direction, self.now()
-        then = self._tested(self.then)
-        for task in then:
-            for merge in (None, "routed"):
-                before = direction.right(now, 0, task, merge)
-                after = direction.right(then, 0, task, merge)
+        now, then = self.state(self.now()), self.state(self._tested(self.then))
+        for task in then.plan:
+            scopes: tuple[Scope, ...] = (KnownTask(task), AllTasks("routed"))
+            for scope in scopes:
+                before = judge(now, self.queries, self.galleries, scope).get(task)
+                after = judge(then, self.queries, self.galleries, scope).get(task)
                 if before is not None and after is not None:
-                    found = metrics.recall(before, K), metrics.recall(after, K)
-                    yield Expected(*self.way, task, merge is None, len(after), *found)
+                    known, queries = isinstance(scope, KnownTask), len(after.right)
+                    found = metrics.recall(before.right, K), metrics.recall(after.right, K)
+                    yield Expected(*self.way, task, known, queries, *found)
 
     def overlap(self) -> Iterator[Moved]:
         """Yield how alike the rankings of sample queries would stay, for every task without validation pairs."""
-        direction, now, then = self.direction, self.now(), self._tested(self.then)
-        told = {task for task in then if len(direction.exam.queries[task])}
+        now, then = self.state(self.now()), self.state(self._tested(self.then))
+        told = {task for task in then.plan if len(self.eval_set.queries[task])}
         groups = self.planner.groups
-        for task in dict.fromkeys(task for task, _ in groups if task in then and task not in told):
+        for task in dict.fromkeys(task for task, _ in groups if task in then.plan and task not in told):
             asked = distinct(of_task(groups, task), self.way[0])[:SAMPLES]
-            if len(asked) and task in now:
-                held = replace(direction.exam, queries={**direction.exam.queries, task: asked})
-                found = replace(direction, exam=held, kept=Computed())
-                before, after = (found.ranking(plan, 0, task, None).ids for plan in (now, then))
+            if len(asked) and task in now.plan:
+                sample = Queries(self.way[0], {task: asked}, self.planner.reader)
+                before, after = (
+                    retrieve(state, sample, self.galleries, KnownTask(task)).items for state in (now, then)
+                )
                 yield Moved(*self.way, task, len(asked), *metrics.overlap(before, after))
 
     @cached_property
-    def direction(self) -> Direction:
-        """The direction over all that is stored, its queries the validation pairs'."""
-        query, target = self.way
-        setting = EvalSettings(ks=(K,), split="val", gallery="all")
-        reader, pairs, tasks = (
-            self.planner.reader,
-            self.planner.pairs,
-            list(self._tested(settled(self.history))),
-        )
-        asked = exam(pairs, tasks, self.way, setting)
-        return Direction(
-            reader,
-            self.history,
-            query,
-            target,
-            asked,
-            {query: list(learned(reader, self.planner.groups, query, [tasks]))},
-            K,
-        )
+    def eval_set(self) -> EvalSet:
+        """The validation pairs' queries, in all that is stored."""
+        settings = EvalSettings(ks=(K,), split="val", gallery="all")
+        return eval_set(self.planner.pairs, list(self._tested(settled(self.history))), self.way, settings)
+
+    @cached_property
+    def queries(self) -> Queries:
+        """The queries as any head embeds them."""
+        return Queries(self.way[0], self.eval_set.queries, self.planner.reader)
+
+    @cached_property
+    def galleries(self) -> Galleries:
+        """What is stored, as any head embeds it."""
+        return Galleries(self.way, self.eval_set.galleries, self.planner.reader, self.eval_set.qrels, K)
+
+    @cached_property
+    def router(self) -> Router:
+        """What tells the tasks of queries."""
+        (router,) = learned(self.planner.reader, self.planner.groups, self.way[0], [self.eval_set.tasks])
+        return router
+
+    def state(self, plan: Plan) -> IndexState:
+        """Return what answers under a plan."""
+        temperature = self.planner.facts(*self.way).temperature
+        return IndexState(len(self.history.lessons), plan, temperature, {self.way[0]: self.router})
 
     def now(self) -> Plan:
         """Return the plan that is served, of the items that are still stored."""

@@ -10,14 +10,15 @@ import pytest
 
 import worlds
 from commands import Run
-from engine.types import PolicyName
+from engine.types import KnownTask, PolicyName
 from indexer.evaluation.evaluate import Evaluation, open_evaluation
 from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial, judge
 from indexer.report import costs, plots, regressions, tsne
 from indexer.report import page as report
 from indexer.report.plots import figure
+from indexer.serving import remove
 
 SETTING = EvalSettings(policies=("reindex", "matched"), merges=("routed",), ks=(1, 5), details=False)
 HOSTILE = {"sky": "<script>alert(1)</script>", "life": "$x_{$ --> & \u65e5"}
@@ -121,15 +122,14 @@ def test_a_front_holds_what_nothing_beats_in_both() -> None:
     assert plots.front(points) == [(1.0, 0.4), (2.0, 0.5), (4.0, 0.6)]
 
 
-def text_to_image(opened: Evaluation) -> Direction:
-    return next(way for way in opened.directions() if (way.query, way.target) == ("text", "image"))
+def text_to_image(opened: Evaluation) -> Trial:
+    return next(way for way in opened.trials if (way.query, way.target) == ("text", "image"))
 
 
-def slow_ranks(way: Direction, policy: PolicyName, row: int, task: str) -> list[int]:
+def slow_ranks(way: Trial, policy: PolicyName, row: int, task: str) -> list[int]:
     """Return the rank of each query's right item, looked for in the whole ranking."""
-    found = way.ranking(way.plans(policy)[row], row, task, None)
-    right = way.exam.judge.right(way.exam.queries[task], found.ids)
-    return [int(line.argmax()) + 1 for line in right]
+    judged = judge(way.states[policy][row], way.queries, way.galleries, KnownTask(task))
+    return [int(line.argmax()) + 1 for line in judged[task].right]
 
 
 def test_the_most_forgotten_query_is_the_one_whose_rank_fell_most(trained: Path) -> None:
@@ -139,7 +139,9 @@ def test_the_most_forgotten_query_is_the_one_whose_rank_fell_most(trained: Path)
         slow: dict[str, tuple[int, int]] = {}
         for row, task in enumerate(("sky", "life")):
             then, now = (slow_ranks(way, "reindex", n, task) for n in (row, 2))
-            slow |= {id.decode(): (a, b) for id, a, b in zip(way.exam.queries[task], then, now, strict=True)}
+            slow |= {
+                id.decode(): (a, b) for id, a, b in zip(way.eval_set.queries[task], then, now, strict=True)
+            }
     assert (worst.before, worst.after) == slow[worst.asked]
     assert worst.after - worst.before == max(b - a for a, b in slow.values()) > 0
 
@@ -154,6 +156,17 @@ def test_reindex_embeds_everything_and_matched_the_newest_task_alone(trained: Pa
     with evaluated(trained) as opened:
         items = {cost.policy: cost.items for cost in costs.costs(opened, text_to_image(opened))}
     assert items == {"reindex": 90, "matched": 30}
+
+
+def test_what_was_removed_costs_nothing_under_any_policy(world: Path) -> None:
+    remove.remove_features(world / ".mneme", "sky")
+    settings = EvalSettings(policies=("matched", "partial"), ks=(1,), details=False)
+    with evaluated(world, settings) as opened:
+        items = {cost.policy: cost.items for cost in costs.costs(opened, text_to_image(opened))}
+    assert items == {
+        "matched": 30,
+        "partial": 60,
+    }  # a part of life moves, and the rest becomes a shard of its own
 
 
 def test_beside_a_report_the_json_is_all_that_is_printed(

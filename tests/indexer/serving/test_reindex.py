@@ -9,7 +9,8 @@ import pytest
 import worlds
 from engine.errors import UserError
 from engine.ranking.query import Part
-from engine.types import MergeName, PolicyName
+from engine.types import AllTasks, KnownTask, MergeName, PolicyName
+from indexer.evaluation.runs import retrieve
 from indexer.serving import build, preview, reindex, search
 from indexer.serving.build import Wanted
 from indexer.shards import files as shards
@@ -129,8 +130,10 @@ def test_what_partial_serves_is_judged_as_search_answers_it(world: Path, merge: 
         change = preview.Change(workspace, planner, history, ("text", "image"), {})
         now, backbone = change.now(), workspace.manifest.backbones["text"].id
         for task in worlds.TASKS:
-            queries = [id.decode() for id in change.direction.exam.queries[task]]
-            ranked = change.direction.ranking(now, 0, task, merge).ids
+            queries = [id.decode() for id in change.eval_set.queries[task]]
+            scope = AllTasks(merge) if merge else KnownTask(task)
+            run = retrieve(change.state(now), change.queries, change.galleries, scope).of_task(task)
+            ranked = change.eval_set.qrels.ids[run.items]
             for id, found in zip(queries, ranked, strict=True):
                 part = Part("text", store.features([id], backbone)[0])
                 hits = opened.index.search([part], "image", 10, task="all" if merge else task, merge=merge)
