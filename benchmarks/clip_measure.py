@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from benchmarks.tables import Measurement, difference, summary, write
 from engine.device import resolve
 from engine.errors import UserError
 from engine.evaluation import metrics
-from engine.types import MergeName, Relevance
+from engine.types import AllTasks, MergeName, Relevance
 from indexer.evaluation.evaluate import open_evaluation
-from indexer.evaluation.protocol import EvalSettings
+from indexer.evaluation.protocol import Condition, EvalSettings, OwnTask
+from indexer.evaluation.runs import judge_all
 from indexer.policies.plan import Placement, Plan
 from studies.sweeps import grid, runner
 from studies.sweeps.spec import Axes, Spec, Step, Variant
@@ -102,13 +104,16 @@ def untrained(root: Path, given: argparse.Namespace) -> Iterator[Measurement]:
     """
     relevance: Relevance = given.relevance
     with open_evaluation(root, EvalSettings(ks=[given.k], relevance=relevance, details=False)) as opened:
-        for direction in opened.directions():
-            plan: Plan = {task: (Placement(0, 0, 0),) for task in direction.exam.queries}
-            last = len(direction.after) - 1
-            for merge in (None, *MERGES):
-                every = [direction.right(plan, last, task, merge) for task in plan]
-                recall = metrics.mean([metrics.recall(r, given.k) for r in every if r is not None])
-                table = f"{direction.query} to {direction.target}, task {'unknown' if merge else 'known'}"
+        for trial in opened.trials:
+            plan: Plan = {task: (Placement(0, 0, 0),) for task in trial.eval_set.tasks}
+            (*_, last), *_ = trial.states.values()
+            state = replace(last, plan=plan)
+            conditions: Sequence[Condition] = [OwnTask(), *map(AllTasks, MERGES)]
+            for condition in conditions:
+                judged = judge_all(trial, state, condition)
+                recall = metrics.mean([metrics.recall(one.right, given.k) for one in judged.values()])
+                merge = condition.merge if isinstance(condition, AllTasks) else None
+                table = f"{trial.query} to {trial.target}, task {'unknown' if merge else 'known'}"
                 for seed in range(given.seeds if recall is not None else 0):
                     yield Measurement(table, _merged(ZERO_SHOT, merge), seed, {FIGURE: recall or 0.0})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.types import Modality
 from indexer.evaluation.evaluate import Evaluation, open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial
 
 SETTINGS = EvalSettings(policies=("reindex", "matched"), merges=("routed",), ks=(1, 5), details=False)
 
@@ -18,5 +18,5 @@ def evaluated(root: Path, settings: EvalSettings = SETTINGS) -> Iterator[Evaluat
         yield opened
 
 
-def direction(evaluation: Evaluation, query: Modality = "text", target: Modality = "image") -> Direction:
-    return next(d for d in evaluation.directions() if (d.query, d.target) == (query, target))
+def direction(evaluation: Evaluation, query: Modality = "text", target: Modality = "image") -> Trial:
+    return evaluation.trial(query, target)

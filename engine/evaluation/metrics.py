@@ -1,11 +1,11 @@
-"""Figures of merit: recall, chance, forgetting, backward transfer.
+"""Measures of a ranking (recall, reciprocal rank, gain) and of a history (forgetting, backward transfer).
 
 A matrix is R[i][j]: the score on the queries of task j after lesson i, None where task j was not learned
 yet or has no queries.
 """
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,35 +13,46 @@ from numpy.typing import NDArray
 from engine.errors import InvalidSetting
 
 Matrix: TypeAlias = Sequence[Sequence[float | None]]
+Right: TypeAlias = NDArray[np.bool_]
+"""Which of the first K items of each of Q queries are right (Q, K), best first."""
 
 
-def recall(right: NDArray[np.bool_], k: int) -> float:
-    """Return the share of queries with a right item among their first k; right is (Q, K), best first."""
-    return float(right[:, :k].any(axis=1).mean())
+def success(right: Right, k: int) -> NDArray[np.bool_]:
+    """Say which queries (Q,) have a right item among their first k."""
+    return np.asarray(right[:, :k].any(axis=1))
 
 
-def reciprocal_rank(right: NDArray[np.bool_], k: int) -> float:
+def recall(right: Right, k: int) -> float:
+    """Return the share of queries with a right item among their first k, 0 to 1."""
+    return float(success(right, k).mean())
+
+
+def reciprocal_rank(right: Right, k: int) -> float:
     """Return the mean over queries of 1 / rank of the first right item, 0 where none is among the first k."""
     ranks = first_right(right[:, :k])
     return float(np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0).mean())
 
 
-def first_right(right: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the rank, from 1, of the first right item of each query (Q, K); 0 where there is none."""
+def first_right(right: Right) -> NDArray[np.int64]:
+    """Return the rank, from 1, of the first right item of each query (Q,); 0 where there is none."""
     return np.where(right.any(axis=1), right.argmax(axis=1) + 1, 0)
 
 
-def ndcg(right: NDArray[np.bool_], relevant: NDArray[np.int64], k: int) -> float:
+def ndcg(right: Right, relevant: NDArray[np.int64], k: int) -> float:
     """Return normalised discounted cumulative gain at k of binary relevance (Jarvelin and Kekalainen 2002).
 
     Args:
-        right: (Q, K), best first.
         relevant: how many right items there are for each query (Q,), at least one.
     """
     discounts = 1 / np.log2(np.arange(2, k + 2))
-    gained = right[:, :k] @ discounts[: right[:, :k].shape[1]]
-    best = discounts.cumsum()[np.minimum(relevant, k) - 1]
-    return float((gained / best).mean())
+    gain = right[:, :k] @ discounts[: right[:, :k].shape[1]]
+    ideal = discounts.cumsum()[np.minimum(relevant, k) - 1]
+    return float((gain / ideal).mean())
+
+
+MetricName = Literal["recall", "mrr"]
+METRICS: Mapping[MetricName, Callable[[Right, int], float]] = {"recall": recall, "mrr": reciprocal_rank}
+"""The measures that ranks alone decide, as a function of what is right and of k."""
 
 
 def overlap(first: NDArray[Any], second: NDArray[Any], p: float = 0.9) -> tuple[float, float]:
@@ -53,13 +64,13 @@ def overlap(first: NDArray[Any], second: NDArray[Any], p: float = 0.9) -> tuple[
     Args:
         p: how far rank-biased overlap looks, 0 to 1.
     """
-    shared, biased = [], []
+    shares, overlaps = [], []
     weights = p ** np.arange(first.shape[1])
     for a, b in zip(first, second, strict=True):
-        agreed = [len({*a[:depth]} & {*b[:depth]}) / depth for depth in range(1, len(a) + 1)]
-        shared.append(agreed[-1])
-        biased.append(float(np.average(agreed, weights=weights)))
-    return float(np.mean(shared)), float(np.mean(biased))
+        agreement = [len({*a[:depth]} & {*b[:depth]}) / depth for depth in range(1, len(a) + 1)]
+        shares.append(agreement[-1])
+        overlaps.append(float(np.average(agreement, weights=weights)))
+    return float(np.mean(shares)), float(np.mean(overlaps))
 
 
 def chance(relevant: NDArray[np.int64], gallery: int, k: int) -> float:
@@ -70,8 +81,8 @@ def chance(relevant: NDArray[np.int64], gallery: int, k: int) -> float:
         gallery: N, how many items there are.
     """
     draws = np.arange(min(k, gallery))
-    missed = (gallery - relevant[:, None] - draws).clip(0) / (gallery - draws)  # (Q, k)
-    return float(1 - missed.prod(axis=1).mean())
+    misses = (gallery - relevant[:, None] - draws).clip(0) / (gallery - draws)  # (Q, k)
+    return float(1 - misses.prod(axis=1).mean())
 
 
 def final(matrix: Matrix) -> float | None:
@@ -85,7 +96,7 @@ def forgetting(matrix: Matrix) -> float | None:
     Only tasks that were there before the last lesson count; one that has gained since counts below zero.
     """
     falls = []
-    for j in _settled(matrix):
+    for j in _scored_before(matrix):
         now = matrix[-1][j]
         if now is not None:
             falls.append(max(value for row in matrix[:-1] if (value := row[j]) is not None) - now)
@@ -94,18 +105,17 @@ def forgetting(matrix: Matrix) -> float | None:
 
 def bwt(matrix: Matrix) -> float | None:
     """Return backward transfer: mean of R[T][i] - R[i][i] (Lopez-Paz and Ranzato 2017, over T - 1 tasks)."""
-    moves = []
-    for j in _settled(matrix):
-        first = next(row[j] for row in matrix if row[j] is not None)
-        now = matrix[-1][j]
+    changes = []
+    for j in _scored_before(matrix):
+        first, now = _first(matrix, j), matrix[-1][j]
         if now is not None and first is not None:
-            moves.append(now - first)
-    return mean(moves)
+            changes.append(now - first)
+    return mean(changes)
 
 
 def plasticity(matrix: Matrix) -> float | None:
     """Return how well tasks were learned when they were new: the mean of R[i][i]."""
-    firsts = [next((row[j] for row in matrix if row[j] is not None), None) for j in range(len(matrix[-1]))]
+    firsts = [_first(matrix, j) for j in range(len(matrix[-1]))]
     return mean([first for first in firsts if first is not None])
 
 
@@ -144,15 +154,20 @@ def paired(
     drawn = np.zeros(draws)
     for gap in gaps:
         patterns, counts = np.unique(gap, axis=1, return_counts=True)  # (S, P): queries of one outcome as one
-        asked = generator.multinomial(gap.shape[1], counts / gap.shape[1], draws) / gap.shape[1]
-        drawn += (shares * (asked @ patterns.T)).sum(axis=1)
+        weights = generator.multinomial(gap.shape[1], counts / gap.shape[1], draws) / gap.shape[1]
+        drawn += (shares * (weights @ patterns.T)).sum(axis=1)
     low, high = np.quantile(drawn / len(gaps), [0.025, 0.975])
     return float(np.mean([gap.mean() for gap in gaps])), float(low), float(high)
 
 
-def _settled(matrix: Matrix) -> list[int]:
+def _scored_before(matrix: Matrix) -> list[int]:
     """Return the tasks that have a score before the last row."""
     return [j for j in range(len(matrix[-1])) if any(row[j] is not None for row in matrix[:-1])]
+
+
+def _first(matrix: Matrix, j: int) -> float | None:
+    """Return a task's first score: that of its own lesson."""
+    return next((row[j] for row in matrix if row[j] is not None), None)
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -161,11 +176,15 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def parse_ks(ks: str) -> list[int]:
-    """Parse `1,5,10`."""
+    """Parse `1,5,10` into rising numbers, each once.
+
+    Raises:
+        InvalidSetting: something is no number, or below 1.
+    """
     try:
-        found = sorted({int(k) for k in ks.split(",")})
+        numbers = sorted({int(k) for k in ks.split(",")})
     except ValueError:
-        found = []
-    if not found or found[0] < 1:
+        numbers = []
+    if not numbers or numbers[0] < 1:
         raise InvalidSetting("k", f"takes numbers from 1, comma-separated, not {ks!r}")
-    return found
+    return numbers

@@ -13,10 +13,10 @@ Groups: TypeAlias = Mapping[tuple[str, Split], Sequence[Pair]]
 
 def grouped(pairs: Sequence[Pair]) -> Groups:
     """Return the pairs of every task and split, in the order they came in."""
-    found: dict[tuple[str, Split], list[Pair]] = {}
+    groups: dict[tuple[str, Split], list[Pair]] = {}
     for pair in pairs:
-        found.setdefault((pair.task, pair.split), []).append(pair)
-    return found
+        groups.setdefault((pair.task, pair.split), []).append(pair)
+    return groups
 
 
 def of_task(groups: Groups, task: str) -> list[Pair]:

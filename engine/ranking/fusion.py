@@ -124,16 +124,31 @@ def rank(shard_queries: Sequence[ShardQuery], k: int, posterior: TaskPosterior |
 def odds(
     shard_queries: Sequence[ShardQuery], candidates: Sequence[Candidates], posterior: TaskPosterior
 ) -> list[Odds]:
-    """Return what makes the cosines of each shard comparable: log p(task | q) - log Z(q) of its task."""
-    log_z: dict[str, list[Scores]] = {}  # of the shards of each task
-    for one, offered in zip(shard_queries, candidates, strict=True):
-        partition = one.shard.log_partition(one.queries, one.tau, offered.scores[:, :BEST])
-        log_z.setdefault(one.shard.key.task, []).append(partition)
+    """Return what makes the cosines of each shard comparable."""
+    log_z = [
+        one.shard.log_partition(one.queries, one.tau, offered.scores[:, :BEST])
+        for one, offered in zip(shard_queries, candidates, strict=True)
+    ]
+    tasks, tau = [one.shard.key.task for one in shard_queries], [one.tau for one in shard_queries]
+    return shifted(tasks, tau, log_z, posterior)
+
+
+def shifted(
+    tasks: Sequence[str], tau: Sequence[float], log_z: Sequence[Scores], posterior: TaskPosterior
+) -> list[Odds]:
+    """Return the odds of each shard: log p(task | q) - log Z(q), where Z sums over all shards of its task.
+
+    Args:
+        tasks, tau, log_z: of each shard: its task, its temperature, and its log partition (Q,).
+    """
+    of_task: dict[str, list[Scores]] = {}
+    for task, part in zip(tasks, log_z, strict=True):
+        of_task.setdefault(task, []).append(part)
     column = {task: n for n, task in enumerate(posterior.tasks)}
     shift = {
-        task: posterior.log_p[:, column[task]] - np.logaddexp.reduce(parts) for task, parts in log_z.items()
+        task: posterior.log_p[:, column[task]] - np.logaddexp.reduce(parts) for task, parts in of_task.items()
     }
-    return [Odds(one.tau, shift[one.shard.key.task]) for one in shard_queries]
+    return [Odds(temperature, shift[task]) for task, temperature in zip(tasks, tau, strict=True)]
 
 
 def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = None) -> Ranking:

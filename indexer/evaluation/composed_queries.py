@@ -8,7 +8,7 @@ from engine import ids as item_ids
 from engine.types import ItemId, Modality, Pair
 
 ORDER = ("image", "audio", "video", "text")
-"""In which the parts are named, others after these; the first says in which direction is asked."""
+"""In which the parts are named, others after these; the plans and temperatures are those of the first part."""
 
 
 def parts(query: Modality) -> list[Modality]:
@@ -17,37 +17,39 @@ def parts(query: Modality) -> list[Modality]:
 
 
 def part_ids(ids: Iterable[ItemId], place: int) -> list[ItemId]:
-    """Return which item each query has at this place of its parts."""
+    """Return which item each query has at this place of its parts, from 0."""
     return [item_ids.parts(id)[place] for id in ids]
 
 
-def ways(pairs: Sequence[Pair]) -> list[tuple[Modality, Modality]]:
+def directions(pairs: Sequence[Pair]) -> list[tuple[Modality, Modality]]:
     """Return every direction that some pair joins: one modality to another, and two to a third."""
-    held = {frozenset(pair.items) for pair in pairs}
-    single = sorted({two for modalities in held for two in permutations(sorted(modalities), 2)})
+    joined = {frozenset(pair.items) for pair in pairs}
+    single = sorted({two for modalities in joined for two in permutations(sorted(modalities), 2)})
     double = {
         ("+".join(two), target)
-        for modalities in held
-        for two in combinations(sorted(modalities, key=_place), 2)
+        for modalities in joined
+        for two in combinations(sorted(modalities, key=_order), 2)
         for target in modalities - {*two}
     }
     return [*single, *sorted(double)]
 
 
 def with_queries(pairs: Sequence[Pair], query: Modality) -> Sequence[Pair]:
-    """Return the pairs, those that hold all parts of a query with the query as an item of theirs."""
-    named = parts(query)
-    if len(named) == 1:
+    """Return the pairs, those that hold all parts of a query with the query as an item of theirs.
+
+    Its id is the ids of its parts, one after the other.
+    """
+    modalities = parts(query)
+    if len(modalities) == 1:
         return pairs
-    return [
-        replace(
-            pair, items={**pair.items, query: tuple(map("".join, product(*(pair.items[m] for m in named))))}
-        )
-        if {*named} <= {*pair.items}
-        else pair
-        for pair in pairs
-    ]
+    return [_with_query(pair, modalities) if {*modalities} <= {*pair.items} else pair for pair in pairs]
 
 
-def _place(modality: Modality) -> tuple[int, str]:
+def _with_query(pair: Pair, modalities: Sequence[Modality]) -> Pair:
+    """Return a pair with every choice of one item of each modality as a query."""
+    ids = tuple("".join(choice) for choice in product(*(pair.items[modality] for modality in modalities)))
+    return replace(pair, items={**pair.items, "+".join(modalities): ids})
+
+
+def _order(modality: Modality) -> tuple[int, str]:
     return ORDER.index(modality) if modality in ORDER else len(ORDER), modality

@@ -8,18 +8,22 @@ from numpy.typing import NDArray
 
 from engine.evaluation.splits import of_task
 from engine.history import settled, up_to
-from engine.types import MergeName, Modality, PolicyName
-from indexer.evaluation.runs import Direction
-from indexer.policies.plan import Plan
+from engine.ids import decode
+from engine.types import AllTasks, MergeName, Modality, PolicyName
+from indexer.evaluation.embedded import Vectors
+from indexer.evaluation.protocol import EvalSet
+from indexer.evaluation.runs import Trial, judge
 
 TOP = 10
+"""How many items of a run are looked at for those of other tasks."""
+
 MOST = 2048
 """Most positive pairs of a task that are looked at."""
 
 
 @dataclass(frozen=True)
-class Cause:
-    """What has become of a task by a lesson, as a policy asks it.
+class Diagnosis:
+    """What has become of a task by a lesson under a policy: drift, loss of alignment, overlap with other tasks.
 
     Attributes:
         drift: of each modality, how far its embeddings have moved since the task's own lesson: 1 - cosine.
@@ -39,62 +43,56 @@ class Cause:
     overlap: float
 
 
-def causes(direction: Direction, policy: PolicyName, merge: MergeName) -> Iterator[Cause]:
-    """Yield the causes of every lesson and task that was there by then and has queries."""
-    for row, plan in enumerate(direction.plans(policy)):
-        lesson = direction.after[row]
-        own = settled(up_to(direction.history, lesson))
-        for task in plan:
-            pairs = _pairs(direction, task)
+def diagnoses(trial: Trial, policy: PolicyName, merge: MergeName) -> Iterator[Diagnosis]:
+    """Yield what has become of every task that is indexed and has positive pairs, lesson by lesson."""
+    for state in trial.states[policy]:
+        judged = judge(state, trial.queries, trial.galleries, AllTasks(merge))
+        own = settled(up_to(trial.history, state.lesson))
+        for task, placements in state.plan.items():
+            pairs = positives(trial.eval_set, task)
             if not len(pairs):
                 continue
-            asked, items = sides(direction, plan, task)
-            before, there = direction.queries(task, own[task]), _whole(direction, task, own[task])
-            yield Cause(
+            queries = trial.queries.embed(task, placements[0].queries)
+            items = trial.galleries.vectors(task, placements)
+            queries_when_new = trial.queries.embed(task, own[task])
+            items_when_new = trial.galleries.embed(task, own[task])
+            yield Diagnosis(
                 policy=policy,
-                query=direction.query,
-                target=direction.target,
-                lesson=lesson,
+                query=trial.query,
+                target=trial.target,
+                lesson=state.lesson,
                 task=task,
-                drift={direction.query: _drift(before, asked), direction.target: _drift(there, items)},
-                alignment=_alignment(asked, items, pairs),
-                alignment_when_new=_alignment(before, there, pairs),
+                drift={
+                    trial.query: _drift(queries_when_new, queries),
+                    trial.target: _drift(items_when_new, items),
+                },
+                alignment=_alignment(queries, items, pairs),
+                alignment_when_new=_alignment(queries_when_new, items_when_new, pairs),
                 merge=merge,
-                overlap=direction.strangers(plan, row, task, merge, TOP),
+                overlap=float(judged[task].strangers[:, :TOP].mean()),
             )
 
 
-def _pairs(direction: Direction, task: str) -> NDArray[np.intp]:
-    """Return the places (P, 2) of positive pairs among a task's queries and targets."""
-    queries, targets = direction.exam.queries[task], direction.exam.targets[task]
-    place = {id.decode(): n for n, id in enumerate(queries)}
-    other = {id.decode(): n for n, id in enumerate(targets)}
-    found = [
-        (place[q], other[t])
-        for pair in of_task(direction.exam.groups, task)
-        for q in pair.items.get(direction.query, ())
-        if q in place
-        for t in pair.items.get(direction.target, ())
-        if t in other
+def positives(eval_set: EvalSet, task: str) -> NDArray[np.intp]:
+    """Return the places (P, 2) of positive pairs among a task's queries and its gallery, MOST of them at most."""
+    row = {id: n for n, id in enumerate(decode(eval_set.queries[task]))}
+    column = {id: n for n, id in enumerate(decode(eval_set.galleries[task]))}
+    places = [
+        (row[query], column[item])
+        for pair in of_task(eval_set.groups, task)
+        for query in pair.items.get(eval_set.query, ())
+        if query in row
+        for item in pair.items.get(eval_set.target, ())
+        if item in column
     ]
-    return np.array(found[:MOST], np.intp).reshape(-1, 2)
+    return np.array(places[:MOST], np.intp).reshape(-1, 2)
 
 
-def sides(direction: Direction, plan: Plan, task: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a task's queries and items (in the order of their ids) as a plan has them."""
-    parts = [direction.gallery(one.key(task, direction.target), one) for one in plan[task]]
-    ids, rows = (np.concatenate(held) for held in zip(*((p.ids, p.vectors) for p in parts), strict=True))
-    return direction.queries(task, plan[task][0].queries), rows[np.argsort(ids)]
-
-
-def _whole(direction: Direction, task: str, head: int) -> NDArray[np.float32]:
-    ids = [id.decode() for id in direction.exam.targets[task]]
-    return direction.reader.embed(direction.target, ids, head)
-
-
-def _drift(before: NDArray[np.float32], now: NDArray[np.float32]) -> float:
+def _drift(before: Vectors, now: Vectors) -> float:
+    """Return how far rows (N, E) have moved: the mean of 1 - cosine, 0 to 2."""
     return float(1 - (before.astype(np.float64) * now).sum(axis=1).mean())
 
 
-def _alignment(asked: NDArray[np.float32], items: NDArray[np.float32], pairs: NDArray[np.intp]) -> float:
-    return float((asked[pairs[:, 0]].astype(np.float64) * items[pairs[:, 1]]).sum(axis=1).mean())
+def _alignment(queries: Vectors, items: Vectors, pairs: NDArray[np.intp]) -> float:
+    """Return the mean cosine of pairs (P, 2) of rows of queries (Q, E) and of items (N, E)."""
+    return float((queries[pairs[:, 0]].astype(np.float64) * items[pairs[:, 1]]).sum(axis=1).mean())

@@ -1,27 +1,32 @@
-"""What one policy and one merge come to in one direction: matrices, averages, and what they are made of."""
+"""What a system comes to in one direction: matrices, their averages, and how far it is above another."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from engine.evaluation import metrics
-from engine.types import MergeName, Modality
-from indexer.evaluation.protocol import EvalSettings
-from indexer.evaluation.runs import Direction, Right
+from engine.evaluation.metrics import METRICS, MetricName
+from engine.types import AllTasks, MergeName, Modality
+from indexer.evaluation import plans
+from indexer.evaluation.plans import System
+from indexer.evaluation.protocol import Condition, EvalSettings, OwnTask
+from indexer.evaluation.runs import Judged, Trial, judge_all
 from indexer.policies.plan import Placement
 
 Cells = list[list[float | None]]
+Row = Mapping[str, Judged]
+"""What was judged after one lesson: of each task that is indexed then and has queries."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """One matrix of recall@K of a policy; row: after lesson i, column: the queries of task j.
+    """One matrix of recall@K of a system; row: after lesson i, column: the queries of task j.
 
-    Or of a method whose heads were trained beside the history, as a reference: see `policy.referenced`.
-
-    What the setting's details leave out is None, too.
+    What the settings' details leave out is None, too.
 
     Attributes:
+        policy: the system's name: a policy, or the method of heads that were trained beside the history.
+        merge: None: the task is known.
         seconds: how long the heads of a reference were trained; None: a policy.
         trained: whether some lesson trained both modalities together.
         final, forgetting, bwt, plasticity: averages of the matrix.
@@ -34,6 +39,7 @@ class Result:
             that a gallery that grows is not taken for forgetting; the task unknown.
         ranks: of each task's queries after the last lesson, where the first right item stands; 0: not among K.
         queries, seen: test queries of each task, and how many of them stand in train pairs too.
+        chance: what a random order of the gallery would give each task after the last lesson.
     """
 
     policy: str
@@ -51,66 +57,25 @@ class Result:
     plasticity: float | None
     mrr: float | None
     ndcg: float | None
-    zero_shot: list[float | None] | None
-    future: Cells | None
-    forward_transfer: float | None
-    confusion: float | None
-    final_gallery_forgetting: float | None
+    zero_shot: list[float | None] | None = None
+    future: Cells | None = None
+    forward_transfer: float | None = None
+    confusion: float | None = None
+    final_gallery_forgetting: float | None = None
     ranks: list[list[int]]
     queries: list[int]
     seen: list[int]
     chance: list[float | None]
 
 
-def judged(
-    direction: Direction,
-    policy: str,
-    merge: MergeName | None,
-    setting: EvalSettings,
-    trained: bool,
-) -> Iterator[Result]:
-    """Yield one result for each K; without a merge the task is known."""
-    exam = direction.exam
-    tasks = list(exam.queries)
-    asked = Asked(direction, policy, merge, tasks)
-    for k in setting.ks:
-        matrix, known = asked.matrix(k), merge is None
-        zero_shot = asked.zero_shot(k) if known and setting.details else None
-        future = asked.future(k) if known and setting.details else None
-        steady = asked.on_final_gallery(k) if setting.details and not known else None
-        yield Result(
-            policy=policy,
-            merge=merge,
-            query=direction.query,
-            target=direction.target,
-            task_known=known,
-            k=k,
-            seconds=direction.trained_for(policy),
-            trained=trained,
-            matrix=matrix,
-            final=metrics.final(matrix),
-            forgetting=metrics.forgetting(matrix),
-            bwt=metrics.bwt(matrix),
-            plasticity=metrics.plasticity(matrix),
-            mrr=asked.mrr(k),
-            ndcg=asked.ndcg(k),
-            zero_shot=zero_shot,
-            future=future,
-            forward_transfer=metrics.forward_transfer(zero_shot, future) if zero_shot and future else None,
-            confusion=None if known else asked.confusion(k),
-            final_gallery_forgetting=metrics.forgetting(steady) if steady else None,
-            ranks=asked.ranks(k),
-            queries=[len(exam.queries[task]) for task in tasks],
-            seen=[exam.seen[task] for task in tasks],
-            chance=[exam.chance(task, tasks if merge else [task], k) for task in tasks],
-        )
-
-
 @dataclass(frozen=True)
 class Comparison:
-    """How far one policy, or reference, is above another after the last lesson: mean over tasks, and a 95 % interval.
+    """How far one system is above another after the last lesson: mean over tasks, and a 95 % interval.
 
     Paired bootstrap over the queries of each task.
+
+    Attributes:
+        merge: None: the task is known.
     """
 
     first: str
@@ -125,97 +90,109 @@ class Comparison:
     high: float
 
 
-def compared(direction: Direction, merge: MergeName | None, setting: EvalSettings) -> Iterator[Comparison]:
-    """Yield every two policies beside each other, at every K."""
-    tasks = list(direction.exam.queries)
-    for first, second in combinations([*setting.policies, *direction.references], 2):
-        both = [Asked(direction, policy, merge, tasks) for policy in (first, second)]
-        found = [[one.right(one.rows[-1], task) for one in both] for task in tasks]
-        known = [(a, b) for a, b in found if a is not None and b is not None]
-        for k in setting.ks if known else ():
-            hits = [[right[:, :k].any(axis=1) for right in side] for side in zip(*known, strict=True)]
-            way = (direction.query, direction.target)
-            yield Comparison(first, second, merge, *way, merge is None, k, *metrics.paired(hits[0], hits[1]))
+def results(trial: Trial, system: System, settings: EvalSettings) -> Iterator[Result]:
+    """Yield a system's results: the task known, then unknown by every merge, each at every K."""
+    states = trial.states[system.name]
+    for condition in settings.conditions:
+        rows = [judge_all(trial, state, condition) for state in states]
+        for k in settings.ks:
+            result = _result(trial, system, condition, rows, k)
+            if isinstance(condition, AllTasks):
+                known = judge_all(trial, states[-1], OwnTask())
+                result = replace(result, confusion=_confusion(known, rows[-1], trial.eval_set.tasks, k))
+            yield _detailed(trial, condition, result) if settings.details else result
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One policy and one merge, asked in one direction after every lesson."""
-
-    direction: Direction
-    policy: str
-    merge: MergeName | None
-    tasks: Sequence[str]
-
-    @property
-    def rows(self) -> range:
-        """The rows of the matrix."""
-        return range(len(self.direction.after))
-
-    def right(self, row: int, task: str) -> Right | None:
-        """Return which of the first K are right for a task's queries after a lesson (Q, K)."""
-        return self.direction.right(self.direction.plans(self.policy)[row], row, task, self.merge)
-
-    def matrix(self, k: int) -> Cells:
-        """Return recall@k after every lesson (rows) of every task (columns)."""
-        return [[_recall(self.right(row, task), k) for task in self.tasks] for row in self.rows]
-
-    def mrr(self, k: int) -> float | None:
-        """Return the mean reciprocal rank at k after the last lesson, averaged over tasks."""
-        found = [self.right(self.rows[-1], task) for task in self.tasks]
-        return metrics.mean([metrics.reciprocal_rank(right, k) for right in found if right is not None])
-
-    def ranks(self, k: int) -> list[list[int]]:
-        """Return where each task's queries find the first right item after the last lesson; 0: not among k."""
-        found = [self.right(self.rows[-1], task) for task in self.tasks]
-        return [[] if right is None else metrics.first_right(right[:, :k]).tolist() for right in found]
-
-    def ndcg(self, k: int) -> float | None:
-        """Return normalised discounted cumulative gain at k after the last lesson, averaged over tasks."""
-        exam, gains = self.direction.exam, []
-        for task in self.tasks:
-            right = self.right(self.rows[-1], task)
-            if right is not None:
-                gains.append(
-                    metrics.ndcg(right, exam.relevant(task, self.tasks if self.merge else [task]), k)
-                )
-        return metrics.mean(gains)
-
-    def zero_shot(self, k: int) -> list[float | None]:
-        """Return recall@k of each task under the untrained head."""
-        plan = {task: (Placement(0, 0, 0),) for task in self.tasks}
-        return [_recall(self.direction.right(plan, 0, task, None), k) for task in self.tasks]
-
-    def future(self, k: int) -> Cells:
-        """Return recall@k of tasks still to be learned, as if they had been indexed by the head of the row."""
-        found: Cells = []
-        for row in self.rows:
-            wide, there = self.direction.wide(self.policy, row), self.direction.plans(self.policy)[row]
-            held = (None if t in there else self.direction.right(wide, row, t, None) for t in self.tasks)
-            found.append([_recall(right, k) for right in held])
-        return found
-
-    def on_final_gallery(self, k: int) -> Cells:
-        """Return the matrix where the items of all tasks are in the gallery after every lesson."""
-        found: Cells = []
-        for row in self.rows:
-            wide, there = self.direction.wide(self.policy, row), self.direction.plans(self.policy)[row]
-            held = (
-                self.direction.right(wide, row, t, self.merge) if t in there else None for t in self.tasks
+def compared(
+    trial: Trial, systems: Sequence[System], condition: Condition, ks: Sequence[int]
+) -> Iterator[Comparison]:
+    """Yield every two systems beside each other after the last lesson, at every K."""
+    rows = {system.name: judge_all(trial, trial.states[system.name][-1], condition) for system in systems}
+    for first, second in combinations(rows, 2):
+        shared = [task for task in trial.eval_set.tasks if task in rows[first] and task in rows[second]]
+        for k in ks if shared else ():
+            difference, low, high = metrics.paired(
+                [metrics.success(rows[first][task].right, k) for task in shared],
+                [metrics.success(rows[second][task].right, k) for task in shared],
             )
-            found.append([_recall(right, k) for right in held])
-        return found
+            yield Comparison(
+                first=first,
+                second=second,
+                merge=_merge(condition),
+                query=trial.query,
+                target=trial.target,
+                task_known=isinstance(condition, OwnTask),
+                k=k,
+                difference=difference,
+                low=low,
+                high=high,
+            )
 
-    def confusion(self, k: int) -> float | None:
-        """Return recall@k with the task known less that with the task unknown, after the last lesson."""
-        known = Asked(self.direction, self.policy, None, self.tasks)
-        gaps = []
-        for task in self.tasks:
-            with_task, without = known.right(self.rows[-1], task), self.right(self.rows[-1], task)
-            if with_task is not None and without is not None:
-                gaps.append(metrics.recall(with_task, k) - metrics.recall(without, k))
-        return metrics.mean(gaps)
+
+def _result(trial: Trial, system: System, condition: Condition, rows: Sequence[Row], k: int) -> Result:
+    """Return the figures of a matrix, without what is measured beside it."""
+    eval_set, tasks, last = trial.eval_set, trial.eval_set.tasks, rows[-1]
+    matrix = _matrix(rows, tasks, k)
+    searched = {task: [task] if isinstance(condition, OwnTask) else tasks for task in tasks}
+    gains = [metrics.ndcg(last[t].right, eval_set.relevant(t, searched[t]), k) for t in tasks if t in last]
+    return Result(
+        policy=system.name,
+        merge=_merge(condition),
+        query=trial.query,
+        target=trial.target,
+        task_known=isinstance(condition, OwnTask),
+        k=k,
+        seconds=plans.seconds(system, trial.states[system.name][-1].plan),
+        trained=trial.trained,
+        matrix=matrix,
+        final=metrics.final(matrix),
+        forgetting=metrics.forgetting(matrix),
+        bwt=metrics.bwt(matrix),
+        plasticity=metrics.plasticity(matrix),
+        mrr=metrics.final([_scores("mrr", last, tasks, k)]),
+        ndcg=metrics.mean(gains),
+        ranks=[metrics.first_right(last[t].right[:, :k]).tolist() if t in last else [] for t in tasks],
+        queries=[len(eval_set.queries[task]) for task in tasks],
+        seen=[eval_set.seen[task] for task in tasks],
+        chance=[eval_set.chance(task, searched[task], k) for task in tasks],
+    )
 
 
-def _recall(right: Right | None, k: int) -> float | None:
-    return None if right is None else metrics.recall(right, k)
+def _detailed(trial: Trial, condition: Condition, result: Result) -> Result:
+    """Return a result with what takes longer: later tasks as if they had been indexed from the first lesson on."""
+    tasks, k = trial.eval_set.tasks, result.k
+    states = list(zip(trial.states[result.policy], trial.full[result.policy], strict=True))
+    if isinstance(condition, AllTasks):
+        judged = [(state, judge_all(trial, full, condition)) for state, full in states]
+        steady = [{task: row[task] for task in row if task in state.plan} for state, row in judged]
+        return replace(result, final_gallery_forgetting=metrics.forgetting(_matrix(steady, tasks, k)))
+    untrained = replace(states[0][0], plan={task: (Placement(0, 0, 0),) for task in tasks})
+    (zero_shot,) = _matrix([judge_all(trial, untrained, condition)], tasks, k)
+    later = [
+        replace(full, plan={task: full.plan[task] for task in full.plan if task not in state.plan})
+        for state, full in states
+    ]
+    future = _matrix([judge_all(trial, state, condition) for state in later], tasks, k)
+    transfer = metrics.forward_transfer(zero_shot, future)
+    return replace(result, zero_shot=zero_shot, future=future, forward_transfer=transfer)
+
+
+def _matrix(rows: Sequence[Row], tasks: Sequence[str], k: int) -> Cells:
+    """Return recall@k after every lesson (rows) of every task (columns)."""
+    return [_scores("recall", row, tasks, k) for row in rows]
+
+
+def _scores(name: MetricName, row: Row, tasks: Sequence[str], k: int) -> list[float | None]:
+    """Return a measure at k of every task; None where it is not indexed yet or has no queries."""
+    return [METRICS[name](row[task].right, k) if task in row else None for task in tasks]
+
+
+def _confusion(known: Row, unknown: Row, tasks: Sequence[str], k: int) -> float | None:
+    """Return the recall@k with the task known less that with the task unknown, averaged over tasks."""
+    both = zip(_scores("recall", known, tasks, k), _scores("recall", unknown, tasks, k), strict=True)
+    return metrics.mean([a - b for a, b in both if a is not None and b is not None])
+
+
+def _merge(condition: Condition) -> MergeName | None:
+    """Return how tasks are merged as the JSON says it: null where the task is known."""
+    return condition.merge if isinstance(condition, AllTasks) else None

@@ -1,246 +1,235 @@
-"""One direction of search over all lessons: what each policy would have answered, from features and heads alone."""
+"""Runs: what an index, as it stood after some lesson, retrieves for the queries of one direction."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.history import Arrival, History, Reference, newest_head, settled, up_to
-from engine.ranking.fusion import BEST, Ranking, Scores, ShardQuery, TaskPosterior, rank
-from engine.ranking.query import unit_sum
-from engine.types import ItemId, MergeName, Modality, ShardKey
-from indexer.embeddings.embeddings import EmbeddingCache
+from engine.evaluation.metrics import Right
+from engine.evaluation.qrels import Run
+from engine.history import History
+from engine.ranking.fusion import BEST, Candidates, Scores, TaskPosterior, merge, shifted
+from engine.types import AllTasks, KnownTask, Modality, Scope
 from indexer.embeddings.lru import LruCache
-from indexer.evaluation.answered import Answered, joined
-from indexer.evaluation.composed_queries import part_ids, parts
-from indexer.evaluation.protocol import Exam
-from indexer.policies.plan import Indexed, Placement, Plan, Policy
-from indexer.policies.policies import POLICIES, referenced
-from indexer.policies.statistics import DirectionStatistics
-from indexer.routing.slda import Router, averaged
-from indexer.shards.shard import Shard, build_shard, to_gpu
+from indexer.evaluation.embedded import Galleries, Queries, Vectors
+from indexer.evaluation.protocol import Condition, EvalSet
+from indexer.policies.plan import Placement, Plan
+from indexer.routing.slda import Router
 
-Right = NDArray[np.bool_]
-_NO_QUERIES = np.zeros((0, 0), np.float32)
-"""What an answer that is known is asked with."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class IndexState:
+    """What answers the queries of one direction after a lesson.
+
+    Attributes:
+        lesson: its number; 0: before any.
+        temperature: what the cosines of a task's shards are divided by where they become probabilities.
+        routers: of each modality that the queries are made of.
+    """
+
+    lesson: int
+    plan: Plan
+    temperature: Callable[[str, Placement], float]
+    routers: Mapping[Modality, Router]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One direction under evaluation.
+
+    Attributes:
+        trained: whether some lesson trained all its modalities together.
+        states: of each system, by name, what answers after every lesson.
+        full: the same, if all later tasks had been indexed by then, too; nothing unless details are wanted.
+    """
+
+    eval_set: EvalSet
+    history: History
+    trained: bool
+    queries: Queries
+    galleries: Galleries
+    states: Mapping[str, Sequence[IndexState]]
+    full: Mapping[str, Sequence[IndexState]]
+
+    @property
+    def query(self) -> Modality:
+        """The modality of the queries."""
+        return self.eval_set.query
+
+    @property
+    def target(self) -> Modality:
+        """The modality of what is to be found."""
+        return self.eval_set.target
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Of the first K found for a task's queries (Q, K): which are right, and which come from other tasks' shards.
+    """A run's K items for each of Q queries of one task (Q, K): which are right, which another task's shard offered.
 
-    Places where there is nothing more are neither.
+    Where nothing was retrieved it is neither.
     """
 
     right: Right
-    other: Right
-
-
-@dataclass(frozen=True)
-class Computed:
-    """What directions have computed and may need again: as much as memory is granted to."""
-
-    galleries: LruCache = field(default_factory=lambda: LruCache(1 << 30, lambda held: held.vectors.nbytes))
-    answers: LruCache = field(default_factory=lambda: LruCache(1 << 28, lambda held: held.nbytes))
-    guesses: LruCache = field(default_factory=lambda: LruCache(1 << 28, lambda held: held.nbytes))
-
-
-@dataclass
-class Direction:
-    """One query modality and one target modality, over all tasks and lessons.
-
-    Attributes:
-        query: a modality, or two of them joined by +.
-        routers: of each of the query's modalities the router after each lesson.
-        most: how many items are ranked for a query.
-        references: the heads that were trained beside the history, by their method.
-        kept: what has been computed, of this direction and of others.
-        budget: what `partial` may embed again after each lesson, a share of all items.
-    """
-
-    reader: EmbeddingCache
-    history: History
-    query: Modality
-    target: Modality
-    exam: Exam
-    routers: Mapping[Modality, Sequence[Router]]
-    most: int
-    budget: float = 0.1
-    on_gpu: bool = False
-    references: Mapping[str, Sequence[Reference]] = field(default_factory=dict)
-    kept: Computed = field(default_factory=Computed)
-    _plans: dict[str, list[Plan]] = field(default_factory=dict, init=False)
-    _wide: dict[tuple[str, int], Plan] = field(default_factory=dict, init=False)
-    _statistics: DirectionStatistics = field(init=False)
-    _judged: dict[object, dict[str, Judged]] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        # a query of several parts is asked as its first part is, as search does
-        first, *_ = parts(self.query)
-        self._statistics = DirectionStatistics(self.reader, self.exam.groups, first, self.target, self._items)
+    strangers: Right
 
     @property
-    def after(self) -> list[int]:
-        """The numbers of the lessons; 0 alone where there are none."""
-        return [lesson.number for lesson in self.history.lessons] or [0]
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        return self.right.nbytes + self.strangers.nbytes
 
-    def plans(self, policy: str) -> list[Plan]:
-        """Return the plan of a policy, or of a method's references, after every lesson.
 
-        Without lessons it is the one of the untrained head.
-        """
-        if policy not in self._plans:
-            found: list[Plan] = []
-            for number in self.after:
-                now = {} if not found else {task: self._now(task, there) for task, there in found[-1].items()}
-                indexed = Indexed(now, self.budget if policy == "partial" else 0.0)
-                found.append(self._plan(policy, up_to(self.history, number), indexed))
-            self._plans[policy] = found
-        return self._plans[policy]
+def judge_all(trial: Trial, state: IndexState, condition: Condition) -> Mapping[str, Judged]:
+    """Return what is right for all tasks that are indexed and have queries, each asked as a condition says."""
+    scopes: list[Scope] = [condition] if isinstance(condition, AllTasks) else list(map(KnownTask, state.plan))
+    judged = [judge(state, trial.queries, trial.galleries, scope) for scope in scopes]
+    return {task: by_task[task] for by_task in judged for task in by_task}
 
-    def trained_for(self, policy: str) -> float | None:
-        """Return how many seconds the heads asked after the last lesson were trained for; None of a policy."""
-        if policy not in self.references:
-            return None
-        asked = {place.head for there in self.plans(policy)[-1].values() for place in there}
-        return sum(one.seconds for one in self.references[policy] if one.head in asked)
 
-    def wide(self, policy: str, row: int) -> Plan:
-        """Return the plan after a lesson if all later tasks had been indexed then, without being learned."""
-        if (policy, row) not in self._wide:
-            known = up_to(self.history, self.after[row])
-            late = [lesson.task for lesson in self.history.lessons if lesson.number > self.after[row]]
-            fresh = [task for task in dict.fromkeys(late) if task not in settled(known)]
-            arrivals = [Arrival(task, self.after[row], newest_head(known)) for task in fresh]
-            plan = self.plans(policy)[row]
-            now = {task: self._now(task, there) for task, there in plan.items()}
-            history = replace(known, arrivals=(*known.arrivals, *arrivals))
-            self._wide[policy, row] = self._plan(policy, history, Indexed(now))
-        return self._wide[policy, row]
+def retrieve_all(trial: Trial, state: IndexState, condition: Condition) -> dict[str, Run]:
+    """Return the runs of all tasks that are indexed and have queries, each asked as a condition says."""
+    asking = _asking(state, trial.queries, condition)
+    if isinstance(condition, AllTasks) and asking:
+        run = retrieve(state, trial.queries, trial.galleries, condition)
+        return {task: run.of_task(task) for task in asking}
+    return {task: retrieve(state, trial.queries, trial.galleries, KnownTask(task)) for task in asking}
 
-    def _plan(self, policy: str, history: History, indexed: Indexed) -> Plan:
-        """Return a policy's plan, less the tasks that are not tested."""
-        rules: Mapping[str, Policy] = {str(name): rule for name, rule in POLICIES.items()}
-        beside = self.references.get(policy)
-        found = (
-            rules[policy](history, self._statistics, indexed)
-            if beside is None
-            else referenced(history, beside)
-        )
-        return {task: there for task, there in found.items() if task in self.exam.queries}
 
-    def right(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Right | None:
-        """Return which of the first K are right (Q, K); None where the task is not there yet, or has no queries.
+def judge(state: IndexState, queries: Queries, galleries: Galleries, scope: Scope) -> Mapping[str, Judged]:
+    """Return which of the retrieved items are right, for each task that is indexed and has queries."""
+    asking = _asking(state, queries, scope)
+    key: Hashable = (galleries.direction, scope, tuple(state.plan.items()))
+    if isinstance(scope, KnownTask):
+        key = (galleries.direction, scope, state.plan.get(scope.task))
+    elif scope.merge == "routed":
+        key = (key, state.lesson)
 
-        Args:
-            row: of the matrix, from 0: after which lesson.
-            merge: None: the task is known.
-        """
-        if task not in plan or not len(self.exam.queries[task]):
-            return None
-        return self._judge(plan, row, task, merge).right
+    def compute() -> dict[str, Judged]:
+        run = retrieve(state, queries, galleries, scope)
+        right, strangers = galleries.qrels.judge(run), run.from_other_tasks
+        rows = {task: run.task == run.tasks.index(task) for task in asking}
+        return {task: Judged(right[own], strangers[own]) for task, own in rows.items()}
 
-    def strangers(self, plan: Plan, row: int, task: str, merge: MergeName, k: int) -> float:
-        """Return which share of the first k items found for a task's queries came from other tasks' shards."""
-        found = self._judge(plan, row, task, merge)
-        return float(found.other[:, :k].mean())
+    return galleries.caches.judgements.get(key, compute) if asking else {}
 
-    def ranking(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Ranking:
-        """Return what is found for the queries of a task, by id."""
-        found, _ = self._rank(plan, row, [task], merge, self.most)
-        return replace(found, ids=self.exam.judge.ids[found.ids.astype(np.int64)])
 
-    def _judge(self, plan: Plan, row: int, task: str, merge: MergeName | None) -> Judged:
-        """Return what was right for a task; where it is unknown, all tasks are asked at once."""
-        known = (task, plan[task]) if merge is None else tuple(plan.items())
-        state = (merge, known, row if merge == "routed" else -1)
-        if state not in self._judged:
-            tasks = [name for name in plan if len(self.exam.queries[name])] if merge else [task]
-            found, names = self._rank(plan, row, tasks, merge, max(self.most, BEST))
-            queries = [self.exam.queries[name] for name in tasks]
-            there = np.isfinite(found.scores)
-            right = self.exam.judge.right(np.concatenate(queries), found.ids) & there
-            came, places = np.array(names)[found.part], np.cumsum([len(ids) for ids in queries])[:-1]
-            blocks = zip(tasks, *(np.split(held, places) for held in (right, came, there)), strict=True)
-            self._judged[state] = {name: Judged(r, (c != name) & t) for name, r, c, t in blocks}
-        return self._judged[state][task]
+def retrieve(state: IndexState, queries: Queries, galleries: Galleries, scope: Scope) -> Run:
+    """Rank the items of one task for its queries, or those of all tasks for the queries of all.
 
-    def _rank(
-        self, plan: Plan, row: int, tasks: Sequence[str], merge: MergeName | None, most: int
-    ) -> tuple[Ranking, list[str]]:
-        """Return what is found for the queries of some tasks, by the judge's numbers, and the task of each part."""
-        searched = tasks if merge is None else [name for name in plan if len(self.exam.targets[name])]
-        asked = [
-            self._asked(tasks, name, placement, self._statistics.temperature(name, plan[name][0]))
-            for name in searched
-            for placement in plan[name]
-        ]
-        guess = None
-        if merge == "routed":
-            guess = TaskPosterior(
-                list(plan), np.concatenate([self._guess(row, task, list(plan)) for task in tasks])
-            )
-        return rank(asked, most, guess), [one.shard.key.task for one in asked]
+    Tasks that are not indexed or have no queries do not ask; there must be one that does.
+    """
+    asking = _asking(state, queries, scope)
+    searched = (
+        asking if isinstance(scope, KnownTask) else [task for task in state.plan if len(galleries.ids[task])]
+    )
+    shards = [(task, placement) for task in searched for placement in state.plan[task]]
+    offers = [_offers(queries, galleries, shard, asking) for shard in shards]
+    odds = None
+    if isinstance(scope, AllTasks) and scope.merge == "routed":
+        tasks = [task for task, _ in shards]
+        tau = [state.temperature(task, state.plan[task][0]) for task in tasks]
+        weighed = zip(shards, tau, offers, strict=True)
+        log_z = [_log_partition(queries, galleries, *one) for one in weighed]
+        odds = shifted(tasks, tau, log_z, _posterior(state, queries, galleries, asking))
+    ranking = merge([_joined(offer.values()) for offer in offers], galleries.depth, odds)
+    number = {task: n for n, task in enumerate(state.plan)}
+    return Run(
+        queries=np.concatenate([queries.ids[task] for task in asking]),
+        tasks=list(state.plan),
+        task=np.repeat([number[task] for task in asking], [len(queries.ids[task]) for task in asking]),
+        source=np.array([number[task] for task, _ in shards])[ranking.part],
+        items=ranking.ids,
+        scores=ranking.scores,
+        log_p=ranking.log_p,
+    )
 
-    def _asked(self, tasks: Sequence[str], name: str, placement: Placement, tau: float) -> ShardQuery:
-        """Return one shard as the queries of some tasks ask it."""
-        key = placement.key(name, self.target)
-        names = {task: (self.query, self.target, task, placement.queries, tau, key) for task in tasks}
-        held = {task: self.kept.answers.find(named) for task, named in names.items()}
-        left = [task for task, answer in held.items() if answer is None]
-        if left:
-            for task, answer in zip(left, self._search(left, key, placement, tau), strict=True):
-                held[task] = self.kept.answers.put(names[task], answer)
-        answers = joined([answer for answer in held.values() if answer is not None])
-        return ShardQuery(answers, _NO_QUERIES, tau)
 
-    def _search(
-        self, tasks: Sequence[str], key: ShardKey, placement: Placement, tau: float
-    ) -> list[Answered]:
-        """Search one shard with the queries of some tasks at once."""
-        blocks = [self.queries(task, placement.queries) for task in tasks]
-        queries, gallery = np.concatenate(blocks), self.gallery(key, placement)
-        found = gallery.search(queries, max(self.most, BEST))
-        log_z = gallery.log_partition(queries, tau, found.scores[:, :BEST])
-        return Answered(key, found, log_z).split([len(block) for block in blocks])
+def _asking(state: IndexState, queries: Queries, scope: Condition | Scope) -> list[str]:
+    """Return the tasks whose queries are asked: those that are indexed and have some."""
+    tasks = [scope.task] if isinstance(scope, KnownTask) else state.plan
+    return [task for task in tasks if task in state.plan and len(queries.ids[task])]
 
-    def _guess(self, row: int, task: str, tasks: Sequence[str]) -> Scores:
 
-        def make() -> Scores:
-            each = [
-                self.routers[modality][row].log_p(self.reader.features(modality, ids), tasks)
-                for modality, ids in self._parts(task)
-            ]
-            return averaged(each)
+def _offers(
+    queries: Queries, galleries: Galleries, shard: tuple[str, Placement], asking: Sequence[str]
+) -> Mapping[str, Candidates]:
+    """Return what one shard offers for the queries of each task."""
 
-        return self.kept.guesses.get((self.query, self.target, row, task, *tasks), make)
+    def search(tasks: Sequence[str]) -> Iterator[Candidates]:
+        blocks = [queries.embed(task, shard[1].queries) for task in tasks]
+        offer = galleries.shard(*shard).search(np.concatenate(blocks), galleries.depth)
+        for rows in _slices(blocks):
+            yield Candidates(offer.scores[rows], offer.ids[rows])
 
-    def queries(self, task: str, head: int) -> NDArray[np.float32]:
-        """Return the embeddings (Q, E) of a task's queries by a head."""
-        each = [self.reader.embed(modality, ids, head) for modality, ids in self._parts(task)]
-        return each[0] if len(each) == 1 else unit_sum(each)
+    keys = {task: _key(queries, galleries, shard, task) for task in asking}
+    return _by_task(galleries.caches.candidates, keys, search)
 
-    def _parts(self, task: str) -> list[tuple[Modality, list[ItemId]]]:
-        """Return the items that a task's queries are made of, modality by modality."""
-        ids = [id.decode() for id in self.exam.queries[task]]
-        return [(modality, part_ids(ids, place)) for place, modality in enumerate(parts(self.query))]
 
-    def gallery(self, key: ShardKey, placement: Placement) -> Shard:
-        """Return the items of one placement of a task, by the judge's numbers, which stand in their order."""
+def _log_partition(
+    queries: Queries,
+    galleries: Galleries,
+    shard: tuple[str, Placement],
+    tau: float,
+    offers: Mapping[str, Candidates],
+) -> Scores:
+    """Return a shard's log partition for the queries of all tasks that it offers something (Q,)."""
 
-        def make() -> Shard:
-            ids = self._items(key.task)
-            if placement.items is not None:
-                ids = sorted(set(ids) & set(placement.items))
-            built = build_shard(key, ids, self.reader.embed(self.target, ids, key.head, key.space))
-            built = replace(built, ids=self.exam.judge.rows(built.ids))
-            return to_gpu(built) if self.on_gpu else built
+    def sum_up(tasks: Sequence[str]) -> Iterator[Scores]:
+        blocks = [queries.embed(task, shard[1].queries) for task in tasks]
+        best = _joined([offers[task] for task in tasks]).scores[:, :BEST]
+        log_z = galleries.shard(*shard).log_partition(np.concatenate(blocks), tau, best)
+        for rows in _slices(blocks):
+            yield log_z[rows]
 
-        return self.kept.galleries.get((self.query, key), make)
+    keys = {task: ("log Z", tau, *_key(queries, galleries, shard, task)) for task in offers}
+    return np.concatenate(list(_by_task(galleries.caches.scores, keys, sum_up).values()))
 
-    def _items(self, task: str) -> list[ItemId]:
-        return [id.decode() for id in self.exam.targets.get(task, ())]
 
-    def _now(self, task: str, placements: Sequence[Placement]) -> dict[int, Sequence[ItemId]]:
-        return {one.head: self._items(task) if one.items is None else one.items for one in placements}
+def _posterior(
+    state: IndexState, queries: Queries, galleries: Galleries, asking: Sequence[str]
+) -> TaskPosterior:
+    """Return how likely the queries of some tasks belong to each task that is indexed."""
+    indexed = tuple(state.plan)
+
+    def classify(tasks: Sequence[str]) -> Iterator[Scores]:
+        for task in tasks:
+            yield queries.posterior(task, state.routers, indexed)
+
+    keys = {task: (queries.modality, queries.digests[task], state.lesson, indexed) for task in asking}
+    scores = _by_task(galleries.caches.scores, keys, classify)
+    return TaskPosterior(indexed, np.concatenate(list(scores.values())))
+
+
+def _joined(offers: Iterable[Candidates]) -> Candidates:
+    """Return what one shard offers for several blocks of queries as one."""
+    scores, ids = zip(*((offer.scores, offer.ids) for offer in offers), strict=True)
+    return Candidates(np.concatenate(scores), np.concatenate(ids))
+
+
+def _slices(blocks: Sequence[Vectors]) -> list[slice]:
+    """Return where each block of rows stands among all."""
+    ends = np.cumsum([len(block) for block in blocks]).tolist()
+    return [slice(start, end) for start, end in pairwise([0, *ends])]
+
+
+def _key(
+    queries: Queries, galleries: Galleries, shard: tuple[str, Placement], task: str
+) -> tuple[Hashable, ...]:
+    """Return what tells the queries of a task, asking one shard, from all others."""
+    name, placement = shard
+    key = placement.key(name, galleries.modality)
+    return galleries.direction, queries.digests[task], placement.queries, key
+
+
+def _by_task(
+    cache: LruCache, keys: Mapping[str, Hashable], compute: Callable[[Sequence[str]], Iterable[T]]
+) -> dict[str, T]:
+    """Return what is cached for each task; what is not yet is computed for all such tasks at once."""
+    values: dict[str, T | None] = {task: cache.find(key) for task, key in keys.items()}
+    missing = [task for task, value in values.items() if value is None]
+    for task, value in zip(missing, compute(missing) if missing else (), strict=True):
+        values[task] = cache.put(keys[task], value)
+    return {task: value for task, value in values.items() if value is not None}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.qrels import judge
+from engine.evaluation.qrels import qrels_of
 from engine.evaluation.splits import Groups, distinct
 from engine.ids import Ids
 from engine.types import ItemId, Modality
@@ -88,12 +88,12 @@ class DirectionStatistics:
         if task not in self._validation:
             pairs = self.groups.get((task, "val"), ())
             queries, targets = (distinct(pairs, modality) for modality in (self.query, self.target))
-            judged = judge(pairs, "pair", (self.query, self.target))
-            queries = queries[judged.count(queries, targets) > 0][:MOST_QUERIES]
+            qrels = qrels_of(pairs, "pair", (self.query, self.target))
+            queries = queries[qrels.count(queries, targets) > 0][:MOST_QUERIES]
             if len(targets) < 2 or self.query == self.target:
                 queries = queries[:0]
             every = np.broadcast_to(targets, (len(queries), len(targets)))
-            self._validation[task] = Validation(queries, targets, judged.right(queries, every))
+            self._validation[task] = Validation(queries, targets, qrels.right(queries, every))
         return self._validation[task]
 
     def _cosines(self, task: str, placement: Placement) -> NDArray[np.float64]:

@@ -1,16 +1,19 @@
 """What each policy costs after the last lesson: the shards it wants that the lesson before left it without."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from engine.heads.embedder import BLOCK, Embedder
 from engine.types import ItemId, ShardKey
 from indexer.embeddings.embeddings import EmbeddingCache, embedding_cache
+from indexer.evaluation import plans
+from indexer.evaluation.embedded import Galleries
 from indexer.evaluation.evaluate import Evaluation
-from indexer.evaluation.protocol import exam
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.protocol import eval_set
+from indexer.evaluation.runs import Trial
 from indexer.policies.plan import Plan
+from indexer.policies.statistics import DirectionStatistics
 from indexer.shards import files as shards
 
 REPEATS = 3
@@ -33,42 +36,39 @@ class Cost:
     seconds: float
 
 
-def costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
+def costs(evaluation: Evaluation, trial: Trial) -> Iterator[Cost]:
     """Yield the cost of every policy and reference; what auto and partial measure to choose is not counted."""
-    setting = replace(evaluation.setting, gallery="all")
-    modalities = (direction.query, direction.target)
-    tested = exam(evaluation.pairs, evaluation.tasks, modalities, setting)
+    settings = replace(evaluation.settings, gallery="all")
+    direction = (trial.query, trial.target)
+    whole = eval_set(evaluation.pairs, evaluation.tasks, direction, settings)
     workspace = evaluation.workspace
     # a cache of its own: one that had fitted its maps already would hide what they cost
     cache = embedding_cache(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
-    references = direction.references
-    whole = Direction(
-        cache, evaluation.history, *modalities, tested, {}, 1, budget=setting.budget, references=references
-    )
+    galleries = Galleries(direction, whole.galleries, cache, whole.qrels)
+    statistics = DirectionStatistics(cache, whole.groups, *direction, galleries.items)
     seconds: dict[ShardKey, float] = {}
-    for policy in (*setting.policies, *references):
-        new = missing(whole, policy)
+    for system in evaluation.systems:
+        new = missing(galleries, plans.plans(system, evaluation.history, statistics, whole.tasks))
         seconds |= {key: _seconds(cache, key, ids) for key, ids in new.items() if key not in seconds}
         yield Cost(
-            policy=policy,
+            policy=system.name,
             items=sum(map(len, new.values())),
             bytes=sum(shards.size(len(ids), workspace.manifest.width) for ids in new.values()),
             seconds=sum(seconds[key] for key in new),
         )
 
 
-def missing(direction: Direction, policy: str) -> dict[ShardKey, list[ItemId]]:
-    """Return the shards, and their items, that a policy wants after the last lesson and did not before it."""
-    plans = direction.plans(policy)
-    before = _wanted(direction, plans[-2]) if len(plans) > 1 else {}
-    return {key: ids for key, ids in _wanted(direction, plans[-1]).items() if ids and key not in before}
+def missing(galleries: Galleries, by_lesson: Sequence[Plan]) -> dict[ShardKey, list[ItemId]]:
+    """Return the shards, and their items, that are wanted after the last lesson and were not before it."""
+    before = _wanted(galleries, by_lesson[-2]) if len(by_lesson) > 1 else {}
+    return {key: ids for key, ids in _wanted(galleries, by_lesson[-1]).items() if ids and key not in before}
 
 
-def _wanted(direction: Direction, plan: Plan) -> dict[ShardKey, list[ItemId]]:
+def _wanted(galleries: Galleries, plan: Plan) -> dict[ShardKey, list[ItemId]]:
     """Return the shards of a plan and the items of each."""
-    items = {task: [id.decode() for id in direction.exam.targets[task]] for task in plan}
+    items = {task: galleries.items(task) for task in plan}
     return {
-        place.key(task, direction.target): items[task] if place.items is None else list(place.items)
+        place.key(task, galleries.modality): items[task] if place.items is None else list(place.items)
         for task, placements in plan.items()
         for place in placements
     }

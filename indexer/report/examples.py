@@ -48,7 +48,7 @@ def _policies(report: Report) -> list[PolicyName]:
     """Return the evaluated ones of the policies that are looked at: the one that is served first."""
     served: PolicyName = report.evaluation.workspace.manifest.served.policy
     candidates: Sequence[PolicyName] = (served, "no-reindex", "reindex")
-    return [policy for policy in dict.fromkeys(candidates) if policy in report.evaluation.setting.policies]
+    return [policy for policy in dict.fromkeys(candidates) if policy in report.evaluation.settings.policies]
 
 
 def _card(store: Store, regression: Regression) -> str:

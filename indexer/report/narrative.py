@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.evaluation import metrics
 from engine.types import MergeName, Modality, PolicyName
-from indexer.evaluation.diagnosis import Cause
+from indexer.evaluation.diagnosis import Diagnosis
 from indexer.evaluation.results import Result
 
 LITTLE = 0.005
@@ -36,17 +36,17 @@ class MeanCause:
     overlap: float
 
 
-def mean_causes(causes: Sequence[Cause], newest: str) -> list[MeanCause]:
+def mean_causes(causes: Sequence[Diagnosis], newest: str) -> list[MeanCause]:
     """Return the mean over all tasks but the newest one, for each policy and direction, after the last lesson."""
     last = max((cause.lesson for cause in causes), default=0)
-    groups: dict[tuple[PolicyName, Modality, Modality], list[Cause]] = {}
+    groups: dict[tuple[PolicyName, Modality, Modality], list[Diagnosis]] = {}
     for cause in causes:
         if cause.lesson == last and cause.task != newest:
             groups.setdefault((cause.policy, cause.query, cause.target), []).append(cause)
     return [_mean(*names, group) for names, group in groups.items()]
 
 
-def _mean(policy: PolicyName, query: Modality, target: Modality, causes: Sequence[Cause]) -> MeanCause:
+def _mean(policy: PolicyName, query: Modality, target: Modality, causes: Sequence[Diagnosis]) -> MeanCause:
     return MeanCause(
         policy,
         query,

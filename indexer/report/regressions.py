@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import ItemId, Modality, PolicyName
-from indexer.evaluation.diagnosis import sides
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.plans import lesson_numbers
+from indexer.evaluation.runs import Trial
 from indexer.policies.plan import Plan
 
 MOST = 2048
@@ -49,28 +49,28 @@ class Ranks:
     top: NDArray[np.intp]
 
 
-def regressions(direction: Direction, policy: PolicyName, k: int) -> list[Regression]:
+def regressions(trial: Trial, policy: PolicyName, k: int) -> list[Regression]:
     """Return every query that found something right among its first k and now ranks it lower, worst first."""
     fallen = [
         regression
-        for task in direction.exam.queries
-        for regression in _compared(direction, policy, task)
+        for task in trial.eval_set.queries
+        for regression in _compared(trial, policy, task)
         if regression.before <= k and regression.after > regression.before
     ]
     return sorted(fallen, key=lambda regression: (regression.before - regression.after, regression.asked))
 
 
-def _compared(direction: Direction, policy: PolicyName, task: str) -> Iterator[Regression]:
+def _compared(trial: Trial, policy: PolicyName, task: str) -> Iterator[Regression]:
     """Yield where a task's queries find their right items, when it was taught last and now."""
-    plans, row = direction.plans(policy), _taught(direction, task)
-    if row == len(plans) - 1 or task not in plans[row] or not len(direction.exam.queries[task]):
+    plans, row = [state.plan for state in trial.states[policy]], _taught(trial, task)
+    if row == len(plans) - 1 or task not in plans[row] or not len(trial.eval_set.queries[task]):
         return
-    items = direction.exam.targets[task].astype(str)
-    then, now = (_ranks(direction, plan, task) for plan in (plans[row], plans[-1]))
-    for n, asked in enumerate(direction.exam.queries[task][:MOST].astype(str)):
+    items = trial.eval_set.galleries[task].astype(str)
+    then, now = (_ranks(trial, plan, task) for plan in (plans[row], plans[-1]))
+    for n, asked in enumerate(trial.eval_set.queries[task][:MOST].astype(str)):
         yield Regression(
-            direction.query,
-            direction.target,
+            trial.query,
+            trial.target,
             policy,
             task,
             str(asked),
@@ -82,25 +82,27 @@ def _compared(direction: Direction, policy: PolicyName, task: str) -> Iterator[R
         )
 
 
-def _ranks(direction: Direction, plan: Plan, task: str) -> Ranks:
+def _ranks(trial: Trial, plan: Plan, task: str) -> Ranks:
     """Return how a plan ranks the right items of a task's queries in the task's own gallery."""
-    query_rows, item_rows = sides(direction, plan, task)
-    gallery = item_rows.astype(np.float64).T  # (E, N)
-    queries = direction.exam.queries[task][:MOST]
+    query_rows = trial.queries.embed(task, plan[task][0].queries)
+    gallery = trial.galleries.vectors(task, plan[task]).astype(np.float64).T  # (E, N)
+    queries = trial.eval_set.queries[task][:MOST]
     parts = []
     for start in range(0, len(queries), BLOCK):
         block = queries[start : start + BLOCK]
         scores = query_rows[start : start + len(block)].astype(np.float64) @ gallery  # (B, N)
         right = np.full(scores.shape, -np.inf)
-        places = direction.exam.judge.matches(block, direction.exam.targets[task])
+        places = trial.eval_set.qrels.matches(block, trial.eval_set.galleries[task])
         right[places] = scores[places]
         rank = 1 + (scores > right.max(axis=1, keepdims=True)).sum(axis=1)
         parts.append((right.argmax(axis=1), rank, scores.argmax(axis=1)))
     return Ranks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _taught(direction: Direction, task: str) -> int:
+def _taught(trial: Trial, task: str) -> int:
     """Return the row of a task's last lesson; of one that was never learned, the row of its arrival."""
-    numbers = [lesson.number for lesson in direction.history.lessons if lesson.task == task]
-    numbers += [arrival.after for arrival in direction.history.arrivals if arrival.task == task]
-    return next((row for row, number in enumerate(direction.after) if number >= max(numbers)), 0)
+    numbers = [lesson.number for lesson in trial.history.lessons if lesson.task == task]
+    numbers += [arrival.after for arrival in trial.history.arrivals if arrival.task == task]
+    return next(
+        (row for row, number in enumerate(lesson_numbers(trial.history)) if number >= max(numbers)), 0
+    )

@@ -8,7 +8,7 @@ from engine.evaluation import metrics
 from indexer.evaluation.composed_queries import parts
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.results import Result
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial
 from indexer.report import costs as costing
 from indexer.report import html, narrative, plots, tables, tsne
 from indexer.report.blocks import TASK_KNOWLEDGE, direction_title, folded, legend, plural, row, section
@@ -31,7 +31,7 @@ class Report:
     @property
     def k(self) -> int:
         """The K that is shown."""
-        return K if K in self.evaluation.setting.ks else max(self.evaluation.setting.ks)
+        return K if K in self.evaluation.settings.ks else max(self.evaluation.settings.ks)
 
     @property
     def compares_lessons(self) -> bool:
@@ -39,16 +39,16 @@ class Report:
         return len(self.evaluation.lessons) > 1
 
     @property
-    def all_directions(self) -> list[Direction]:
+    def all_directions(self) -> list[Trial]:
         """Every direction, from two modalities to a third too; text to image comes first."""
-        return sorted(self.evaluation.directions(), key=lambda d: (d.query != "text", d.target != "image"))
+        return sorted(self.evaluation.trials, key=lambda d: (d.query != "text", d.target != "image"))
 
     @property
-    def directions(self) -> list[Direction]:
+    def directions(self) -> list[Trial]:
         """Every direction from one modality to another."""
         return [direction for direction in self.all_directions if len(parts(direction.query)) == 1]
 
-    def of(self, direction: Direction) -> list[Result]:
+    def of(self, direction: Trial) -> list[Result]:
         """Return the results of a direction at the K that is shown."""
         shown = (direction.query, direction.target, self.k)
         return [result for result in self.results if (result.query, result.target, result.k) == shown]
@@ -61,14 +61,14 @@ def summary(report: Report) -> str:
         title = "" if len(report.directions) == 1 else f"<b>{_title(direction)}.</b> "
         text = escape(narrative.headline(report.of(direction)))
         headlines.append(f'<p class="{"note" if n else "lead"}">{title}{text}</p>\n')
-    evaluation, setting = report.evaluation, report.evaluation.setting
+    evaluation, settings = report.evaluation, report.evaluation.settings
     counts = sorted(evaluation.store.counts().items())
     items = ", ".join(f"{count} {html.words(modality, 40)}" for modality, count in counts)
     queries = sum(sum(report.of(direction)[0].queries) for direction in report.directions)
     facts = (
         f"{plural(len(evaluation.tasks), 'task')}, {plural(len(evaluation.lessons), 'lesson')}; items: {items}; "
-        f"{queries} queries of split {setting.split}, gallery {setting.gallery}; "
-        f"right is what shares a {setting.relevance}."
+        f"{queries} queries of split {settings.split}, gallery {settings.gallery}; "
+        f"right is what shares a {settings.relevance}."
     )
     references = {r.policy: r.seconds for r in report.results if r.seconds is not None}
     if references:
@@ -114,13 +114,13 @@ def curves(report: Report) -> str:
     """Return mean recall over the tasks known so far, lesson by lesson."""
     if not report.compares_lessons:
         return section("Over time", ONE_LESSON, [])
-    names = legend([*report.evaluation.setting.policies, *report.evaluation.references])
+    names = legend([system.name for system in report.evaluation.systems])
     blocks = [(_title(d), names + _curves(report.of(d), d)) for d in report.directions]
     note = f"Mean R@{report.k} over the tasks learned so far. Dotted: chance."
     return section("Over time", note, blocks)
 
 
-def _curves(results: Sequence[Result], direction: Direction) -> str:
+def _curves(results: Sequence[Result], direction: Trial) -> str:
     """Return a figure of a direction's results for each merge, all on one scale."""
     means = [[metrics.mean([v for v in cells if v is not None]) for cells in r.matrix] for r in results]
     limit = 1.08 * max((mean for line in means for mean in line if mean is not None), default=1.0) or 1.0
@@ -133,12 +133,13 @@ def _curves(results: Sequence[Result], direction: Direction) -> str:
     return row(figures)
 
 
-def _chance(result: Result, direction: Direction) -> list[float | None]:
+def _chance(result: Result, direction: Trial) -> list[float | None]:
     """Return what a random order would have found after each lesson, averaged over the tasks known then."""
     means = []
-    for plan in direction.plans(result.policy):
+    for state in direction.states[result.policy]:
+        plan = state.plan
         searched = {task: list(plan) if result.merge else [task] for task in plan}
-        each = [direction.exam.chance(task, tasks, result.k) for task, tasks in searched.items()]
+        each = [direction.eval_set.chance(task, tasks, result.k) for task, tasks in searched.items()]
         means.append(metrics.mean([value for value in each if value is not None]))
     return means
 
@@ -162,7 +163,7 @@ def costs(report: Report) -> str:
     return section("Cost against recall", note, blocks)
 
 
-def cost_points(report: Report, direction: Direction) -> list[CostPoint]:
+def cost_points(report: Report, direction: Trial) -> list[CostPoint]:
     """Return what every policy and reference costs and finds; a reference's training is part of its cost."""
     spent = {cost.policy: cost for cost in costing.costs(report.evaluation, direction)}
     return [
@@ -177,7 +178,7 @@ def cost_points(report: Report, direction: Direction) -> list[CostPoint]:
 def embeddings(report: Report) -> str:
     """Return the embeddings of the first direction in the plane, policy by policy."""
     direction = report.directions[0]
-    maps = {policy: tsne.scatter(direction, policy) for policy in report.evaluation.setting.policies}
+    maps = {policy: tsne.scatter(direction, policy) for policy in report.evaluation.settings.policies}
     figures = [(policy, plots.scatter(points)) for policy, points in maps.items() if points is not None]
     if not figures:
         return section("Embeddings", "There are too few different items to draw a map of.", [])
@@ -193,7 +194,7 @@ def causes(report: Report) -> str:
     """Return, policy by policy, what costs it most and what treats that; nothing before a second lesson."""
     if not report.compares_lessons:
         return ""
-    means = narrative.mean_causes(list(report.evaluation.causes()), report.evaluation.lessons[-1])
+    means = narrative.mean_causes(list(report.evaluation.diagnoses()), report.evaluation.lessons[-1])
     blocks = []
     for direction in report.directions:
         here = [mean for mean in means if (mean.query, mean.target) == (direction.query, direction.target)]
@@ -211,5 +212,5 @@ def _explanation(mean: narrative.MeanCause, results: Sequence[Result]) -> str:
     return escape(narrative.explanation(mean, [result for result in results if result.policy == mean.policy]))
 
 
-def _title(direction: Direction) -> str:
+def _title(direction: Trial) -> str:
     return direction_title(direction.query, direction.target)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import PolicyName
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial
 from indexer.report.plots import Scatter
 
 MOST = 600
@@ -18,22 +18,22 @@ ITERATIONS = 500
 """Half of what scikit-learn takes; so few points have settled by then."""
 
 
-def scatter(direction: Direction, policy: PolicyName) -> Scatter | None:
+def scatter(trial: Trial, policy: PolicyName) -> Scatter | None:
     """Return a map of queries and items after the last lesson; None of fewer than 5 different points.
 
     An id is a digest, so the first ones of a task are a fair sample.
     """
-    plan = direction.plans(policy)[-1]
+    plan = trial.states[policy][-1].plan
     share = max(1, MOST // (2 * max(1, len(plan))))
     rows: list[NDArray[np.float32]] = []
     tasks: list[int] = []
     is_query: list[bool] = []
     for number, (task, placements) in enumerate(plan.items()):
         queries, items = [], []
-        if len(direction.exam.queries[task]):
-            queries = [direction.queries(task, placements[0].queries)]
-        if len(direction.exam.targets[task]):
-            shards = (direction.gallery(place.key(task, direction.target), place) for place in placements)
+        if len(trial.eval_set.queries[task]):
+            queries = [trial.queries.embed(task, placements[0].queries)]
+        if len(trial.eval_set.galleries[task]):
+            shards = (trial.galleries.shard(task, place) for place in placements)
             items = [shard.vectors for shard in shards]
         for kind, parts in ((True, queries), (False, items)):
             for part in first_rows(parts, share):

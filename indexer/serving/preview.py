@@ -1,7 +1,7 @@
 """What a reindex would cost and bring, said beforehand."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -13,14 +13,16 @@ from engine.history import settled
 from engine.ids import decode
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
-from engine.types import Modality, PolicyName
+from engine.types import AllTasks, KnownTask, Modality, PolicyName, Scope
 from indexer.embeddings.embeddings import EmbeddingCache
-from indexer.evaluation.protocol import EvalSettings, exam
-from indexer.evaluation.runs import Computed, Direction
+from indexer.evaluation.embedded import Galleries, Queries
+from indexer.evaluation.protocol import EvalSet, EvalSettings, eval_set
+from indexer.evaluation.runs import IndexState, judge, retrieve
 from indexer.policies.auto import Choice, choose
 from indexer.policies.plan import Placement, Plan
 from indexer.policies.planner import Planner
 from indexer.routing import routers
+from indexer.routing.slda import Router
 from indexer.serving.reindex import check
 from indexer.serving.wanted import ServingRequest, WantedShard, current, difference, plan, planner_of
 from indexer.shards import files as shards
@@ -138,37 +140,63 @@ class DirectionChange:
 
     def recall(self) -> Iterator[RecallChange]:
         """Yield R@10 of every task that has validation pairs, task known and unknown."""
-        run, now, then = self.run, self.now(), self._measurable(self.then)
-        for task in then:
-            for merge in (None, "routed"):
-                before, after = run.right(now, 0, task, merge), run.right(then, 0, task, merge)
+        now, then = self.state(self.now()), self.state(self._measurable(self.then))
+        for task in then.plan:
+            scopes: tuple[Scope, ...] = (KnownTask(task), AllTasks("routed"))
+            for scope in scopes:
+                before = judge(now, self.queries, self.galleries, scope).get(task)
+                after = judge(then, self.queries, self.galleries, scope).get(task)
                 if before is not None and after is not None:
-                    recalls = metrics.recall(before, K), metrics.recall(after, K)
-                    yield RecallChange(*self.direction, task, merge is None, len(after), *recalls)
+                    known, queries = isinstance(scope, KnownTask), len(after.right)
+                    recalls = metrics.recall(before.right, K), metrics.recall(after.right, K)
+                    yield RecallChange(*self.direction, task, known, queries, *recalls)
 
     def overlap(self) -> Iterator[RankingOverlap]:
         """Yield how alike the rankings of sample queries would stay, for every task without validation pairs."""
-        run, now, then = self.run, self.now(), self._measurable(self.then)
-        has_pairs = {task for task in then if len(run.exam.queries[task])}
+        now, then = self.state(self.now()), self.state(self._measurable(self.then))
+        has_pairs = {task for task in then.plan if len(self.eval_set.queries[task])}
         groups = self.planner.groups
-        for task in dict.fromkeys(task for task, _ in groups if task in then and task not in has_pairs):
-            queries = distinct(of_task(groups, task), self.direction[0])[:SAMPLES]
-            if len(queries) and task in now:
-                sampled = replace(run.exam, queries={**run.exam.queries, task: queries})
-                on_sample = replace(run, exam=sampled, kept=Computed())
-                before, after = (on_sample.ranking(plan, 0, task, None).ids for plan in (now, then))
-                yield RankingOverlap(*self.direction, task, len(queries), *metrics.overlap(before, after))
+        for task in dict.fromkeys(task for task, _ in groups if task in then.plan and task not in has_pairs):
+            ids = distinct(of_task(groups, task), self.direction[0])[:SAMPLES]
+            if len(ids) and task in now.plan:
+                sample = Queries(self.direction[0], {task: ids}, self.planner.embeddings)
+                before, after = (
+                    retrieve(state, sample, self.galleries, KnownTask(task)).items for state in (now, then)
+                )
+                yield RankingOverlap(*self.direction, task, len(ids), *metrics.overlap(before, after))
 
     @cached_property
-    def run(self) -> Direction:
-        """The direction over all that is stored, its queries the validation pairs'."""
-        query, target = self.direction
-        embeddings, history = self.planner.embeddings, self.planner.history
-        tasks = list(self._measurable(settled(history)))
+    def eval_set(self) -> EvalSet:
+        """The queries of validation pairs, and as their galleries all that is stored."""
         settings = EvalSettings(ks=(K,), split="val", gallery="all")
-        asked = exam(self.planner.pairs, tasks, self.direction, settings)
-        router = list(routers.learn(embeddings, self.planner.groups, query, [tasks]))
-        return Direction(embeddings, history, query, target, asked, {query: router}, K)
+        tasks = list(self._measurable(settled(self.planner.history)))
+        return eval_set(self.planner.pairs, tasks, self.direction, settings)
+
+    @cached_property
+    def queries(self) -> Queries:
+        """The queries as any head embeds them."""
+        return Queries(self.direction[0], self.eval_set.queries, self.planner.embeddings)
+
+    @cached_property
+    def galleries(self) -> Galleries:
+        """The galleries as any head embeds them."""
+        embeddings, tested = self.planner.embeddings, self.eval_set
+        return Galleries(self.direction, tested.galleries, embeddings, tested.qrels, K)
+
+    @cached_property
+    def router(self) -> Router:
+        """What tells the tasks of queries."""
+        planner, query = self.planner, self.direction[0]
+        (router,) = routers.learn(planner.embeddings, planner.groups, query, [self.eval_set.tasks])
+        return router
+
+    def state(self, plan: Plan) -> IndexState:
+        """Return what answers under a plan."""
+        temperature, lesson = (
+            self.planner.statistics(*self.direction).temperature,
+            len(self.planner.history.lessons),
+        )
+        return IndexState(lesson, plan, temperature, {self.direction[0]: self.router})
 
     def now(self) -> Plan:
         """Return the plan that is served, of the items that are still stored."""

@@ -16,7 +16,6 @@ from engine.errors import UserError
 from engine.evaluation import metrics
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
-from indexer.evaluation.results import Asked
 
 COLOURS = ("red", "green", "blue", "white", "black", "orange", "purple", "yellow")
 
@@ -117,7 +116,13 @@ def test_zero_shot_is_what_evaluation_calls_so(trained: Path, monkeypatch: pytes
     given = argparse.Namespace(k=1, relevance="pair", seeds=2)
     found = list(clip_measure.untrained(trained / ".mneme", given))
     with open_evaluation(trained / ".mneme", EvalSettings()) as opened:
-        known = Asked(opened.direction("text", "image"), "matched", None, opened.tasks).zero_shot(1)
+        (known,) = (
+            result.zero_shot
+            for result in opened.results()
+            if (result.policy, result.query, result.target, result.k) == ("matched", "text", "image", 1)
+            and result.task_known
+        )
+    assert known is not None
     shown = [row for row in found if (row.table, row.method) == ("text to image, task known", "zero-shot")]
     assert [row.seed for row in shown] == [0, 1]
     assert {row.figures["recall"] for row in shown} == {metrics.final([known])}

@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from engine.evaluation import qrels
-from engine.evaluation.qrels import Qrels, judge
+from engine.evaluation.qrels import Qrels, Run, qrels_of
 from engine.ids import Ids
+from engine.ranking.fusion import NO_SCORE
 from engine.types import Pair
 
 MODALITIES = ("image", "text")
@@ -21,12 +24,12 @@ def ids(*names: str) -> Ids:
     return np.array(names, "S32")
 
 
-def right(found: Qrels, query: str, *items: str) -> list[bool]:
-    return list(found.right(ids(query), ids(*items)[None])[0])
+def right(judgements: Qrels, query: str, *items: str) -> list[bool]:
+    return list(judgements.right(ids(query), ids(*items)[None])[0])
 
 
-BY_PAIR = judge(PAIRS, "pair", MODALITIES)
-BY_LABEL = judge(PAIRS, "label", MODALITIES)
+BY_PAIR = qrels_of(PAIRS, "pair", MODALITIES)
+BY_LABEL = qrels_of(PAIRS, "label", MODALITIES)
 
 
 def test_a_pair_makes_its_items_right_for_each_other() -> None:
@@ -58,8 +61,8 @@ def test_a_text_has_the_labels_of_all_its_pairs() -> None:
 
 
 def test_every_query_of_a_batch_is_judged_by_itself() -> None:
-    found = BY_PAIR.right(ids("t1", "t2"), np.stack([ids("i0", "i1"), ids("i0", "i1")]))
-    assert_array_equal(found, [[True, False], [False, True]])
+    right = BY_PAIR.right(ids("t1", "t2"), np.stack([ids("i0", "i1"), ids("i0", "i1")]))
+    assert_array_equal(right, [[True, False], [False, True]])
 
 
 def test_the_right_items_of_a_gallery_are_counted() -> None:
@@ -70,8 +73,8 @@ def test_queries_stand_beside_what_is_right_for_them_across_blocks(monkeypatch: 
     monkeypatch.setattr(qrels, "BLOCK", 2)
     queries, gallery = ids("t2", "t3", "t0", "t1"), ids("i2", "i0")
     rows, columns = BY_PAIR.matches(queries, gallery)
-    found = sorted(zip(queries[rows].tolist(), gallery[columns].tolist(), strict=True))
-    assert found == [(b"t0", b"i0"), (b"t0", b"i2"), (b"t1", b"i0")]
+    matches = sorted(zip(queries[rows].tolist(), gallery[columns].tolist(), strict=True))
+    assert matches == [(b"t0", b"i0"), (b"t0", b"i2"), (b"t1", b"i0")]
 
 
 def test_an_item_that_shares_two_labels_counts_once() -> None:
@@ -79,12 +82,12 @@ def test_an_item_that_shares_two_labels_counts_once() -> None:
         Pair("p0", {"image": ("i0",)}, "sky", "test", ("dog", "tree")),
         Pair("p1", {"text": ("t0",)}, "sky", "test", ("tree", "dog")),
     ]
-    assert judge(twice, "label", MODALITIES).count(ids("t0"), ids("i0")).tolist() == [1]
+    assert qrels_of(twice, "label", MODALITIES).count(ids("t0"), ids("i0")).tolist() == [1]
 
 
 def test_a_label_given_twice_counts_once() -> None:
     twice = [Pair("p0", {"image": ("i0",), "text": ("t0",)}, "sky", "test", ("dog", "dog"))]
-    assert right(judge(twice, "label", MODALITIES), "t0", "i0") == [True]
+    assert right(qrels_of(twice, "label", MODALITIES), "t0", "i0") == [True]
 
 
 def test_no_queries_are_counted_as_none() -> None:
@@ -97,4 +100,40 @@ def test_an_empty_gallery_holds_nothing_right() -> None:
 
 def test_without_any_label_nothing_is_right() -> None:
     bare = [Pair("p0", {"image": ("i0",), "text": ("t0",)}, "sky", "test")]
-    assert judge(bare, "label", MODALITIES).count(ids("t0"), ids("i0")).tolist() == [0]
+    assert qrels_of(bare, "label", MODALITIES).count(ids("t0"), ids("i0")).tolist() == [0]
+
+
+def test_items_are_numbered_in_the_order_of_their_ids() -> None:
+    assert BY_PAIR.numbers(ids("t3", "i0", "i3")).tolist() == [7, 0, 3]
+
+
+def test_numbers_stand_for_their_items() -> None:
+    items = BY_PAIR.numbers(ids("i0", "i1", "i2"))
+    assert BY_PAIR.right(ids("t0"), items[None]).tolist() == [[True, False, True]]
+
+
+RUN = Run(
+    queries=ids("t0", "t1", "t2"),
+    tasks=["sky", "life"],
+    task=np.array([0, 0, 1]),
+    source=np.array([[0, 1, 0], [1, 0, 1], [1, 1, 0]]),
+    items=np.stack([ids("i0", "i1", "i2"), ids("i1", "i0", "i0"), ids("i1", "i1", "i2")]),
+    scores=np.array([[0.9, 0.8, 0.7], [0.9, 0.8, NO_SCORE], [0.9, NO_SCORE, NO_SCORE]]),
+)
+
+
+def test_a_run_is_judged_place_by_place_and_nothing_is_right_where_nothing_was_retrieved() -> None:
+    assert BY_PAIR.judge(RUN).tolist() == [[True, False, True], [False, True, False], [True, False, False]]
+
+
+def test_what_another_task_s_shard_offered_is_told_and_an_empty_place_is_not_counted() -> None:
+    assert RUN.from_other_tasks.tolist() == [[False, True, False], [True, False, False], [False] * 3]
+
+
+def test_the_run_of_one_task_holds_its_queries_alone() -> None:
+    of_life, of_sky = RUN.of_task("life"), replace(RUN, log_p=-RUN.scores).of_task("sky")
+    assert of_life.queries.tolist() == [b"t2"]
+    assert (of_life.items[0, 0], of_life.source.tolist(), of_life.log_p) == (b"i1", [[1, 1, 0]], None)
+    assert of_sky.log_p is not None
+    assert_array_equal(of_sky.log_p, -RUN.scores[:2])
+    assert of_sky.task.tolist() == [0, 0]

@@ -8,11 +8,13 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
+import trials
 import worlds
 from commands import Run, is_one_line
-from engine.ranking.fusion import NO_SCORE, Ranking
+from engine.evaluation.qrels import Run as Retrieved
+from engine.ranking.fusion import NO_SCORE
 from engine.types import MergeName, PolicyName, Relevance
-from indexer.evaluation import evaluate, trec
+from indexer.evaluation import trec
 from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
 
@@ -26,10 +28,10 @@ def written(
     root: Path, folder: Path, relevance: Relevance = "pair", policies: Sequence[PolicyName] = POLICIES
 ) -> list[Result]:
     """Write the files of a workspace and return what evaluation says of the same rankings."""
-    setting = EvalSettings(policies, MERGES, [K], relevance=relevance, details=False)
-    with evaluate.open_evaluation(root / ".mneme", setting) as opened:
-        trec.write(opened, folder)
-        return list(opened.results())
+    settings = EvalSettings(policies, MERGES, [K], relevance=relevance, details=False)
+    with trials.evaluated(root, settings) as evaluation:
+        trec.write(evaluation, folder)
+        return list(evaluation.results())
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +57,19 @@ def qrels_name(result: Result) -> str:
 
 def read_run(path: Path) -> dict[str, list[str]]:
     """Return each query's items by falling score, as tools that never look at the rank order them."""
-    found: dict[str, list[tuple[float, str]]] = {}
+    scored: dict[str, list[tuple[float, str]]] = {}
     for line in path.read_text().splitlines():
         query, _, item, _, score, _ = line.split(" ")
-        found.setdefault(query, []).append((float(np.float32(score)), item))
-    return {query: [item for _, item in sorted(items, reverse=True)] for query, items in found.items()}
+        scored.setdefault(query, []).append((float(np.float32(score)), item))
+    return {query: [item for _, item in sorted(items, reverse=True)] for query, items in scored.items()}
 
 
 def read_qrels(path: Path) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    qrels: dict[str, set[str]] = {}
     for line in path.read_text().splitlines():
         query, _, item, grade = line.split(" ")
-        found.setdefault(query, set()).update([item] if grade == "1" else [])
-    return found
+        qrels.setdefault(query, set()).update([item] if grade == "1" else [])
+    return qrels
 
 
 def over_tasks(values: dict[str, float]) -> float:
@@ -75,19 +77,19 @@ def over_tasks(values: dict[str, float]) -> float:
     tasks: dict[str, list[float]] = {}
     for query, value in values.items():
         tasks.setdefault(query.rpartition(":")[0], []).append(value)
-    return float(np.mean([np.mean(held) for held in tasks.values()]))
+    return float(np.mean([np.mean(of_task) for of_task in tasks.values()]))
 
 
 def judged(folder: Path, result: Result) -> tuple[float, float, float]:
     """Return recall, reciprocal rank and gain of one run, from the files alone."""
     run, qrels = read_run(folder / run_name(result)), read_qrels(folder / qrels_name(result))
     right = {query: [item in qrels[query] for item in run[query]] for query in qrels}
-    recall = {query: float(any(found)) for query, found in right.items()}
-    rank = {q: 1 / (found.index(True) + 1) if any(found) else 0.0 for q, found in right.items()}
+    recall = {query: float(any(hits)) for query, hits in right.items()}
+    rank = {query: 1 / (hits.index(True) + 1) if any(hits) else 0.0 for query, hits in right.items()}
     gain = {}
-    for query, found in right.items():
+    for query, hits in right.items():
         best = sum(1 / np.log2(place + 2) for place in range(min(K, len(qrels[query]))))
-        gain[query] = sum(1 / np.log2(place + 2) for place, hit in enumerate(found) if hit) / best
+        gain[query] = sum(1 / np.log2(place + 2) for place, hit in enumerate(hits) if hit) / best
     return over_tasks(recall), over_tasks(rank), over_tasks(gain)
 
 
@@ -119,18 +121,21 @@ def test_scores_fall_strictly_in_the_order_of_the_ranks(by_pair: tuple[Path, lis
     assert all(np.float32(a[4]) > np.float32(b[4]) and int(a[3]) + 1 == int(b[3]) for a, b in steps)
 
 
+def run_of(scores: list[float]) -> Retrieved:
+    """Return a run of one query with these scores."""
+    places = np.zeros((1, len(scores)), np.intp)
+    return Retrieved(np.array([b"q"]), ["sky"], np.zeros(1, np.intp), places, places, np.array([scores]))
+
+
 def test_ties_become_the_next_smaller_float_and_what_is_not_there_stays_so() -> None:
-    scores = np.array([[0.5, 0.5, 0.5, 0.25, NO_SCORE]])
-    ids = np.array([[b"a", b"b", b"c", b"d", b""]])
-    found = trec.descending(Ranking(scores, ids, np.zeros(ids.shape, np.intp)))[0]
-    assert found[:4].tolist() == [0.5, 0.5 - 2**-25, 0.5 - 2**-24, 0.25]
-    assert found[4] == NO_SCORE
+    scores = trec.descending(run_of([0.5, 0.5, 0.5, 0.25, NO_SCORE]))[0]
+    assert scores[:4].tolist() == [0.5, 0.5 - 2**-25, 0.5 - 2**-24, 0.25]
+    assert scores[4] == NO_SCORE
 
 
 def test_the_score_is_log_p_where_a_ranking_is_ordered_by_it() -> None:
-    ids, part = np.array([[b"a", b"b"]]), np.zeros((1, 2), np.intp)
-    found = trec.descending(Ranking(np.array([[0.25, 0.5]]), ids, part, np.array([[-1.5, -2.0]])))
-    assert found.tolist() == [[-1.5, -2.0]]
+    run = replace(run_of([0.25, 0.5]), log_p=np.array([[-1.5, -2.0]]))
+    assert trec.descending(run).tolist() == [[-1.5, -2.0]]
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from indexer.evaluation.diagnosis import Cause
+from indexer.evaluation.diagnosis import Diagnosis
 from indexer.evaluation.results import Result
 from indexer.report.narrative import MeanCause, chance, explanation, headline, mean_causes, share
 from judged import RESULT, known, unknown
 
-CAUSE = Cause("reindex", "text", "image", 3, "sky", {"text": 0.1, "image": 0.2}, 0.3, 0.8, "raw", 0.4)
+CAUSE = Diagnosis("reindex", "text", "image", 3, "sky", {"text": 0.1, "image": 0.2}, 0.3, 0.8, "raw", 0.4)
 MEAN = MeanCause("reindex", "text", "image", {"text": 0.25, "image": 0.5}, 0.8, 0.3, "raw", 0.4)
 
 

@@ -23,9 +23,9 @@ def of(root: Path, k: int, settings: EvalSettings = ALL, policy: PolicyName = "r
 def ranked(opened: Evaluation, task: str, head: int) -> dict[str, list[str]]:
     """Return a task's gallery in the order in which each of its queries ranks it, a head embedding both."""
     way = direction(opened)
-    items = [id.decode() for id in way.exam.targets[task]]
-    scores = way.queries(task, head).astype(np.float64) @ way.reader.embed("image", items, head).T
-    queries = [id.decode() for id in way.exam.queries[task]]
+    items = [id.decode() for id in way.eval_set.galleries[task]]
+    scores = way.queries.embed(task, head).astype(np.float64) @ way.galleries.embed(task, head).T
+    queries = [id.decode() for id in way.eval_set.queries[task]]
     return {
         query: [items[place] for place in np.argsort(-row, kind="stable")]
         for query, row in zip(queries, scores, strict=True)
@@ -96,7 +96,7 @@ def test_queries_are_looked_at_block_by_block(trained: Path, monkeypatch: pytest
 def test_of_many_queries_the_first_are_looked_at(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = of(trained, 100)
     with evaluated(trained, ALL) as opened:
-        first = {id.decode() for ids in direction(opened).exam.queries.values() for id in ids[:3]}
+        first = {id.decode() for ids in direction(opened).eval_set.queries.values() for id in ids[:3]}
 
     monkeypatch.setattr(regressions, "MOST", 3)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-import numpy as np
 import pytest
 
 import worlds
@@ -12,7 +11,7 @@ from engine.history import Reference
 from engine.types import ItemId, Modality, PolicyName, ShardKey
 from evaluations import SETTINGS, direction, evaluated
 from indexer.embeddings.embeddings import EmbeddingCache
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.embedded import Galleries
 from indexer.policies.plan import Placement, Plan
 from indexer.report import costs
 from indexer.report.costs import Cost
@@ -40,9 +39,9 @@ def test_bytes_are_those_of_the_shards_that_are_built(trained: Path) -> None:
 
 def missing(*plans: Plan) -> dict[ShardKey, list[ItemId]]:
     """Return what the last of some plans wants, where sky holds the items a, b and c and life none."""
-    targets = {"sky": np.array(["a", "b", "c"], np.bytes_), "life": np.array([], np.bytes_)}
-    known = SimpleNamespace(plans=lambda policy: plans, target="image", exam=SimpleNamespace(targets=targets))
-    return costs.missing(cast(Direction, known), "reindex")
+    items = {"sky": ["a", "b", "c"], "life": []}
+    galleries = SimpleNamespace(modality="image", items=lambda task: items[task])
+    return costs.missing(cast(Galleries, galleries), plans)
 
 
 def test_shards_that_the_lesson_before_wanted_too_are_there() -> None:

@@ -11,7 +11,7 @@ import worlds
 from engine.history import Reference
 from evaluations import SETTINGS, evaluated
 from indexer.evaluation.evaluate import Evaluation
-from indexer.evaluation.runs import Direction
+from indexer.evaluation.runs import Trial
 from indexer.report import costs, plots, sections, tsne
 from indexer.report.costs import Cost
 from indexer.report.narrative import explanation, mean_causes, share
@@ -72,7 +72,7 @@ def test_text_to_image_comes_first(report: Report) -> None:
 def test_queries_of_two_modalities_stand_in_the_table_of_policies_alone() -> None:
     names = [("image+audio", "text"), ("audio", "text"), ("text", "audio")]
     directions = [SimpleNamespace(query=query, target=target) for query, target in names]
-    report = Report(cast(Evaluation, SimpleNamespace(directions=lambda: directions)), [])
+    report = Report(cast(Evaluation, SimpleNamespace(trials=directions)), [])
 
     assert [d.query for d in report.all_directions] == ["text", "image+audio", "audio"]
     assert [d.query for d in report.directions] == ["text", "audio"]
@@ -219,8 +219,8 @@ def test_before_a_second_lesson_there_is_nothing_to_compare(young: Report) -> No
 def priced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every policy costs as many seconds, and millions of bytes, as its name has letters."""
 
-    def all_costs(evaluation: Evaluation, direction: Direction) -> Iterator[Cost]:
-        for policy in (*evaluation.setting.policies, *direction.references):
+    def all_costs(evaluation: Evaluation, direction: Trial) -> Iterator[Cost]:
+        for policy in (system.name for system in evaluation.systems):
             yield Cost(policy, 1, len(policy) * 10**6, float(len(policy)))
 
     monkeypatch.setattr(costs, "costs", all_costs)
@@ -294,7 +294,7 @@ def test_causes_are_said_and_shown_for_each_policy_of_each_direction(report: Rep
 def test_a_policy_is_explained_by_its_own_results(report: Report) -> None:
     section = sections.causes(report)
 
-    means = mean_causes(list(report.evaluation.causes()), "places")
+    means = mean_causes(list(report.evaluation.diagnoses()), "places")
     for mean in means:
         (d,) = (d for d in report.directions if d.query == mean.query)
         own = [result for result in report.of(d) if result.policy == mean.policy]

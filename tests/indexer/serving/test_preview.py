@@ -7,6 +7,7 @@ import worlds
 from engine.ranking.query import Part
 from engine.types import AllTasks, KnownTask, MergeName
 from indexer.embeddings.embeddings import EmbeddingCache
+from indexer.evaluation.runs import retrieve
 from indexer.serving import preview, reindex
 from indexer.serving.preview import DirectionChange, ReindexPreview
 from indexer.serving.search import open_searcher
@@ -141,9 +142,10 @@ def test_what_partial_serves_is_judged_as_search_finds_it(world: Path, merge: Me
         change = DirectionChange(workspace, planner, ("text", "image"), {})
         now, backbone = change.now(), workspace.manifest.backbones["text"].id
         for task in worlds.TASKS:
-            queries = [id.decode() for id in change.run.exam.queries[task]]
-            ranked = change.run.ranking(now, 0, task, merge).ids
             scope = AllTasks(merge) if merge else KnownTask(task)
+            run = retrieve(change.state(now), change.queries, change.galleries, scope).of_task(task)
+            queries = [id.decode() for id in change.eval_set.queries[task]]
+            ranked = change.eval_set.qrels.ids[run.items]
             for id, ids in zip(queries, ranked, strict=True):
                 part = Part("text", store.features([id], backbone)[0])
                 hits = searcher.nearest([part], "image", 10, scope)
