@@ -1,4 +1,4 @@
-"""Search several shards and turn what they offer into one ranking, by cosine or by probability.
+"""Pure functions that turn the candidates of several shards into one ranking, by cosine or by probability.
 
 Cosines of shards that different heads built are not comparable. A mixture over tasks is:
 p(item | q) = sum over tasks of p(task | q) p(item | task, q), and p(item | task, q) = exp(s / tau - log Z(q)).
@@ -6,13 +6,11 @@ p(item | q) = sum over tasks of p(task | q) p(item | task, q), and p(item | task
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.ids import Ids
-from engine.types import ShardKey
 
 Scores = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -36,38 +34,6 @@ class Candidates:
 
     scores: Scores
     ids: Ids | Numbers
-
-
-class Searchable(Protocol):
-    """A shard that can be searched for the nearest of its embeddings."""
-
-    @property
-    def key(self) -> ShardKey: ...
-
-    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        """Return the k best items for each query (Q, E), ties ordered by item id."""
-        ...
-
-    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
-        """Return log of the sum over all items of exp(cosine / tau), for each query (Q, E): (Q,).
-
-        Args:
-            best: the cosines of the nearest items (Q, n), n at most BEST, as the search found them.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class ShardQuery:
-    """A shard, and the queries (Q, E) to search it with, embedded by the head version that suits it.
-
-    Attributes:
-        tau: what cosines are divided by where they become probabilities; one for all shards of a task.
-    """
-
-    shard: Searchable
-    queries: NDArray[np.float32]
-    tau: float = 0.07
 
 
 @dataclass(frozen=True)
@@ -106,31 +72,6 @@ class Ranking:
     ids: Ids | Numbers
     part: NDArray[np.intp]
     log_p: Scores | None = None
-
-
-def rank(shard_queries: Sequence[ShardQuery], k: int, posterior: TaskPosterior | None = None) -> Ranking:
-    """Return the K best items of all shards for each query; search and evaluation both come through here.
-
-    Args:
-        posterior: rank by log p(item | q), which needs it; None: by cosine.
-    """
-    depth = k if posterior is None else max(k, BEST)
-    candidates = [one.shard.search(one.queries, depth) for one in shard_queries]
-    if posterior is None:
-        return merge(candidates, k)
-    return merge(candidates, k, odds(shard_queries, candidates, posterior))
-
-
-def odds(
-    shard_queries: Sequence[ShardQuery], candidates: Sequence[Candidates], posterior: TaskPosterior
-) -> list[Odds]:
-    """Return what makes the cosines of each shard comparable."""
-    log_z = [
-        one.shard.log_partition(one.queries, one.tau, offered.scores[:, :BEST])
-        for one, offered in zip(shard_queries, candidates, strict=True)
-    ]
-    tasks, tau = [one.shard.key.task for one in shard_queries], [one.tau for one in shard_queries]
-    return shifted(tasks, tau, log_z, posterior)
 
 
 def shifted(

@@ -11,8 +11,9 @@ import numpy as np
 from engine.errors import Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
 from engine.ingest.setup import Backbones
-from engine.ranking.fusion import NO_SCORE, Ranking, ShardQuery, TaskPosterior, rank
+from engine.ranking.fusion import TaskPosterior
 from engine.ranking.query import Part, Query, compose, encode, target_of
+from engine.ranking.rank import ShardQuery, hits, rank
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import AllTasks, Hit, KnownTask, MergeName, Modality, PolicyName, Scope, ShardKey
@@ -23,7 +24,6 @@ from indexer.shards import flat
 from indexer.shards.shard import Shard, to_gpu
 
 T = TypeVar("T")
-
 
 Snapshot: TypeAlias = ServedSnapshot | PlannedSnapshot
 """A state that can be searched: what is served, or what would be under another policy or was."""
@@ -152,28 +152,29 @@ class Searcher:
 
     def _lookups_in(self, parts: Sequence[Part], target: Modality, scope: Scope) -> list[ShardLookup]:
         """Return how the shards in a scope are searched; the first part says in which direction."""
-        tasks = self.snapshot.tasks
-        if not tasks:
-            raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
-        if isinstance(scope, KnownTask) and scope.task not in tasks:
-            raise UserError(f"no task {scope.task!r} in the index; tasks are: {', '.join(tasks)}")
         direction = (parts[0].modality, target)
         if direction not in self._lookups:
             self._lookups[direction] = self.snapshot.lookups(*direction)
-        lookups = [
-            one
-            for one in self._lookups[direction]
-            if isinstance(scope, AllTasks) or one.key.task == scope.task
-        ]
+        lookups = self._lookups[direction]
+        if isinstance(scope, KnownTask):
+            lookups = [lookup for lookup in lookups if lookup.key.task == scope.task]
         if not lookups:
-            served = self.snapshot.workspace.manifest.served.shards
-            indexed = ", ".join(sorted({shard.key.modality for shard in served}))
-            place = f"task {scope.task!r}" if isinstance(scope, KnownTask) else "the index"
-            to = Setting("to")
-            raise UserError(
-                f"no {target} in {place}; the index holds: {indexed} (choose one with {to})", [to]
-            )
+            raise self._nothing_to_search(target, scope)
         return lookups
+
+    def _nothing_to_search(self, target: Modality, scope: Scope) -> UserError:
+        """Return the error that says what there is instead."""
+        tasks = self.snapshot.tasks
+        if not tasks:
+            return UserError("nothing is indexed yet: run `mneme index SOURCE`")
+        if isinstance(scope, KnownTask) and scope.task not in tasks:
+            return UserError(f"no task {scope.task!r} in the index; tasks are: {', '.join(tasks)}")
+        place = f"task {scope.task!r}" if isinstance(scope, KnownTask) else "the index"
+        served = self.snapshot.workspace.manifest.served.shards
+        indexed, to = sorted({shard.key.modality for shard in served}), Setting("to")
+        return UserError(
+            f"no {target} in {place}; the index holds: {', '.join(indexed)} (choose one with {to})", [to]
+        )
 
     def _posterior(self, parts: Sequence[Part], tasks: Sequence[str]) -> TaskPosterior:
         """Return what a query's parts say of its task on average; a part that is subtracted has no say."""
@@ -191,34 +192,6 @@ class Searcher:
             shard = lookup.open()
             self._shards[lookup.key] = to_gpu(shard) if self.device == "cuda" and flat.gpus() else shard
         return self._shards[lookup.key]
-
-
-def hits(
-    ranking: Ranking, shard_queries: Sequence[ShardQuery], store: Store, *, min_score: float = -1.0
-) -> Iterator[Hit]:
-    """Yield the hits of the first query of a ranking, best first; items that the store has let go are left out."""
-    count = ranking.scores.shape[1]
-    log_p = [None] * count if ranking.log_p is None else ranking.log_p[0].tolist()
-    hit_rank = 0
-    for score, id, part, log in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], log_p, strict=True):
-        known = None if score == NO_SCORE or score < min_score else store.item(id.decode())
-        if known is None:
-            continue
-        item, tasks = known
-        key = shard_queries[part].shard.key
-        hit_rank += 1
-        yield Hit(
-            rank=hit_rank,
-            score=float(score),
-            id=item.id,
-            modality=item.modality,
-            task=key.task,
-            tasks=tasks,
-            path=item.paths[0] if item.paths else None,
-            text=item.text,
-            head=key.head,
-            log_p=log,
-        )
 
 
 @contextmanager

@@ -1,23 +1,8 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.ranking.fusion import (
-    BEST,
-    DECIMALS,
-    NO_SCORE,
-    Candidates,
-    Odds,
-    Scores,
-    ShardQuery,
-    TaskPosterior,
-    log_partition,
-    merge,
-    rank,
-)
-from engine.types import ShardKey
+from engine.ranking.fusion import BEST, DECIMALS, NO_SCORE, Candidates, Odds, log_partition, merge
 
 QUERIES = 6
 
@@ -188,73 +173,3 @@ def test_the_log_partition_of_items_that_are_all_alike_needs_no_sample_of_the_ot
 
 def test_a_sharp_temperature_does_not_overflow() -> None:
     assert partition(np.full((1, 30), 1.0), 30, 1e-4) == pytest.approx([np.log(30) + 1e4])
-
-
-# several shards
-
-
-@dataclass
-class FakeShard:
-    """A shard that always offers the same; it keeps how many were wanted and how many it was told of.
-
-    Attributes:
-        log_z: its partition at any temperature.
-    """
-
-    key: ShardKey
-    scores: list[float]
-    ids: list[str]
-    log_z: float
-    wanted: int = 0
-    best: int = 0
-
-    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        self.wanted = k
-        return part([self.scores[:k]], [self.ids[:k]])
-
-    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
-        self.best = best.shape[1]
-        return np.array([self.log_z / tau])
-
-
-def shard(task: str, scores: list[float], ids: str, log_z: float = 0.0) -> FakeShard:
-    return FakeShard(ShardKey(task, "image", 0, 0), scores, list(ids), log_z)
-
-
-def query(searched: FakeShard, tau: float = 0.1) -> ShardQuery:
-    return ShardQuery(searched, np.zeros((1, 4), np.float32), tau)
-
-
-def posterior(**log_p: float) -> TaskPosterior:
-    return TaskPosterior(list(log_p), np.array([list(log_p.values())]))
-
-
-def test_a_shard_is_searched_for_as_many_as_are_wanted() -> None:
-    searched = shard("sky", [0.9, 0.8, 0.7], "abc")
-    found = rank([query(searched)], 2)
-    assert searched.wanted == 2
-    assert found.ids.tolist() == [[b"a", b"b"]]
-    assert found.log_p is None
-
-
-def test_by_probability_a_shard_is_searched_for_what_its_partition_needs() -> None:
-    long, short = shard("sky", [0.9] * 20, "abcdefghijklmnopqrst"), shard("sky", [0.9], "a")
-    rank([query(long), query(short)], 2, posterior(sky=0.0))
-    rank([query(long)], BEST + 5, posterior(sky=0.0))
-    assert (short.wanted, long.wanted, long.best) == (BEST, BEST + 5, BEST)
-
-
-def test_log_p_is_log_p_of_the_task_and_of_the_item_in_it() -> None:
-    shards = [query(shard("sky", [0.5], "a", 0.3), 0.1), query(shard("life", [0.4], "b", 0.7), 0.2)]
-    found = rank(shards, 5, posterior(life=-2.0, sky=-1.0))
-    assert found.ids.tolist() == [[b"a", b"b"]]
-    assert found.log_p is not None
-    assert found.log_p.tolist() == [pytest.approx([(0.5 - 0.3) / 0.1 - 1, (0.4 - 0.7) / 0.2 - 2])]
-
-
-def test_two_shards_of_one_task_share_its_probability() -> None:
-    shards = [query(shard("sky", [0.5], "a", 0.3)), query(shard("sky", [0.4], "b", 0.4))]
-    found = rank(shards, 5, posterior(sky=-1.0))
-    log_z = np.log(np.exp(3) + np.exp(4))
-    assert found.log_p is not None
-    assert found.log_p.tolist() == [pytest.approx([5 - log_z - 1, 4 - log_z - 1])]

@@ -2,27 +2,23 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import worlds
 from engine.backbones import builtin
 from engine.errors import UserError, Vanished
 from engine.ingest.setup import WorkspaceOptions
 from engine.ranking import query
-from engine.ranking.fusion import NO_SCORE, Candidates, Scores, ShardQuery, TaskPosterior, rank
 from engine.ranking.query import Part, text_input
-from engine.storage.rows import StoredRow
-from engine.storage.store import Store
-from engine.types import AllTasks, Hit, Item, KnownTask, PolicyName, ShardKey
+from engine.types import AllTasks, Hit, KnownTask, PolicyName
 from indexer.routing import slda
 from indexer.serving import index as indexing
 from indexer.serving import search
-from indexer.serving.search import LikeliestTask, QueryScope, Searcher, hits
+from indexer.serving.search import LikeliestTask, QueryScope, Searcher
 from indexer.serving.snapshot import ServedSnapshot
 from indexer.shards import files as shards
 from indexer.shards import flat
@@ -392,77 +388,3 @@ def test_before_any_lesson_modalities_without_a_shared_backbone_have_nothing_in_
         assert not searcher.is_meaningless([text_input("a dog")], to)
     with opened(trained) as searcher:
         assert not searcher.is_meaningless([text_input("a dog")], to)
-
-
-# hits
-
-
-@dataclass(frozen=True)
-class FakeShard:
-    """A shard that always offers the same."""
-
-    key: ShardKey
-    scores: Sequence[float]
-    ids: Sequence[str]
-
-    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        return Candidates(np.array([self.scores]), np.array([self.ids]).astype(np.bytes_))
-
-    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
-        return np.array([np.log(np.exp(np.array(self.scores) / tau).sum())])
-
-
-def offering(task: str, scores: Sequence[float], ids: Sequence[str], head: int = 0) -> ShardQuery:
-    return ShardQuery(
-        FakeShard(ShardKey(task, "image", head, head), scores, ids), np.zeros((1, 2), np.float32)
-    )
-
-
-def put(store: Store, id: str, *tasks: str, path: str | None = None, text: str | None = None) -> None:
-    files = {"image": path} if path else {}
-    with store.writing() as txn:
-        txn.put_item(Item(id, "image", text=text))
-        for task in tasks:
-            txn.put_row(StoredRow("/s", id, task, True, "train", (), {"image": (id,)}, files))
-
-
-def found(store: Store, *shard_queries: ShardQuery, min_score: float = -1.0) -> list[Hit]:
-    return list(hits(rank(shard_queries, 5), shard_queries, store, min_score=min_score))
-
-
-def test_a_hit_says_where_it_was_found(store: Store) -> None:
-    put(store, A, "sky", path="/a.jpg")
-    put(store, B, "life", "sky", text="b")
-    assert found(store, offering("sky", [0.5], [A], head=1), offering("life", [0.75], [B], head=2)) == [
-        Hit(1, 0.75, B, "image", "life", ("life", "sky"), None, "b", 2),
-        Hit(2, 0.5, A, "image", "sky", ("sky",), "/a.jpg", None, 1),
-    ]
-
-
-@pytest.mark.parametrize(("least", "ids"), [(0.25, [A, B]), (0.3, [A]), (0.6, [])])
-def test_hits_of_a_cosine_below_the_least_are_left_out(store: Store, least: float, ids: list[str]) -> None:
-    put(store, A, "sky")
-    put(store, B, "sky")
-    assert [hit.id for hit in found(store, offering("sky", [0.5, 0.25], [A, B]), min_score=least)] == ids
-
-
-def test_places_without_a_candidate_are_no_hits(store: Store) -> None:
-    assert found(store, offering("sky", [NO_SCORE], [""]), min_score=NO_SCORE) == []
-
-
-def test_an_item_that_was_removed_since_the_shard_was_built_is_no_hit(store: Store) -> None:
-    put(store, B, "sky")
-    (hit,) = found(store, offering("sky", [0.9, 0.5], [A, B]))
-    assert (hit.id, hit.rank) == (B, 1)
-
-
-def test_a_hit_by_probability_says_how_likely_it_is(store: Store) -> None:
-    put(store, A, "sky")
-    put(store, B, "sky")
-    shard_queries = [offering("sky", [0.5, 0.4], [A, B])]
-    ranking = rank(shard_queries, 5, TaskPosterior(["sky"], np.zeros((1, 1))))
-    likely = list(hits(ranking, shard_queries, store))
-    assert [hit.score for hit in likely] == [0.5, 0.4]
-    assert [np.exp(hit.log_p or 0) for hit in likely] == pytest.approx(
-        [1 / (1 + np.exp(-0.1 / 0.07)), 1 / (1 + np.exp(0.1 / 0.07))]
-    )
