@@ -124,7 +124,7 @@ def index(
     from engine.device import resolve
     from engine.storage import workspace as workspaces
 
-    root, wish = workspaces.place(workspace), wish_for(backbone, dim)
+    root, options = workspaces.place(workspace), workspace_options(backbone, dim)
     say_where(root, device, verbose)
     from indexer.serving import index as indexing
 
@@ -135,7 +135,7 @@ def index(
             done = indexing.index(
                 root,
                 source,
-                wish,
+                options,
                 task=task,
                 policy=policy,
                 device=resolve(device),
@@ -207,7 +207,7 @@ def train(
     from engine.device import resolve
     from engine.storage import workspace as workspaces
 
-    root, wish = workspaces.place(workspace), wish_for(backbone, dim)
+    root, options = workspaces.place(workspace), workspace_options(backbone, dim)
     say_where(root, device, verbose)
     settings = TrainSettings(
         task=task,
@@ -228,18 +228,18 @@ def train(
         seed=seed,
         options=parse_options(set_ or []),
     )
-    done = taught(
+    outcome = teach(
         root,
         source or [],
-        wish,
+        options,
         settings,
         resolve(device),
         allow_mass_delete,
         reference=reference,
         quiet=quiet,
     )
-    show_lesson(done, as_json=as_json)
-    if done.epochs[-1].interrupted:
+    show_lesson(outcome, as_json=as_json)
+    if outcome.epochs[-1].interrupted:
         raise KeyboardInterrupt
 
 
@@ -547,10 +547,10 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to make it.")] = Pat
     demonstration.run(folder)
 
 
-def taught(
+def teach(
     root: Path,
     sources: list[Path],
-    wish: "WorkspaceOptions",
+    options: "WorkspaceOptions",
     settings: TrainSettings,
     device: str,
     allow_mass_delete: bool,
@@ -562,42 +562,45 @@ def taught(
     from training import lesson as lessons
 
     with progress_bars(quiet=quiet) as bar:
-        trained = bar("training", "epochs")
-        done, reports = lessons.learn(
+        show_epoch = bar("training", "epochs")
+        outcome, reports = lessons.learn(
             root,
             sources,
-            wish,
+            options,
             settings,
             reference=reference,
             device=device,
             allow_mass_delete=allow_mass_delete,
             progress=bar("reading", "rows"),
-            on_epoch=lambda number, epoch: trained(number + 1, settings.epochs),
+            on_epoch=lambda number, epoch: show_epoch(number + 1, settings.epochs),
         )
-    show_skipped([one for report in reports for one in report.skipped], quiet=quiet)
-    for link in done.unaware:
+    show_skipped([skipped for report in reports for skipped in report.skipped], quiet=quiet)
+    for link in outcome.unaware:
         note(f"note: {link} knows nothing of the lessons before, which were trained without it")
-    if done.lost:
-        note(f"note: not trained on, since their features were removed: {', '.join(done.lost)}")
-    return done
+    if outcome.lost:
+        note(f"note: not trained on, since their features were removed: {', '.join(outcome.lost)}")
+    return outcome
 
 
-def parse_options(given: list[str]) -> dict[str, int | float | str]:
-    """Parse NAME=VALUE options."""
-    options: dict[str, int | float | str] = {}
-    for one in given:
-        name, equals, value = one.partition("=")
+def parse_options(assignments: list[str]) -> dict[str, int | float | str]:
+    """Return the values of `NAME=VALUE` assignments by name."""
+    values: dict[str, int | float | str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
         if not equals:
-            raise UserError(f"--set takes NAME=VALUE, not {one!r}")
-        options[name] = value
-    return options
+            raise UserError(f"--set takes NAME=VALUE, not {assignment!r}")
+        values[name] = value
+    return values
 
 
 @contextmanager
 def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int, int], None]]]:
-    """Yield what makes a bar of a doing and its unit, with rate and time left; on a terminal only."""
+    """Yield a function from what is done ("indexing") and its unit ("rows") to one that moves a bar for it.
+
+    Bars show rate and time left, on a terminal only; elsewhere nothing is shown.
+    """
     if quiet or not sys.stderr.isatty():
-        yield lambda doing, unit: lambda done, total: None
+        yield lambda activity, unit: lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -606,8 +609,8 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int
     columns = (words, BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
 
-        def bar(doing: str, unit: str) -> Callable[[int, int], None]:
-            line = shown.add_task(doing, visible=False, rate="")
+        def bar(activity: str, unit: str) -> Callable[[int, int], None]:
+            line = shown.add_task(activity, visible=False, rate="")
 
             def update(done: int, total: int) -> None:
                 speed = shown.tasks[line].speed
@@ -619,8 +622,8 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int
         yield bar
 
 
-def wish_for(backbone: list[str] | None, dim: int | None) -> "WorkspaceOptions":
-    """Return what is asked of a workspace, refused before anything heavy is imported where it cannot be had."""
+def workspace_options(backbone: list[str] | None, dim: int | None) -> "WorkspaceOptions":
+    """Return what is asked of a workspace; backbones that cannot be had are refused before torch is imported."""
     from engine import backbones
     from engine.ingest.setup import WorkspaceOptions
 
@@ -629,27 +632,26 @@ def wish_for(backbone: list[str] | None, dim: int | None) -> "WorkspaceOptions":
 
 
 def note_backbone(spec: str) -> None:
-    """Say which backbone a new workspace has, where none was asked for."""
+    """Tell a person which backbone was chosen for a new workspace."""
     note(f"backbone: {spec} (name another with --backbone when a workspace is made)")
 
 
 def say_where(root: Path, device: DeviceName, verbose: bool) -> None:
-    """Say on stderr what a command works on, where that was asked for."""
+    """Print with --verbose which workspace and device a command uses."""
     if verbose:
         note(f"workspace: {root}; device: {device}")
 
 
 def note(line: str) -> None:
-    """Say something beside the results."""
+    """Print a line to stderr, beside the results."""
     print(line, file=sys.stderr)
 
 
 def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
     """Print one line for each file or row that was left out."""
-    for one in () if quiet else skipped:
-        place = one.path if one.line is None else f"{one.path} line {one.line}"
-        reason = with_options(one.reason, one.settings)
-        print(f"skipped {printable(place)}: {printable(reason)}", file=sys.stderr)
+    for row in () if quiet else map(skipped_json, skipped):
+        place = row["path"] if row["line"] is None else f"{row['path']} line {row['line']}"
+        print(f"skipped {printable(place)}: {printable(row['reason'])}", file=sys.stderr)
 
 
 def skipped_json(skipped: Skipped) -> dict[str, Any]:
@@ -658,35 +660,35 @@ def skipped_json(skipped: Skipped) -> dict[str, Any]:
     return {"path": skipped.path, "reason": reason, "line": skipped.line}
 
 
-def show_lesson(done: "Outcome", *, as_json: bool) -> None:
+def show_lesson(outcome: "Outcome", *, as_json: bool) -> None:
     """Print what came of a lesson."""
-    lesson, settings, kept = done.lesson, done.settings, done.kept
+    lesson, settings, kept = outcome.lesson, outcome.settings, outcome.kept
     if as_json:
         measured = [
             {"loss": e.loss, "val_loss": e.val_loss, "val_recall@10": e.val_recall, "drift": e.drift}
-            for e in done.epochs
+            for e in outcome.epochs
         ]
         show_json(
             {
                 "task": lesson.task,
                 "lesson": lesson.number or None,
                 "head": lesson.head,
-                "parent": done.parent,
+                "parent": outcome.parent,
                 "method": settings.method,
                 "loss": settings.loss,
                 "seed": settings.seed,
                 "epochs": measured,
-                "kept": done.epochs.index(kept) + 1,
-                "seconds": done.seconds,
+                "kept": outcome.epochs.index(kept) + 1,
+                "seconds": outcome.seconds,
             }
         )
         return
     validation = "" if kept.val_recall is None else f", validation recall@10 {kept.val_recall:.3f}"
     name = f"lesson {lesson.number}" if lesson.number else "reference"
     print(
-        f"{name}: {lesson.task}, head v{lesson.head:04d} from v{done.parent:04d}, "
-        f"epoch {done.epochs.index(kept) + 1} of {len(done.epochs)}, loss {kept.loss:.3f}{validation}, "
-        f"{done.seconds:.1f} s"
+        f"{name}: {lesson.task}, head v{lesson.head:04d} from v{outcome.parent:04d}, "
+        f"epoch {outcome.epochs.index(kept) + 1} of {len(outcome.epochs)}, loss {kept.loss:.3f}{validation}, "
+        f"{outcome.seconds:.1f} s"
     )
 
 
@@ -733,7 +735,7 @@ def _is_harmless(character: str) -> bool:
 
 
 def main() -> None:
-    """Run the app; an error a person can mend is one line on stderr and exit status 1."""
+    """Run the command line; an error that a person can mend is one line on stderr and exit status 1."""
     import warnings
 
     warnings.filterwarnings("ignore", module="PIL")

@@ -54,7 +54,7 @@ class Mneme:
         return indexing.index(
             place(self.folder),
             [Path(source) for source in sources],
-            _wish(backbone),
+            _options(backbone),
             task=task,
             policy=policy,
             device=resolve(self.device),
@@ -72,7 +72,7 @@ class Mneme:
         outcome, _ = lessons.learn(
             place(self.folder),
             [] if source is None else [Path(source)],
-            _wish(backbone),
+            _options(backbone),
             replace(settings, task=task) if settings else TrainSettings(task=task),
             device=resolve(self.device),
         )
@@ -106,7 +106,7 @@ def open(folder: str | Path = ".", *, device: DeviceName = "auto") -> Mneme:
     return Mneme(Path(folder), device)
 
 
-def _wish(backbone: str | Sequence[str]) -> WorkspaceOptions:
+def _options(backbone: str | Sequence[str]) -> WorkspaceOptions:
     return WorkspaceOptions([backbone] if isinstance(backbone, str) else backbone)
 
 

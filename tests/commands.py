@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 from PIL import Image
 
 
-class Told(NamedTuple):
+class Completed(NamedTuple):
     """What a run of the command left: its exit status, stdout and stderr."""
 
     status: int
@@ -27,11 +27,11 @@ class Told(NamedTuple):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-Run: TypeAlias = Callable[..., Told]
+Run: TypeAlias = Callable[..., Completed]
 
 
-def is_one_line(told: Told, status: int, message: str) -> bool:
-    return (told.status, told.out, told.err) == (status, "", f"error: {message}\n")
+def is_one_line(result: Completed, status: int, message: str) -> bool:
+    return (result.status, result.out, result.err) == (status, "", f"error: {message}\n")
 
 
 def colours(folder: Path, *names: str) -> Path:

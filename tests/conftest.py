@@ -12,7 +12,7 @@ import pytest
 
 import cli
 import worlds
-from commands import Told
+from commands import Completed
 from engine.backbones import Features, Prepared
 from engine.errors import Unreadable
 from engine.ingest.encoding import Loader
@@ -81,16 +81,16 @@ def loader(store: Store, backbone: FakeBackbone) -> Loader:
 @pytest.fixture
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Told]:
+) -> Callable[..., Completed]:
     """Return a function that runs `mneme` with arguments, in an empty folder, and says what came of it."""
 
-    def mneme(*arguments: str | Path, stdin: bytes = b"") -> Told:
+    def mneme(*arguments: str | Path, stdin: bytes = b"") -> Completed:
         monkeypatch.setattr(sys, "argv", ["mneme", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii", newline="\n"))
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             cli.main()
-        return Told(int(left.value.code or 0), *capsys.readouterr())
+        return Completed(int(left.value.code or 0), *capsys.readouterr())
 
     monkeypatch.delenv("MNEME_WORKSPACE", raising=False)
     monkeypatch.chdir(tmp_path)

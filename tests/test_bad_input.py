@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import worlds
-from commands import Run, Told, colours, is_one_line
+from commands import Completed, Run, colours, is_one_line
 from engine.storage.workspace import writing
 
 
-def train(run: Run, source: Path, *more: str) -> Told:
+def train(run: Run, source: Path, *more: str) -> Completed:
     return run("train", source, "-t", "sky", "--epochs", "2", "--head", "linear", *more)
 
 
@@ -25,17 +25,17 @@ def test_a_missing_source_leaves_no_workspace(run: Run, tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    told = run("index", "empty", "--backbone", "builtin")
-    assert is_one_line(told, 1, f"nothing to read in {tmp_path / 'empty'}")
+    result = run("index", "empty", "--backbone", "builtin")
+    assert is_one_line(result, 1, f"nothing to read in {tmp_path / 'empty'}")
 
 
 def test_a_truncated_picture_is_skipped_with_one_line(run: Run, tmp_path: Path) -> None:
     folder = colours(tmp_path / "colours", "red", "blue")
     (folder / "blue.png").write_bytes((folder / "blue.png").read_bytes()[:60])
-    told = run("index", folder, "--backbone", "builtin", "--json")
-    assert (told.status, told.json["added"], told.err.count("\n")) == (0, 1, 1)
-    assert told.err.startswith(f"skipped {folder / 'blue.png'}: broken image: ")
-    assert [set(one) for one in told.json["skipped"]] == [{"path", "line", "reason"}]
+    result = run("index", folder, "--backbone", "builtin", "--json")
+    assert (result.status, result.json["added"], result.err.count("\n")) == (0, 1, 1)
+    assert result.err.startswith(f"skipped {folder / 'blue.png'}: broken image: ")
+    assert [set(one) for one in result.json["skipped"]] == [{"path", "line", "reason"}]
 
 
 def test_quiet_does_not_name_what_was_skipped(run: Run, tmp_path: Path) -> None:
@@ -47,22 +47,22 @@ def test_quiet_does_not_name_what_was_skipped(run: Run, tmp_path: Path) -> None:
 def test_a_wrong_row_is_skipped_with_file_and_line(run: Run, tmp_path: Path) -> None:
     table = tmp_path / "words.jsonl"
     table.write_text('{"text": "one"}\n{"text": 2}\n{"text": "three"}\n')
-    told = run("index", table, "--backbone", "builtin")
-    assert (told.status, told.err) == (0, f"skipped {table} line 2: text is not a string\n")
+    result = run("index", table, "--backbone", "builtin")
+    assert (result.status, result.err) == (0, f"skipped {table} line 2: text is not a string\n")
 
 
 def test_a_file_of_wrong_rows_alone_is_an_error_with_the_first_reason(run: Run, tmp_path: Path) -> None:
     table = tmp_path / "words.jsonl"
     table.write_text('{"text": 1}\n{"text": 2}\n')
-    told = run("index", table, "--backbone", "builtin")
+    result = run("index", table, "--backbone", "builtin")
     reason = f"nothing in {table} could be read: {table} line 1: text is not a string (2 skipped)"
-    assert is_one_line(told, 1, reason)
+    assert is_one_line(result, 1, reason)
 
 
 def test_a_query_where_there_is_no_workspace_is_one_line(run: Run) -> None:
-    told = run("query", "a dog")
-    assert told.status == 1
-    assert told.err.startswith("error: no workspace here or above; make one with `mneme index SOURCE`")
+    result = run("query", "a dog")
+    assert result.status == 1
+    assert result.err.startswith("error: no workspace here or above; make one with `mneme index SOURCE`")
 
 
 def test_a_text_query_on_a_workspace_without_pictures_is_one_line(run: Run, tmp_path: Path) -> None:
@@ -73,51 +73,51 @@ def test_a_text_query_on_a_workspace_without_pictures_is_one_line(run: Run, tmp_
 
 
 def test_an_unknown_task_is_one_helpful_line(run: Run, trained: Path) -> None:
-    told = run("query", "a dog", "-w", trained, "--task", "animal")
-    assert is_one_line(told, 1, "no task 'animal' in the index; tasks are: sky, life, places")
+    result = run("query", "a dog", "-w", trained, "--task", "animal")
+    assert is_one_line(result, 1, "no task 'animal' in the index; tasks are: sky, life, places")
 
 
 def test_training_an_unknown_task_is_one_helpful_line(run: Run, trained: Path, tmp_path: Path) -> None:
-    told = run("train", "-t", "animal", "-w", worlds.copied(trained, tmp_path))
+    result = run("train", "-t", "animal", "-w", worlds.copied(trained, tmp_path))
     message = "no task 'animal' is stored; tasks are: life, places, sky (give a SOURCE that holds it)"
-    assert is_one_line(told, 1, message)
+    assert is_one_line(result, 1, message)
 
 
 def test_a_picture_that_is_not_there_is_one_line(run: Run, trained: Path) -> None:
-    told = run("query", "dog.jpg", "-w", trained)
-    assert is_one_line(told, 1, "no such file: dog.jpg (to search for the words: --text)")
+    result = run("query", "dog.jpg", "-w", trained)
+    assert is_one_line(result, 1, "no such file: dog.jpg (to search for the words: --text)")
 
 
 def test_a_truncated_picture_to_search_with_is_one_line(run: Run, tmp_path: Path) -> None:
     folder = colours(tmp_path / "colours", "red", "blue")
     run("index", folder, "--backbone", "builtin")
     (tmp_path / "half.png").write_bytes((folder / "red.png").read_bytes()[:60])
-    told = run("query", "half.png")
-    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
-    assert told.err.startswith("error: the image of the query cannot be used: broken image: ")
+    result = run("query", "half.png")
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+    assert result.err.startswith("error: the image of the query cannot be used: broken image: ")
 
 
 def test_a_workspace_of_a_newer_format_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     manifest = root / ".mneme/workspace.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
-    told = run("query", "a dog", "-w", root)
-    assert is_one_line(told, 1, f"{manifest} has format 99; this mneme reads up to 3: upgrade mneme")
+    result = run("query", "a dog", "-w", root)
+    assert is_one_line(result, 1, f"{manifest} has format 99; this mneme reads up to 3: upgrade mneme")
 
 
 def test_another_backbone_than_the_recorded_one_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
-    told = run("index", trained / "sky.npz", "-w", root, "--backbone", "image=builtin")
-    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
-    assert told.err.startswith("error: this workspace's image backbone is features, not builtin")
+    result = run("index", trained / "sky.npz", "-w", root, "--backbone", "image=builtin")
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+    assert result.err.startswith("error: this workspace's image backbone is features, not builtin")
 
 
 def test_a_second_writer_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     with writing(root / ".mneme"):
-        told = run("index", trained / "sky.npz", "-w", root)
+        result = run("index", trained / "sky.npz", "-w", root)
     message = f"another mneme is writing to {root / '.mneme'}; wait until it ends (searching goes on)"
-    assert is_one_line(told, 1, message)
+    assert is_one_line(result, 1, message)
 
 
 def test_a_reader_does_not_wait_for_a_writer(run: Run, trained: Path, tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_a_reader_does_not_wait_for_a_writer(run: Run, trained: Path, tmp_path: 
 
 def test_a_workspace_that_is_a_file_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    told = run("index", trained / "sky.npz", "-w", tmp_path / "file")
-    assert told.status == 1
-    assert told.err.startswith(f"error: cannot write to {tmp_path / 'file'}")
+    result = run("index", trained / "sky.npz", "-w", tmp_path / "file")
+    assert result.status == 1
+    assert result.err.startswith(f"error: cannot write to {tmp_path / 'file'}")
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_a_wrong_hyper_parameter_is_one_line(run: Run, trained: Path, given: str
 
 
 def test_a_step_too_far_is_one_line_and_no_lesson(run: Run, trained: Path) -> None:
-    told = train(run, trained / "sky.npz", "--lr", "1e30")
-    assert told.status == 1
-    assert told.err.endswith("nothing was kept; try a smaller --lr\n")
+    result = train(run, trained / "sky.npz", "--lr", "1e30")
+    assert result.status == 1
+    assert result.err.endswith("nothing was kept; try a smaller --lr\n")
     assert run("status", "--json").json["lessons"] == []
 
 
@@ -159,19 +159,19 @@ def test_a_step_too_far_is_one_line_and_no_lesson(run: Run, trained: Path) -> No
 def test_a_task_name_that_could_not_be_asked_for_is_one_line(
     run: Run, trained: Path, tmp_path: Path, task: str
 ) -> None:
-    told = run("index", trained / "sky.npz", "--task", task, "-w", worlds.copied(trained, tmp_path))
-    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
+    result = run("index", trained / "sky.npz", "--task", task, "-w", worlds.copied(trained, tmp_path))
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
 
 
 def test_an_unknown_method_name_is_refused_with_those_there_are(run: Run) -> None:
-    told = run("methods", "tripplet")
-    assert told.err.startswith("error: no loss or method 'tripplet'; there are: triplet, infonce")
+    result = run("methods", "tripplet")
+    assert result.err.startswith("error: no loss or method 'tripplet'; there are: triplet, infonce")
 
 
 def test_a_csv_that_cannot_be_written_is_one_line(run: Run, trained: Path) -> None:
-    told = run("evaluate", "-w", trained, "--csv", "gone/out.csv")
-    assert (told.status, told.err) == (1, "error: cannot write gone/out.csv: no such file or directory\n")
-    assert told.out.startswith("policy")  # what was computed is not lost
+    result = run("evaluate", "-w", trained, "--csv", "gone/out.csv")
+    assert (result.status, result.err) == (1, "error: cannot write gone/out.csv: no such file or directory\n")
+    assert result.out.startswith("policy")  # what was computed is not lost
 
 
 # policies
@@ -209,9 +209,9 @@ def test_what_no_policy_can_do_is_one_line(
     run: Run, trained: Path, arguments: list[str], message: str
 ) -> None:
     before = worlds.bytes_below(trained)
-    told = run(*arguments, "-w", trained)
-    assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
-    assert told.err.startswith(f"error: {message}")
+    result = run(*arguments, "-w", trained)
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+    assert result.err.startswith(f"error: {message}")
     assert worlds.bytes_below(trained) == before
 
 
@@ -219,9 +219,9 @@ def test_what_no_policy_can_do_is_one_line(
     "arguments", [["query", "a dog", "--merge", "best"], ["evaluate", "--merge", "best"]]
 )
 def test_an_unknown_merge_is_wrong_usage(run: Run, trained: Path, arguments: list[str]) -> None:
-    told = run(*arguments, "-w", trained)
-    assert (told.status, told.err.count("\n")) == (2, 1)
-    assert "'raw', 'routed'" in told.err
+    result = run(*arguments, "-w", trained)
+    assert (result.status, result.err.count("\n")) == (2, 1)
+    assert "'raw', 'routed'" in result.err
 
 
 # what the layers say of settings, as options of the command line
@@ -233,9 +233,9 @@ def test_a_row_that_no_backbone_reads_is_skipped_with_the_option_that_names_one(
     folder = colours(tmp_path / "colours", "red")
     (folder / "hum.wav").write_bytes(b"hum")
     reason = "no backbone reads audio: name one with --backbone audio=SPEC"
-    told = run("index", folder, "--backbone", "image=builtin", "--backbone", "text=builtin", "--json")
-    assert told.err == f"skipped {folder / 'hum.wav'}: {reason}\n"
-    assert told.json["skipped"] == [{"path": str(folder / "hum.wav"), "reason": reason, "line": None}]
+    result = run("index", folder, "--backbone", "image=builtin", "--backbone", "text=builtin", "--json")
+    assert result.err == f"skipped {folder / 'hum.wav'}: {reason}\n"
+    assert result.json["skipped"] == [{"path": str(folder / "hum.wav"), "reason": reason, "line": None}]
 
 
 def test_a_source_of_nothing_but_skipped_rows_is_refused_with_the_option_that_mends_the_first(
@@ -244,9 +244,9 @@ def test_a_source_of_nothing_but_skipped_rows_is_refused_with_the_option_that_me
     (tmp_path / "sounds").mkdir()
     sound = tmp_path / "sounds/hum.wav"
     sound.write_bytes(b"hum")
-    told = run("index", "sounds", "--backbone", "image=builtin")
+    result = run("index", "sounds", "--backbone", "image=builtin")
     reason = "no backbone reads audio: name one with --backbone audio=SPEC (1 skipped)"
-    assert is_one_line(told, 1, f"nothing in {sound.parent} could be read: {sound}: {reason}")
+    assert is_one_line(result, 1, f"nothing in {sound.parent} could be read: {sound}: {reason}")
 
 
 @pytest.mark.parametrize(
@@ -273,8 +273,8 @@ def test_a_setting_is_called_by_the_option_of_the_command_line(
 
 
 def test_a_later_head_of_another_form_is_refused_with_the_options_to_leave_out(run: Run, world: Path) -> None:
-    told = run("train", "-t", "sky", "--head", "mlp", "-w", world)
-    assert told.err.endswith("leave --head and --shared-top out, or start anew with --method experts\n")
+    result = run("train", "-t", "sky", "--head", "mlp", "-w", world)
+    assert result.err.endswith("leave --head and --shared-top out, or start anew with --method experts\n")
 
 
 def test_the_removed_features_of_a_task_are_said_to_come_back_with_its_source(run: Run, world: Path) -> None:

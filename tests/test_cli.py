@@ -7,7 +7,7 @@ import pytest
 import cli
 import mneme
 import worlds
-from commands import Run, Told, colours, is_one_line
+from commands import Completed, Run, colours, is_one_line
 
 HIT = {
     "format",
@@ -29,9 +29,9 @@ HIT = {
 
 
 def test_index_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
-    told = run("index", trained / "sky.npz", "--json")
-    assert told.status == 0
-    assert set(told.json) == {
+    result = run("index", trained / "sky.npz", "--json")
+    assert result.status == 0
+    assert set(result.json) == {
         "format",
         "tasks",
         "added",
@@ -43,7 +43,7 @@ def test_index_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "shards_built",
         "seconds",
     }
-    assert (told.json["tasks"], told.json["added"], told.json["shards_built"]) == (["sky"], 30, 2)
+    assert (result.json["tasks"], result.json["added"], result.json["shards_built"]) == (["sky"], 30, 2)
 
 
 def test_a_second_index_does_nothing(run: Run, trained: Path) -> None:
@@ -60,13 +60,13 @@ def test_a_dry_run_says_what_would_be_added_and_leaves_no_workspace(
     assert not (tmp_path / ".mneme").exists()
 
 
-def train(run: Run, source: Path, *more: str) -> Told:
+def train(run: Run, source: Path, *more: str) -> Completed:
     return run("train", source, "-t", "sky", "--epochs", "2", "--head", "linear", *more)
 
 
 def test_train_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
-    told = train(run, trained / "sky.npz", "--json", "--seed", "7")
-    assert set(told.json) == {
+    result = train(run, trained / "sky.npz", "--json", "--seed", "7")
+    assert set(result.json) == {
         "format",
         "task",
         "lesson",
@@ -80,7 +80,7 @@ def test_train_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "seconds",
     }
     assert {
-        key: told.json[key] for key in ("task", "lesson", "head", "parent", "method", "loss", "seed")
+        key: result.json[key] for key in ("task", "lesson", "head", "parent", "method", "loss", "seed")
     } == {
         "task": "sky",
         "lesson": 1,
@@ -90,7 +90,7 @@ def test_train_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "loss": "infonce",
         "seed": 7,
     }
-    assert [set(epoch) for epoch in told.json["epochs"]] == [
+    assert [set(epoch) for epoch in result.json["epochs"]] == [
         {"loss", "val_loss", "val_recall@10", "drift"}
     ] * 2
 
@@ -102,9 +102,9 @@ def test_train_says_null_where_there_is_nothing_to_measure(run: Run, tmp_path: P
 
 
 def test_query_prints_one_object_a_line_with_the_keys_it_promises(run: Run, trained: Path) -> None:
-    told = run("query", "a dog and a cat", "-w", trained, "-k", "4", "--json")
-    assert {frozenset(line) for line in told.lines} == {frozenset(HIT)}
-    assert [(line["query"], line["rank"]) for line in told.lines] == [(0, 1), (0, 2), (0, 3), (0, 4)]
+    result = run("query", "a dog and a cat", "-w", trained, "-k", "4", "--json")
+    assert {frozenset(line) for line in result.lines} == {frozenset(HIT)}
+    assert [(line["query"], line["rank"]) for line in result.lines] == [(0, 1), (0, 2), (0, 3), (0, 4)]
 
 
 def test_query_prints_rank_score_task_and_text_for_people(run: Run, trained: Path) -> None:
@@ -115,8 +115,16 @@ def test_query_prints_rank_score_task_and_text_for_people(run: Run, trained: Pat
 
 
 def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
-    told = run("evaluate", "-w", trained, "--json")
-    assert set(told.json) == {"format", "tasks", "lessons", "references", "results", "comparisons", "causes"}
+    result = run("evaluate", "-w", trained, "--json")
+    assert set(result.json) == {
+        "format",
+        "tasks",
+        "lessons",
+        "references",
+        "results",
+        "comparisons",
+        "causes",
+    }
     promised = {
         "policy",
         "merge",
@@ -131,12 +139,12 @@ def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "queries",
         "chance",
     }
-    assert all(set(result) > promised for result in told.json["results"])
+    assert all(set(result) > promised for result in result.json["results"])
 
 
 def test_evaluate_takes_the_policies_it_is_given(run: Run, trained: Path) -> None:
-    told = run("evaluate", "-w", trained, "--policy", "matched", "--k", "2", "--json")
-    assert {(r["policy"], r["k"]) for r in told.json["results"]} == {("matched", 2)}
+    result = run("evaluate", "-w", trained, "--policy", "matched", "--k", "2", "--json")
+    assert {(r["policy"], r["k"]) for r in result.json["results"]} == {("matched", 2)}
 
 
 def test_evaluate_prints_a_line_for_each_matrix_for_people(run: Run, trained: Path) -> None:
@@ -162,20 +170,20 @@ def test_reindex_says_what_it_built_and_rollback_what_is_served_again(
 
 
 def test_a_dry_run_of_reindex_says_what_it_would_cost_and_bring(run: Run, trained: Path) -> None:
-    told = run("reindex", "--policy", "auto", "--dry-run", "-w", trained, "--json").json
+    result = run("reindex", "--policy", "auto", "--dry-run", "-w", trained, "--json").json
     keys = {"policy", "policies", "items", "bytes", "seconds", "recall", "overlap", "choices"}
-    assert set(told) == {"format"} | keys
+    assert set(result) == {"format"} | keys
     cost, chosen, recall = run("reindex", "--policy", "auto", "--dry-run", "-w", trained).out.split("\n\n")
-    assert cost.startswith(f"{told['items']} items to embed")
+    assert cost.startswith(f"{result['items']} items to embed")
     assert chosen.split()[:2] == ["task", "own"]
     assert recall.split()[:2] == ["query", "target"]
 
 
 def test_an_inferred_task_is_named_with_its_probability(run: Run, trained: Path) -> None:
     text = worlds.rows("life")[0].text
-    told = run("query", text, "-w", trained, "--task", "auto", "--json")
-    assert told.err.startswith("task: life (probability ")
-    assert {line["task"] for line in told.lines} == {"life"}
+    result = run("query", text, "-w", trained, "--task", "auto", "--json")
+    assert result.err.startswith("task: life (probability ")
+    assert {line["task"] for line in result.lines} == {"life"}
 
 
 def test_an_index_can_be_asked_as_it_stood_after_a_lesson(run: Run, trained: Path) -> None:
@@ -254,40 +262,40 @@ def test_a_hyper_parameter_can_be_set(run: Run, trained: Path) -> None:
 
 
 def test_known_tasks_and_policies_can_be_chosen(run: Run, trained: Path) -> None:
-    told = run("query", "a dog", "-w", trained, "-t", "life", "--policy", "reindex", "--json")
-    assert {(line["task"], line["head"]) for line in told.lines} == {("life", 3)}
+    result = run("query", "a dog", "-w", trained, "-t", "life", "--policy", "reindex", "--json")
+    assert {(line["task"], line["head"]) for line in result.lines} == {("life", 3)}
 
 
 def test_a_dash_reads_one_query_a_line(run: Run, trained: Path) -> None:
-    told = run("query", "-", "-w", trained, "-k", "2", "--json", stdin=b"a dog\n\na star\n")
-    assert [(line["query"], line["rank"]) for line in told.lines] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    result = run("query", "-", "-w", trained, "-k", "2", "--json", stdin=b"a dog\n\na star\n")
+    assert [(line["query"], line["rank"]) for line in result.lines] == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
 def test_a_dash_reads_utf_8_whatever_the_locale(run: Run, trained: Path) -> None:
-    told = run("query", "-", "-w", trained, "-k", "1", stdin="un café\n".encode())
-    assert (told.status, told.err) == (0, "")
+    result = run("query", "-", "-w", trained, "-k", "1", stdin="un café\n".encode())
+    assert (result.status, result.err) == (0, "")
 
 
 def test_a_line_that_is_no_utf_8_is_one_line(run: Run, trained: Path) -> None:
-    told = run("query", "-", "-w", trained, stdin=b"caf\xe9\n")
-    assert is_one_line(told, 1, "text holds a lone surrogate, which is no character")
+    result = run("query", "-", "-w", trained, stdin=b"caf\xe9\n")
+    assert is_one_line(result, 1, "text holds a lone surrogate, which is no character")
 
 
 def test_an_empty_stream_of_queries_has_no_answers(run: Run, trained: Path) -> None:
-    assert run("query", "-", "-w", trained) == Told(0, "", "")
+    assert run("query", "-", "-w", trained) == Completed(0, "", "")
 
 
 def test_paths_prints_the_paths_alone(run: Run, tmp_path: Path) -> None:
     folder = colours(tmp_path / "colours", "red", "blue")
     run("index", folder, "--backbone", "builtin")
-    told = run("query", "a red picture", "--paths")
-    assert sorted(told.out.splitlines()) == [str(folder / "blue.png"), str(folder / "red.png")]
+    result = run("query", "a red picture", "--paths")
+    assert sorted(result.out.splitlines()) == [str(folder / "blue.png"), str(folder / "red.png")]
 
 
 def test_paths_prints_texts_where_there_is_no_path(run: Run, trained: Path) -> None:
-    told = run("query", "a dog", "--to", "text", "-w", trained, "--paths", "-k", "1")
-    assert told.out.startswith("a ")
-    assert "\t" not in told.out
+    result = run("query", "a dog", "--to", "text", "-w", trained, "--paths", "-k", "1")
+    assert result.out.startswith("a ")
+    assert "\t" not in result.out
 
 
 def test_a_picture_is_asked_with_by_its_path(run: Run, tmp_path: Path) -> None:
@@ -300,16 +308,16 @@ def test_a_picture_is_asked_with_by_its_path(run: Run, tmp_path: Path) -> None:
 def test_a_lowest_score_leaves_out_what_is_below(run: Run, trained: Path) -> None:
     scores = [line["score"] for line in run("query", "a dog", "-w", trained, "-k", "9", "--json").lines]
     bar = (scores[3] + scores[4]) / 2
-    told = run("query", "a dog", "-w", trained, "-k", "9", "--json", "--min-score", str(bar))
-    assert [line["score"] for line in told.lines] == scores[:4]
+    result = run("query", "a dog", "-w", trained, "-k", "9", "--json", "--min-score", str(bar))
+    assert [line["score"] for line in result.lines] == scores[:4]
 
 
 def test_an_item_opposite_to_the_query_is_not_lost(run: Run, tmp_path: Path) -> None:
     pictures = np.stack([row.image for row in worlds.rows("sky", 40)])
     np.savez(tmp_path / "opposites.npz", image=np.concatenate([pictures, -pictures]))
     run("index", tmp_path / "opposites.npz", "--backbone", "text=builtin")
-    told = run("query", "anything", "-k", "100", "--json")
-    assert len(told.lines) == 80
+    result = run("query", "anything", "-k", "100", "--json")
+    assert len(result.lines) == 80
 
 
 def test_the_workspace_is_found_from_below_like_git(
@@ -328,18 +336,18 @@ def test_the_environment_names_a_workspace(run: Run, trained: Path, monkeypatch:
 
 def test_hits_that_are_chance_are_called_so_once(run: Run, trained: Path) -> None:
     run("index", trained / "sky.npz")
-    told = run("query", "-", "-k", "1", stdin=b"a dog\na star\n")
+    result = run("query", "-", "-k", "1", stdin=b"a dog\na star\n")
     note = "note: these modalities share no space before the first `mneme train`; hits are chance\n"
-    assert (told.status, told.err) == (0, note)
+    assert (result.status, result.err) == (0, note)
 
 
 # exit statuses
 
 
 def test_wrong_usage_is_one_line_and_status_2(run: Run) -> None:
-    told = run("query", "--colour", "red")
-    assert (told.status, told.out, told.err.count("\n")) == (2, "", 1)
-    assert "--colour" in told.err
+    result = run("query", "--colour", "red")
+    assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
+    assert "--colour" in result.err
 
 
 @pytest.mark.parametrize(
@@ -356,8 +364,8 @@ def test_wrong_usage_is_one_line_and_status_2(run: Run) -> None:
     ids=" ".join,
 )
 def test_usage_errors_have_status_2_and_no_traceback(run: Run, arguments: list[str]) -> None:
-    told = run(*arguments)
-    assert (told.status, told.out, told.err.count("\n")) == (2, "", 1)
+    result = run(*arguments)
+    assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
 
 
 def test_an_interrupt_has_status_130(run: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,15 +373,15 @@ def test_an_interrupt_has_status_130(run: Run, trained: Path, monkeypatch: pytes
         raise KeyboardInterrupt
 
     monkeypatch.setattr("indexer.serving.status.status", interrupted)
-    told = run("status", "-w", trained)
-    assert (told.status, told.out, "Traceback" in told.err) == (130, "", False)
+    result = run("status", "-w", trained)
+    assert (result.status, result.out, "Traceback" in result.err) == (130, "", False)
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_goes_to_stdout_and_is_no_error(run: Run, option: str) -> None:
-    told = run("query", option)
-    assert (told.status, told.err) == (0, "")
-    assert "--min-score" in told.out
+    result = run("query", option)
+    assert (result.status, result.err) == (0, "")
+    assert "--min-score" in result.out
 
 
 def test_mneme_alone_is_its_help(run: Run) -> None:
@@ -392,29 +400,29 @@ EVIL = "red \x1b[31m alarm \x07\u202e"
 def test_control_characters_of_a_text_are_never_printed_raw(run: Run, tmp_path: Path) -> None:
     (tmp_path / "words.jsonl").write_text(json.dumps({"text": EVIL}) + "\n")
     run("index", "words.jsonl", "--backbone", "builtin")
-    told = run("query", "red", "--to", "text"), run("query", "red", "--to", "text", "--paths")
-    assert told[0].out.endswith("\t" + r"red \x1b[31m alarm \x07\u202e" + "\n")
-    assert told[1].out == r"red \x1b[31m alarm \x07\u202e" + "\n"
+    lines, paths = run("query", "red", "--to", "text"), run("query", "red", "--to", "text", "--paths")
+    assert lines.out.endswith("\t" + r"red \x1b[31m alarm \x07\u202e" + "\n")
+    assert paths.out == r"red \x1b[31m alarm \x07\u202e" + "\n"
 
 
 def test_control_characters_of_a_text_are_escaped_in_json(run: Run, tmp_path: Path) -> None:
     (tmp_path / "words.jsonl").write_text(json.dumps({"text": EVIL}) + "\n")
     run("index", "words.jsonl", "--backbone", "builtin")
-    told = run("query", "red", "--to", "text", "--json")
-    assert told.lines[0]["text"] == EVIL
-    assert told.out.rstrip("\n").isprintable()
+    result = run("query", "red", "--to", "text", "--json")
+    assert result.lines[0]["text"] == EVIL
+    assert result.out.rstrip("\n").isprintable()
 
 
 def test_control_characters_of_a_query_are_never_printed_raw(run: Run, trained: Path) -> None:
-    told = run("query", "red\x1b[31m.png", "-w", trained)
-    assert told.err == "error: no such file: red\\x1b[31m.png (to search for the words: --text)\n"
+    result = run("query", "red\x1b[31m.png", "-w", trained)
+    assert result.err == "error: no such file: red\\x1b[31m.png (to search for the words: --text)\n"
 
 
 def test_control_characters_of_a_file_name_are_never_printed_raw(run: Run, tmp_path: Path) -> None:
     folder = colours(tmp_path / "colours", "red")
     (folder / "\x1b[31m\n.png").write_bytes(b"")
-    told = run("index", folder, "--backbone", "builtin")
-    assert told.err == f"skipped {folder}/\\x1b[31m\\n.png: empty file\n"
+    result = run("index", folder, "--backbone", "builtin")
+    assert result.err == f"skipped {folder}/\\x1b[31m\\n.png: empty file\n"
 
 
 def test_nothing_but_results_goes_to_stdout(run: Run, tmp_path: Path) -> None:
@@ -425,14 +433,14 @@ def test_nothing_but_results_goes_to_stdout(run: Run, tmp_path: Path) -> None:
 
 def test_what_succeeds_without_a_hitch_is_silent_on_stderr(run: Run, trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
-    told = [
+    results = [
         run("index", trained / "sky.npz", "-w", root),
         run("query", "a dog", "-w", root),
         run("evaluate", "-w", root),
         run("train", "-t", "sky", "--epochs", "1", "-w", root),
         run("status", "-w", root),
     ]
-    assert [(one.status, one.err) for one in told] == [(0, "")] * 5
+    assert [(result.status, result.err) for result in results] == [(0, "")] * 5
 
 
 def test_a_first_index_that_fails_leaves_no_workspace(run: Run, tmp_path: Path) -> None:
@@ -442,8 +450,8 @@ def test_a_first_index_that_fails_leaves_no_workspace(run: Run, tmp_path: Path) 
 
 
 def test_training_without_source_makes_no_workspace(run: Run, tmp_path: Path) -> None:
-    told = run("train", "-t", "sky")
-    assert is_one_line(told, 1, f"no workspace at {tmp_path / '.mneme'}: give a SOURCE to make one")
+    result = run("train", "-t", "sky")
+    assert is_one_line(result, 1, f"no workspace at {tmp_path / '.mneme'}: give a SOURCE to make one")
     assert not (tmp_path / ".mneme").exists()
 
 
@@ -457,8 +465,8 @@ def test_a_file_named_on_stdin_is_found_where_its_line_ends_as_on_windows(run: R
 
 
 def test_a_dash_takes_no_other_inputs(run: Run, trained: Path) -> None:
-    told = run("query", "-", "--text", "a dog", "-w", trained)
-    assert is_one_line(told, 1, "- reads whole queries from stdin: leave out --image, --audio and --text")
+    result = run("query", "-", "--text", "a dog", "-w", trained)
+    assert is_one_line(result, 1, "- reads whole queries from stdin: leave out --image, --audio and --text")
 
 
 def test_a_wide_space_is_printed_as_it_is() -> None:

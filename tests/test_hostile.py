@@ -105,7 +105,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", ["image", "audio", "text"])
 def test_what_must_be_rejected_is_reported_with_a_reason(done: Read, kind: str) -> None:
-    reasons = {one.path: one.reason for one in done.summary.skipped}
+    reasons = {skipped.path: skipped.reason for skipped in done.summary.skipped}
     assert [path for path in done.expected(kind, "reject") if not reasons.get(str(path))] == []
 
 
@@ -121,11 +121,11 @@ def test_every_line_of_a_text_that_must_be_accepted_is_found(done: Read) -> None
 
 
 def test_nothing_is_both_found_and_reported(done: Read) -> None:
-    assert done.paths & {one.path for one in done.summary.skipped} == set()
+    assert done.paths & {skipped.path for skipped in done.summary.skipped} == set()
 
 
 def test_what_may_be_either_is_found_or_reported(done: Read) -> None:
-    known = done.paths | {one.path for one in done.summary.skipped}
+    known = done.paths | {skipped.path for skipped in done.summary.skipped}
     either = [path for kind in ("image", "audio") for path in done.expected(kind, "either")]
     assert [path for path in either if str(path) not in known and path.suffix] == []
 
@@ -139,20 +139,22 @@ def test_files_that_must_be_rejected_are_in_no_item(done: Read) -> None:
 def test_pictures_of_the_same_bytes_are_one_item_with_both_paths(done: Read) -> None:
     data = (done.tree / "images" / "dup_a.jpg").read_bytes()
     assert data == (done.tree / "images" / "dup_b.jpg").read_bytes()
-    assert {str(done.tree / "images" / f"dup_{one}.jpg") for one in "ab"} <= done.paths
+    assert {str(done.tree / "images" / f"dup_{letter}.jpg") for letter in "ab"} <= done.paths
 
 
 def test_every_reason_is_one_line(done: Read) -> None:
-    assert [one.reason for one in done.summary.skipped if len(one.reason.splitlines()) != 1] == []
+    assert [skipped.reason for skipped in done.summary.skipped if len(skipped.reason.splitlines()) != 1] == []
 
 
-@pytest.mark.parametrize(("name", "rows", "lines"), [(name, *found) for name, found in MANIFESTS.items()])
+@pytest.mark.parametrize(
+    ("name", "rows", "lines"), [(name, *expected) for name, expected in MANIFESTS.items()]
+)
 def test_a_manifest_is_read_but_for_its_bad_lines(
     manifest: Path, name: str, rows: int, lines: list[int]
 ) -> None:
     summary = index(manifest, [PACK / "static" / name], BUILTIN)
     assert summary.added + summary.unchanged == rows
-    assert [one.line for one in summary.skipped] == lines
+    assert [row.line for row in summary.skipped] == lines
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -171,7 +173,7 @@ def test_rows_are_skipped_line_by_line_as_expected(tmp_path: Path) -> None:
     expected = (PACK / "static" / "manifest_rows_expected.jsonl").read_text().splitlines()
     outcome = {row["line"]: row["expect"] for row in map(json.loads, expected)}
     summary = index(tmp_path / ".mneme", [PACK / "static" / "manifest_rows.jsonl"], BUILTIN)
-    skipped = {one.line for one in summary.skipped}
+    skipped = {row.line for row in summary.skipped}
     assert {line for line, expect in outcome.items() if expect == "reject"} - skipped == set()
     assert skipped & {line for line, expect in outcome.items() if expect == "accept"} == set()
     assert summary.added == len(outcome) - len(skipped)

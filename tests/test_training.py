@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import worlds
-from commands import Run, Told
+from commands import Completed, Run
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def sky(tmp_path: Path) -> Path:
     return worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 20))
 
 
-def train(run: Run, *more: str | Path) -> Told:
+def train(run: Run, *more: str | Path) -> Completed:
     return run("train", *more, "-t", "sky", "--epochs", "2", "--head", "linear", "--lr", "0.01")
 
 
@@ -119,7 +119,7 @@ def test_a_task_of_texts_alone_is_one_line(run: Run, tmp_path: Path) -> None:
 # interrupts
 
 
-def interrupted(run: Run, sky: Path, monkeypatch: pytest.MonkeyPatch, *, epoch: int) -> Told:
+def interrupted(run: Run, sky: Path, monkeypatch: pytest.MonkeyPatch, *, epoch: int) -> Completed:
     """Train nine epochs, somebody pressing Ctrl-C while an epoch is on its way."""
     from training import loop
 

@@ -43,16 +43,16 @@ class Row:
 def rows(task: str, count: int = 30, *, start: int = 0) -> list[Row]:
     """Return pairs whose picture is a noisy sum of what its two words look like; of ten, 7 are for training."""
     looks = np.random.default_rng(5).normal(size=(len(WORDS) * 6, WIDTH))
-    made = []
+    pairs = []
     for n in range(start, start + count):
         draw = np.random.default_rng([n, TASKS.index(task)])
-        one, other = draw.choice(6, 2, replace=False)
+        first_word, second_word = draw.choice(6, 2, replace=False)
         first = 6 * TASKS.index(task)
-        image = looks[first + one] + looks[first + other] + draw.normal(0, 0.3, WIDTH)
-        text = f"a {WORDS[task][one]} and a {WORDS[task][other]}, number {n}"
+        image = looks[first + first_word] + looks[first + second_word] + draw.normal(0, 0.3, WIDTH)
+        text = f"a {WORDS[task][first_word]} and a {WORDS[task][second_word]}, number {n}"
         split = SPLITS.get(n % 10, "train")
-        made.append(Row(f"{task}{n}", task, split, image.astype(np.float32), text, WORDS[task][one]))
-    return made
+        pairs.append(Row(f"{task}{n}", task, split, image.astype(np.float32), text, WORDS[task][first_word]))
+    return pairs
 
 
 def save(path: Path, rows: Sequence[Row]) -> Path:
@@ -111,8 +111,8 @@ def trained(base: Path) -> Path:
         root.mkdir()
         life = rows("life")
         life[0] = replace(life[0], image=rows("sky")[0].image)
-        for task, held in (("sky", rows("sky")), ("life", life), ("places", rows("places"))):
-            source = save(root / f"{task}.npz", held)
+        for task, pairs in (("sky", rows("sky")), ("life", life), ("places", rows("places"))):
+            source = save(root / f"{task}.npz", pairs)
             learn(root, task, source, epochs=6)
             index(root, source)
     return root

@@ -22,15 +22,15 @@ FEATURES = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
 def workspace(tmp_path: Path) -> Workspace:
     """Return a workspace of width 8 whose head 1 knows images only, and turns them."""
     encoders = {"image": BackboneRecord("fake", "fake-1", 8), "text": BackboneRecord("fake", "fake-1", 8)}
-    made = Workspace(
+    workspace = Workspace(
         tmp_path, Manifest(8, True, {**encoders, "depth": BackboneRecord("features", "features", 3)})
     )
-    one = Head("linear", 8)
-    one.add_branch("image", 8)
-    one.layers["image"].load_state_dict({"weight": -torch.eye(8)})
+    turned = Head("linear", 8)
+    turned.add_branch("image", 8)
+    turned.layers["image"].load_state_dict({"weight": -torch.eye(8)})
     record = Record(1, 0, {"image": 8}, 8, "linear", False, TrainSettings("sky"), {"image": "fake-1"})
-    head.write(made.head(1), one, record, {}, b"")
-    return made
+    head.write(workspace.head(1), turned, record, {}, b"")
+    return workspace
 
 
 def unit(rows: embed.Embeddings) -> embed.Embeddings:

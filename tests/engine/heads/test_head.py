@@ -16,7 +16,7 @@ WIDTHS = {"image": 6, "text": 4}
 FORMS: list[tuple[HeadForm, bool]] = [("linear", False), ("linear", True), ("mlp", False), ("mlp", True)]
 
 
-def made(form: HeadForm = "linear", *, shared_top: bool = False, seed: int = 0) -> Head:
+def make_head(form: HeadForm = "linear", *, shared_top: bool = False, seed: int = 0) -> Head:
     head = Head(form, 4, shared_top=shared_top, seed=seed)
     for modality, features in WIDTHS.items():
         head.add_branch(modality, features)
@@ -43,7 +43,7 @@ def record(head: Head, *, shared_top: bool = False, settings: TrainSettings | No
 
 
 def written(folder: Path, state: dict[str, Tensor] | None = None) -> Path:
-    head = made()
+    head = make_head()
     heads.write(folder / "v0003", head, record(head), state or {}, b"")
     return folder / "v0003"
 
@@ -85,25 +85,25 @@ def test_an_untrained_branch_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    made("mlp", shared_top=True)
+    make_head("mlp", shared_top=True)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_a_linear_head_is_one_matrix_a_modality() -> None:
-    assert {name: tuple(p.shape) for name, p in made().named_parameters()} == {
+    assert {name: tuple(p.shape) for name, p in make_head().named_parameters()} == {
         "layers.image.weight": (4, 6),
         "layers.text.weight": (4, 4),
     }
 
 
 def test_an_mlp_goes_through_1024_numbers() -> None:
-    shapes = [tuple(p.shape) for p in made("mlp").layers["image"].parameters()]
+    shapes = [tuple(p.shape) for p in make_head("mlp").layers["image"].parameters()]
     assert shapes == [(1024, 6), (1024,), (4, 1024), (4,)]
 
 
 @pytest.mark.parametrize("form", ["linear", "mlp"])
 def test_with_a_shared_top_all_modalities_end_in_one_layer(form: HeadForm) -> None:
-    head = moved(made(form, shared_top=True))
+    head = moved(make_head(form, shared_top=True))
     assert head.top is not None
     with torch.no_grad():
         head.top.weight.zero_()
@@ -113,22 +113,24 @@ def test_with_a_shared_top_all_modalities_end_in_one_layer(form: HeadForm) -> No
 
 
 def test_an_untrained_linear_head_with_a_shared_top_is_head_0() -> None:
-    assert_close(made(shared_top=True)(features()), made()(features()))
+    assert_close(make_head(shared_top=True)(features()), make_head()(features()))
 
 
 def test_one_seed_initialises_an_mlp_one_way() -> None:
-    assert_close(made("mlp", seed=1).state_dict(), made("mlp", seed=1).state_dict(), rtol=0, atol=0)
+    assert_close(make_head("mlp", seed=1).state_dict(), make_head("mlp", seed=1).state_dict(), rtol=0, atol=0)
 
 
 def test_two_seeds_initialise_an_mlp_two_ways() -> None:
-    first, second = made("mlp", seed=1).eval(), made("mlp", seed=2).eval()
+    first, second = make_head("mlp", seed=1).eval(), make_head("mlp", seed=2).eval()
     assert not torch.allclose(first(features())["image"], second(features())["image"])
 
 
 def test_a_branch_does_not_depend_on_which_others_there_are() -> None:
     alone = Head("mlp", 4)
     alone.add_branch("text", 4)
-    assert_close(alone.eval()({"text": features()["text"]})["text"], made("mlp").eval()(features())["text"])
+    assert_close(
+        alone.eval()({"text": features()["text"]})["text"], make_head("mlp").eval()(features())["text"]
+    )
 
 
 def test_a_modality_that_torch_keeps_for_itself_is_a_user_error() -> None:
@@ -144,39 +146,41 @@ def test_a_modality_that_torch_keeps_for_itself_is_a_user_error() -> None:
 
 @pytest.mark.parametrize(("form", "shared_top"), FORMS)
 def test_embeddings_are_unit_rows(form: HeadForm, shared_top: bool) -> None:
-    rows = moved(made(form, shared_top=shared_top)).eval()(features())["image"]
+    rows = moved(make_head(form, shared_top=shared_top)).eval()(features())["image"]
     assert_close(rows.norm(dim=1), torch.ones(3))
 
 
 def test_zero_features_give_a_zero_row() -> None:
-    rows = made()({"image": torch.zeros(2, 6)})["image"]
+    rows = make_head()({"image": torch.zeros(2, 6)})["image"]
     assert torch.equal(rows, torch.zeros(2, 4))
 
 
 def test_the_gradient_at_zero_features_is_a_number() -> None:
-    head = made()
+    head = make_head()
     head({"image": torch.zeros(2, 6)})["image"].sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in head.parameters())
 
 
 def test_the_length_of_features_does_not_matter_to_a_linear_head() -> None:
-    assert_close(made()({"image": 100 * features()["image"]}), made()({"image": features()["image"]}))
+    assert_close(
+        make_head()({"image": 100 * features()["image"]}), make_head()({"image": features()["image"]})
+    )
 
 
 def test_only_the_modalities_given_come_back() -> None:
-    assert made()({"text": features()["text"]}).keys() == {"text"}
+    assert make_head()({"text": features()["text"]}).keys() == {"text"}
 
 
 # dropout
 
 
 def test_one_seed_draws_one_mask() -> None:
-    head = made("mlp").train()
+    head = make_head("mlp").train()
     assert_close(head(features(), seed=5)["image"], head(features(), seed=5)["image"])
 
 
 def test_two_seeds_draw_two_masks() -> None:
-    head = made("mlp").train()
+    head = make_head("mlp").train()
     assert not torch.allclose(head(features(), seed=5)["image"], head(features(), seed=6)["image"])
 
 
@@ -191,12 +195,12 @@ def test_two_modalities_draw_two_masks() -> None:
 
 
 def test_nothing_is_dropped_outside_training() -> None:
-    head = made("mlp").eval()
+    head = make_head("mlp").eval()
     assert_close(head(features(), seed=5)["image"], head(features(), seed=6)["image"])
 
 
 def test_dropout_keeps_the_mean() -> None:
-    head = made("mlp")
+    head = make_head("mlp")
     x = {"image": features()["image"].repeat(400, 1)}  # (1200, 6)
     kept, dropped = head.eval().project(x)["image"].mean(0), head.train().project(x)["image"].mean(0)
     assert_close(dropped, kept, atol=0.03, rtol=0)
@@ -207,7 +211,7 @@ def test_dropout_keeps_the_mean() -> None:
 
 @pytest.mark.parametrize(("form", "shared_top"), FORMS)
 def test_a_head_comes_back_from_disk_bit_equal(tmp_path: Path, form: HeadForm, shared_top: bool) -> None:
-    head = moved(made(form, shared_top=shared_top))
+    head = moved(make_head(form, shared_top=shared_top))
     heads.write(tmp_path / "v0003", head, record(head, shared_top=shared_top), {}, b"")
     back, _ = heads.read(tmp_path / "v0003")
     assert_close(dict(back.state_dict()), dict(head.state_dict()), rtol=0, atol=0)
@@ -225,7 +229,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
         modalities=("image", "text"),
         options={"a.b": 0.1, "c": "x"},
     )
-    head = made()
+    head = make_head()
     heads.write(tmp_path / "v0003", head, record(head, settings=settings), {}, b"")
     assert heads.read_record(tmp_path / "v0003") == record(head, settings=settings)
 
@@ -280,7 +284,7 @@ def test_a_newer_head_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("form", "shared"), FORMS)
 def test_a_layers_inputs_lead_through_the_layers_to_the_projection(form: HeadForm, shared: bool) -> None:
-    head, x = moved(made(form, shared_top=shared)).eval(), features()
+    head, x = moved(make_head(form, shared_top=shared)).eval(), features()
     inputs = head.inputs(x)
     last = list(inputs["image"])[-1]
     assert_close(head.get_submodule(last)(inputs["image"][last]), head.project(x)["image"])
@@ -288,28 +292,28 @@ def test_a_layers_inputs_lead_through_the_layers_to_the_projection(form: HeadFor
 
 def test_the_first_layer_is_given_the_features() -> None:
     x = features()
-    assert made("mlp").inputs(x)["text"]["layers.text.0"] is x["text"]
+    assert make_head("mlp").inputs(x)["text"]["layers.text.0"] is x["text"]
 
 
 def test_the_inputs_of_a_shared_top_stand_under_every_modality() -> None:
-    inputs = made("mlp", shared_top=True).inputs(features())
+    inputs = make_head("mlp", shared_top=True).inputs(features())
     assert "top" in inputs["image"]
     assert "top" in inputs["text"]
 
 
 def test_a_layers_inputs_know_no_dropout() -> None:
-    head = made("mlp").train()
+    head = make_head("mlp").train()
     assert bool((head.inputs(features())["image"]["layers.image.1"] >= 0).all())
     assert_close(head.inputs(features())["image"], head.eval().inputs(features())["image"])
 
 
 def test_a_parameter_belongs_to_the_branch_of_its_modality() -> None:
-    head = made("mlp", shared_top=True)
+    head = make_head("mlp", shared_top=True)
     assert head.branch_of("layers.image.0.weight") == "image"
 
 
 def test_a_shared_parameter_belongs_to_no_branch() -> None:
-    assert made("mlp", shared_top=True).branch_of("top.weight") is None
+    assert make_head("mlp", shared_top=True).branch_of("top.weight") is None
 
 
 def test_a_modality_whose_name_begins_as_another_keeps_its_parameters() -> None:
@@ -320,7 +324,7 @@ def test_a_modality_whose_name_begins_as_another_keeps_its_parameters() -> None:
 
 
 def test_a_losses_scorer_comes_back_from_disk(tmp_path: Path) -> None:
-    head = made()
+    head = make_head()
     head.add_scorer("pmrl image text", 8)
     moved(head)
     heads.write(tmp_path / "v0003", head, record(head), {}, b"")
@@ -329,5 +333,5 @@ def test_a_losses_scorer_comes_back_from_disk(tmp_path: Path) -> None:
 
 
 def test_a_scorer_is_made_once() -> None:
-    head = made()
+    head = make_head()
     assert head.add_scorer("pmrl", 8) is head.add_scorer("pmrl", 8)

@@ -104,6 +104,14 @@ def test_a_changed_file_is_updated(loader: Loader, source: Path) -> None:
     assert counted(ingest(loader, source)) == (0, 1, 0, 1)
 
 
+def test_a_file_that_was_changed_to_another_of_its_size_is_updated(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo")
+    ingest(loader, source)
+    write(source, a_jpg="other")
+    os.utime(source / "a.jpg", (1, 1))
+    assert counted(ingest(loader, source)) == (0, 1, 0, 0)
+
+
 def test_the_old_content_of_a_changed_file_is_gone(loader: Loader, source: Path) -> None:
     write(source, a_jpg="photo")
     ingest(loader, source)
@@ -189,9 +197,9 @@ def test_a_renamed_file_is_found_under_its_new_path(loader: Loader, source: Path
     ingest(loader, source)
     (source / "a.jpg").rename(source / "c.jpg")
     ingest(loader, source)
-    found = loader.store.item(item_id("image", b"photo"))
-    assert found is not None
-    assert found[0].paths == (str(source / "c.jpg"),)
+    stored = loader.store.item(item_id("image", b"photo"))
+    assert stored is not None
+    assert stored[0].paths == (str(source / "c.jpg"),)
 
 
 def test_two_rows_may_exchange_their_captions(loader: Loader, source: Path) -> None:
@@ -366,6 +374,15 @@ def test_most_of_a_source_is_not_dropped_without_a_question(loader: Loader, sour
     assert loader.store.has_features(text_id("caption 23"), "fake-1")
 
 
+def test_rows_of_which_another_keeps_a_part_count_as_vanished_too(loader: Loader, source: Path) -> None:
+    rows = [{"id": f"r{number}", "texts": ["in every row", f"caption {number}"]} for number in range(24)]
+    list_rows(source, *rows)
+    ingest(loader, source)
+    list_rows(source, *rows[:11])
+    with pytest.raises(UserError, match=r"^13 of 24 rows"):
+        ingest(loader, source)
+
+
 def test_half_of_a_source_may_vanish(loader: Loader, source: Path) -> None:
     list_rows(source, *captions(24))
     ingest(loader, source)
@@ -405,6 +422,15 @@ def test_the_split_of_an_id_is_the_same_in_every_workspace_and_place(
         assert splits(other) == splits(loader.store)
 
 
+def test_the_split_of_an_id_does_not_change_with_its_text(loader: Loader, source: Path) -> None:
+    list_rows(source, *captions(50))
+    ingest(loader, source)
+    before = splits(loader.store)
+    list_rows(source, *({**row, "text": f"another {row['text']}"} for row in captions(50)))
+    assert ingest(loader, source).updated == 50
+    assert splits(loader.store) == before
+
+
 def test_the_split_of_a_file_is_that_of_its_bytes(loader: Loader, source: Path) -> None:
     photos = [f"photo {number}" for number in range(30)]
     for number, photo in enumerate(photos):
@@ -412,8 +438,8 @@ def test_the_split_of_a_file_is_that_of_its_bytes(loader: Loader, source: Path) 
         (source / f"b{number}.jpg").write_text(photo)
         (source / f"b{number}.txt").write_text("with a text")
     ingest(loader, source)
-    found = splits(loader.store)
-    assert [found[f"a{n}.jpg"] for n in range(30)] == [found[f"b{n}.jpg"] for n in range(30)]
+    split_of = splits(loader.store)
+    assert [split_of[f"a{n}.jpg"] for n in range(30)] == [split_of[f"b{n}.jpg"] for n in range(30)]
 
 
 def test_the_split_of_features_is_theirs_whatever_the_text(tmp_path: Path, store: Store) -> None:
@@ -422,9 +448,9 @@ def test_the_split_of_features_is_theirs_whatever_the_text(tmp_path: Path, store
     for name in ("one", "two"):
         np.savez(tmp_path / f"{name}.npz", image=images, text=np.array([f"{name} {n}" for n in range(30)]))
         ingest(loader, tmp_path / f"{name}.npz")
-    found = {(row.task, row.name): row.split for row in store.rows()}
-    assert [found["one", f"row {n}"] for n in range(1, 31)] == [
-        found["two", f"row {n}"] for n in range(1, 31)
+    split_of = {(row.task, row.name): row.split for row in store.rows()}
+    assert [split_of["one", f"row {n}"] for n in range(1, 31)] == [
+        split_of["two", f"row {n}"] for n in range(1, 31)
     ]
 
 
@@ -444,7 +470,7 @@ def test_broken_rows_all_over_a_long_source_lose_no_neighbour(loader: Loader, so
         source, *({**row, "text": "broken"} if number % 5 == 0 else row for number, row in enumerate(rows))
     )
     report = ingest(loader, source)
-    assert [one.line for one in report.skipped] == list(range(1, 3 * CHUNK + 1, 5))
+    assert [skipped.line for skipped in report.skipped] == list(range(1, 3 * CHUNK + 1, 5))
     assert splits(loader.store).keys() == {row["id"] for number, row in enumerate(rows) if number % 5}
 
 

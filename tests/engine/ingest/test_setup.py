@@ -147,9 +147,9 @@ def test_a_workspace_without_any_backbone_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_workspace_that_has_backbones_is_opened_without_loading_any(tmp_path: Path, shop: Shop) -> None:
-    made, _ = opened(tmp_path, "clip")
+    workspace, _ = opened(tmp_path, "clip")
     shop.loaded.clear()
-    assert (opened(tmp_path)[0], shop.loaded) == (made, [])
+    assert (opened(tmp_path)[0], shop.loaded) == (workspace, [])
 
 
 def test_a_backbone_that_is_named_again_is_loaded_once(tmp_path: Path, shop: Shop) -> None:

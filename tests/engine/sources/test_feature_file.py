@@ -40,9 +40,9 @@ def parquet(folder: Path, columns: Mapping[str, Any]) -> Collection:
 
 
 def rows(collection: Collection) -> list[Row]:
-    found = [one for one in collection.rows() if isinstance(one, Row)]
-    assert len(found) == collection.total
-    return found
+    rows = [row for row in collection.rows() if isinstance(row, Row)]
+    assert len(rows) == collection.total
+    return rows
 
 
 def features(row: Row) -> dict[str, list[float]]:
@@ -51,9 +51,9 @@ def features(row: Row) -> dict[str, list[float]]:
 
 def reason(collection: Collection, line: int) -> str:
     """Return why this row, and it alone, is skipped."""
-    (one,) = (one for one in collection.rows() if isinstance(one, Skipped))
-    assert (one.path, one.line) == (str(collection.source), line)
-    return one.reason
+    (skipped,) = (row for row in collection.rows() if isinstance(row, Skipped))
+    assert (skipped.path, skipped.line) == (str(collection.source), line)
+    return skipped.reason
 
 
 # what a row says

@@ -13,16 +13,16 @@ def read(folder: Path) -> list[Row | Skipped]:
 
 
 def row(folder: Path) -> Row:
-    (one,) = read(folder)
-    assert isinstance(one, Row), one
-    return one
+    (row,) = read(folder)
+    assert isinstance(row, Row), row
+    return row
 
 
 def skipped(folder: Path) -> tuple[str, str]:
-    (one,) = read(folder)
-    assert isinstance(one, Skipped), one
-    assert one.line is None
-    return Path(one.path).name, one.reason
+    (skipped,) = read(folder)
+    assert isinstance(skipped, Skipped), skipped
+    assert skipped.line is None
+    return Path(skipped.path).name, skipped.reason
 
 
 def nest(folder: Path, name: str, depth: int) -> None:
@@ -87,14 +87,14 @@ def test_a_picture_and_a_sound_of_one_name_share_their_text(tmp_path: Path) -> N
     (tmp_path / "a.jpg").touch()
     (tmp_path / "a.wav").touch()
     (tmp_path / "a.txt").write_text("a cat")
-    assert [one.texts for one in read(tmp_path) if isinstance(one, Row)] == [("a cat",), ("a cat",)]
+    assert [row.texts for row in read(tmp_path) if isinstance(row, Row)] == [("a cat",), ("a cat",)]
 
 
 def test_rows_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
     (tmp_path / "c.jpg").touch()
     (tmp_path / "a.jpg").touch()
     (tmp_path / "b.txt").write_text("text")
-    assert [one.name for one in read(tmp_path) if isinstance(one, Row)] == ["a.jpg", "b.txt", "c.jpg"]
+    assert [row.name for row in read(tmp_path) if isinstance(row, Row)] == ["a.jpg", "b.txt", "c.jpg"]
 
 
 def test_media_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
 def test_a_link_inside_the_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     (tmp_path / "b.jpg").symlink_to("a.jpg")
-    assert len([one for one in read(tmp_path) if isinstance(one, Row)]) == 2
+    assert len([row for row in read(tmp_path) if isinstance(row, Row)]) == 2
 
 
 def test_a_link_out_of_the_folder_is_skipped(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_text_that_is_a_link_out_of_the_folder_is_not_read(tmp_path: Path) -> 
 def test_links_in_a_ring_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").symlink_to("b.jpg")
     (tmp_path / "b.jpg").symlink_to("a.jpg")
-    assert [type(one) for one in read(tmp_path)] == [Skipped, Skipped]
+    assert [type(row) for row in read(tmp_path)] == [Skipped, Skipped]
 
 
 def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path) -> None:
     nest(tmp_path, "x" * 250, 20)
-    (one,) = read(tmp_path)
-    assert isinstance(one, Skipped)
-    assert one.reason == "file name too long"
+    (skipped,) = read(tmp_path)
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason == "file name too long"
 
 
 def test_a_folder_is_a_task_of_its_own_name(tmp_path: Path) -> None:

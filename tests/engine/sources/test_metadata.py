@@ -24,19 +24,19 @@ def of_lines(folder: Path, *lines: str | bytes) -> list[Row | Skipped]:
 
 
 def of_fields(folder: Path, fields: dict[str, Any]) -> Row:
-    (one,) = of_lines(folder, json.dumps(fields))
-    assert isinstance(one, Row), one
-    return one
+    (row,) = of_lines(folder, json.dumps(fields))
+    assert isinstance(row, Row), row
+    return row
 
 
 def reason(folder: Path, fields: object) -> str:
     """Return why a row is skipped that stands between two good ones."""
-    first, one, last = of_lines(folder, '{"text": "first"}', json.dumps(fields), '{"text": "last"}')
+    first, skipped, last = of_lines(folder, '{"text": "first"}', json.dumps(fields), '{"text": "last"}')
     assert isinstance(first, Row)
     assert isinstance(last, Row)
-    assert isinstance(one, Skipped), one
-    assert (one.path, one.line) == (str(folder / "rows.jsonl"), 2)
-    return one.reason
+    assert isinstance(skipped, Skipped), skipped
+    assert (skipped.path, skipped.line) == (str(folder / "rows.jsonl"), 2)
+    return skipped.reason
 
 
 def of_table(folder: Path, name: str, *rows: list[str]) -> list[Row | Skipped]:
@@ -200,11 +200,11 @@ def test_a_path_through_a_ring_of_links_is_skipped(tmp_path: Path) -> None:
     ids=["garbage", "cut", "latin-1", "nan", "infinity", "deep", "long number"],
 )
 def test_a_line_that_is_no_json_is_skipped_alone(tmp_path: Path, line: bytes, why: str) -> None:
-    first, one, last = of_lines(tmp_path, '{"text": "first"}', line, '{"text": "last"}')
+    first, skipped, last = of_lines(tmp_path, '{"text": "first"}', line, '{"text": "last"}')
     assert isinstance(first, Row)
-    assert isinstance(one, Skipped)
+    assert isinstance(skipped, Skipped)
     assert isinstance(last, Row)
-    assert (one.line, one.reason[: len(why)]) == (2, why)
+    assert (skipped.line, skipped.reason[: len(why)]) == (2, why)
 
 
 # lines

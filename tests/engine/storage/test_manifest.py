@@ -35,8 +35,8 @@ ON_DISK = """
 
 @pytest.fixture
 def content() -> dict[str, Any]:
-    held: dict[str, Any] = json.loads(ON_DISK)
-    return held
+    parsed: dict[str, Any] = json.loads(ON_DISK)
+    return parsed
 
 
 def test_the_form_on_disk_stays_what_it_is(content: dict[str, Any]) -> None:

@@ -92,17 +92,17 @@ def test_a_store_takes_more_features_than_its_file_held_when_it_was_made(store: 
 def test_what_is_written_is_flushed_before_the_write_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, bool] = {}
+    options: dict[str, bool] = {}
     opening = lmdb.open
 
     def noting(folder: str, **settings: bool) -> object:
-        asked.update(settings)
+        options.update(settings)
         return opening(folder, **settings)
 
     monkeypatch.setattr(lmdb, "open", noting)
     with Store(tmp_path / "store", readonly=False):
         pass
-    assert (asked.get("sync", True), asked.get("metasync", True)) == (True, True)
+    assert (options.get("sync", True), options.get("metasync", True)) == (True, True)
 
 
 def test_an_item_knows_its_text(store: Store) -> None:

@@ -21,7 +21,7 @@ def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MNEME_WORKSPACE", raising=False)
 
 
-def made(folder: Path) -> Path:
+def make_workspace(folder: Path) -> Path:
     root = folder / ".mneme"
     root.mkdir(parents=True)
     Workspace(root, MANIFEST).with_manifest(MANIFEST)
@@ -51,23 +51,23 @@ def lock_in_another_process(root: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_manifest_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    assert workspace.open_at(made(tmp_path)).manifest == MANIFEST
+    assert workspace.open_at(make_workspace(tmp_path)).manifest == MANIFEST
 
 
 def test_a_change_of_the_manifest_is_on_disk_at_once(tmp_path: Path) -> None:
-    root = made(tmp_path)
+    root = make_workspace(tmp_path)
     changed = workspace.open_at(root).with_manifest(replace(MANIFEST, served=Served("reindex")))
     assert workspace.open_at(root) == changed
 
 
 def test_replacing_the_manifest_leaves_one_file(tmp_path: Path) -> None:
-    root = made(tmp_path)
+    root = make_workspace(tmp_path)
     workspace.open_at(root).with_manifest(replace(MANIFEST, width=32))
     assert [path.name for path in root.iterdir()] == ["workspace.json"]
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
-    path = made(tmp_path) / "workspace.json"
+    path = make_workspace(tmp_path) / "workspace.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": manifest.FORMAT + 1}))
     with pytest.raises(UserError) as raised:
         workspace.open_at(path.parent)
@@ -75,14 +75,14 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_lacks_something_is_a_user_error(tmp_path: Path) -> None:
-    path = made(tmp_path) / "workspace.json"
+    path = make_workspace(tmp_path) / "workspace.json"
     path.write_text('{"format": 2}')
     with pytest.raises(UserError, match="is damaged: 'width'"):
         workspace.open_at(path.parent)
 
 
 def test_a_cut_manifest_is_a_user_error(tmp_path: Path) -> None:
-    path = made(tmp_path) / "workspace.json"
+    path = make_workspace(tmp_path) / "workspace.json"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match=f"^cannot read {path}: "):
         workspace.open_at(path.parent)
@@ -98,26 +98,26 @@ def test_no_workspace_says_what_to_run(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_workspace_is_found_from_below(tmp_path: Path) -> None:
-    root = made(tmp_path)
+    root = make_workspace(tmp_path)
     (tmp_path / "a" / "b").mkdir(parents=True)
     assert workspace.find(tmp_path / "a" / "b") == root
 
 
 def test_the_nearest_workspace_is_found(tmp_path: Path) -> None:
-    made(tmp_path)
-    nearer = made(tmp_path / "a")
+    make_workspace(tmp_path)
+    nearer = make_workspace(tmp_path / "a")
     (tmp_path / "a" / "b").mkdir()
     assert workspace.find(tmp_path / "a" / "b") == nearer
 
 
 def test_the_workspace_of_a_folder_goes_before_one_above_it(tmp_path: Path) -> None:
-    made(tmp_path)
+    make_workspace(tmp_path)
     assert workspace.find(tmp_path / "a") == tmp_path / ".mneme"
-    assert workspace.find(made(tmp_path / "a").parent) == tmp_path / "a" / ".mneme"
+    assert workspace.find(make_workspace(tmp_path / "a").parent) == tmp_path / "a" / ".mneme"
 
 
 def test_a_folder_without_a_manifest_is_no_workspace(tmp_path: Path) -> None:
-    root = made(tmp_path)
+    root = make_workspace(tmp_path)
     (tmp_path / "a" / ".mneme").mkdir(parents=True)
     assert workspace.find(tmp_path / "a") == root
 
@@ -125,23 +125,23 @@ def test_a_folder_without_a_manifest_is_no_workspace(tmp_path: Path) -> None:
 def test_a_command_works_on_the_workspace_of_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(made(tmp_path).parent)
+    monkeypatch.chdir(make_workspace(tmp_path).parent)
     assert workspace.locate(None) == tmp_path / ".mneme"
 
 
 def test_the_variable_names_a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(made(tmp_path / "here").parent)
-    monkeypatch.setenv("MNEME_WORKSPACE", str(made(tmp_path / "there").parent))
+    monkeypatch.chdir(make_workspace(tmp_path / "here").parent)
+    monkeypatch.setenv("MNEME_WORKSPACE", str(make_workspace(tmp_path / "there").parent))
     assert workspace.locate(None) == tmp_path / "there" / ".mneme"
 
 
 def test_the_option_goes_before_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MNEME_WORKSPACE", str(made(tmp_path / "there").parent))
-    assert workspace.locate(made(tmp_path / "given").parent) == tmp_path / "given" / ".mneme"
+    monkeypatch.setenv("MNEME_WORKSPACE", str(make_workspace(tmp_path / "there").parent))
+    assert workspace.locate(make_workspace(tmp_path / "given").parent) == tmp_path / "given" / ".mneme"
 
 
 def test_a_named_workspace_is_not_looked_for_above(tmp_path: Path) -> None:
-    made(tmp_path)
+    make_workspace(tmp_path)
     with pytest.raises(UserError, match=f"^no workspace in {tmp_path / 'a'}; make one there with"):
         workspace.locate(tmp_path / "a")
 
@@ -160,7 +160,7 @@ def test_a_new_workspace_is_placed_where_the_variable_names(
 def test_a_workspace_above_is_used_rather_than_a_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = made(tmp_path)
+    root = make_workspace(tmp_path)
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path / "a")
     assert workspace.place(None) == root
@@ -185,14 +185,14 @@ def test_the_lock_is_let_go_by_its_holder_and_not_left_to_the_collector(
 ) -> None:
     locks: list[filelock.BaseFileLock] = []
 
-    def lock(path: Path) -> filelock.BaseFileLock:
+    def new_lock(path: Path) -> filelock.BaseFileLock:
         locks.append(filelock.SoftFileLock(path))
         return locks[-1]
 
-    monkeypatch.setattr("engine.storage.workspace.filelock.FileLock", lock)
+    monkeypatch.setattr("engine.storage.workspace.filelock.FileLock", new_lock)
     with workspace.writing(tmp_path):
-        assert [held.is_locked for held in locks] == [True]
-    assert [held.is_locked for held in locks] == [False]
+        assert [lock.is_locked for lock in locks] == [True]
+    assert [lock.is_locked for lock in locks] == [False]
 
 
 def test_a_writer_that_failed_lets_the_next_one_in(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_workspace_that_came_to_nothing_leaves_no_folder(tmp_path: Path) -> No
 
 
 def test_a_workspace_that_was_there_before_stays_where_a_run_comes_to_nothing(tmp_path: Path) -> None:
-    root = made(tmp_path)
+    root = make_workspace(tmp_path)
     with pytest.raises(UserError, match="a bad source"), workspace.writing(root):
         raise UserError("a bad source")
     assert workspace.open_at(root).manifest == MANIFEST
@@ -273,14 +273,14 @@ def test_a_folder_that_the_variable_names_in_vain_is_named(
 
 @pytest.mark.parametrize("format", [0, "3", None])
 def test_a_format_that_never_was_is_refused(tmp_path: Path, format: object) -> None:
-    path = made(tmp_path) / "workspace.json"
+    path = make_workspace(tmp_path) / "workspace.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": format}))
     with pytest.raises(UserError, match=f"has format {format}; this mneme reads up to 3"):
         workspace.open_at(path.parent)
 
 
 def test_a_manifest_of_which_a_part_is_of_another_kind_is_a_user_error(tmp_path: Path) -> None:
-    path = made(tmp_path) / "workspace.json"
+    path = make_workspace(tmp_path) / "workspace.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "lessons": 3}))
     with pytest.raises(UserError, match="is damaged: "):
         workspace.open_at(path.parent)
