@@ -173,6 +173,21 @@ def test_cosines_are_those_of_every_row_by_itself(
     assert cosines(vectors, queries, wanted) == pytest.approx(np.array(slow), abs=1e-15)
 
 
+@pytest.mark.parametrize("candidates", [4, 40])
+def test_cosines_hold_few_numbers_at_a_time(candidates: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, multiply = list[int](), np.einsum
+
+    def spied(pattern: str, queries: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        sizes.append(rows.size)
+        product: NDArray[np.float64] = multiply(pattern, queries, rows)
+        return product
+
+    monkeypatch.setattr(shards, "BLOCK_NUMBERS", 20 * E)
+    monkeypatch.setattr(np, "einsum", spied)
+    cosines(unit(50), unit(9, 1), np.random.default_rng(2).integers(0, 50, (9, candidates)))
+    assert max(sizes) == 20 * E
+
+
 # the partition
 
 
