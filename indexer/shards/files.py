@@ -67,8 +67,8 @@ LAYOUTS: Mapping[int, Layout] = {1: FAISS, 2: FAISS, 3: NPY}
 def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
     """Write a shard in one step and return its bytes on disk."""
     with files.new_folder(folder) as draft:
-        np.save(draft / NPY.vectors, shard.vectors, allow_pickle=False)
-        np.save(draft / NPY.ids, shard.ids, allow_pickle=False)
+        np.save(draft / NPY.vectors, shard.vectors)
+        np.save(draft / NPY.ids, shard.ids)
         contents = {name: (draft / name).read_bytes() for name in (NPY.vectors, NPY.ids)}
         size = sum(map(len, contents.values()))
         facts = {

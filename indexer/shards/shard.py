@@ -21,7 +21,7 @@ MARGIN = 8
 """Candidates beyond k that are asked for."""
 
 SLACK = 4e-6
-"""Twice the most that a proposer's score may stray from the exact one; in float32 it is below 1e-6 at E = 512."""
+"""Twice the most that a proposed score may stray from the exact one; in float32 it is below 1e-6 at E = 512."""
 
 SAMPLE = 512
 """Items that stand for all others in a shard's partition; a shard of no more than these is exact."""
@@ -43,7 +43,7 @@ class Proposer(Protocol):
         """Return the scores (Q, n) and rows (Q, n) of the n vectors nearest to each query (Q, E), best first.
 
         Args:
-            n: 1 to N. No row is proposed twice for one query.
+            n: 1 to N. No row is proposed twice for a query, and no score strays by more than half of SLACK.
         """
 
 

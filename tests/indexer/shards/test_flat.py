@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from engine.errors import UserError
 from indexer.shards import flat
-from indexer.shards.flat import GPU_MOST, Flat, GpuFlat
+from indexer.shards.flat import Flat, GpuFlat
 from unit_rows import E, Vectors, unit
 
 
@@ -89,9 +89,9 @@ class Wrong:
         return -rows.astype(np.float32), rows
 
 
-@pytest.mark.parametrize(("n", "asked"), [(1, True), (GPU_MOST, True), (GPU_MOST + 1, False)])
+@pytest.mark.parametrize(("n", "asked"), [(1, True), (2048, True), (2049, False)])
 def test_the_gpu_proposes_what_it_can_return_at_once_and_the_cpu_the_rest(n: int, asked: bool) -> None:
-    vectors = unit(GPU_MOST + 40)
+    vectors = unit(2100)
     _, rows = GpuFlat(Wrong(), Flat(vectors)).propose(unit(1, 7), n)
     assert (rows[0].tolist() == list(range(n))) == asked
 
