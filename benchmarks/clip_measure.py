@@ -19,7 +19,7 @@ from engine.evaluation import metrics
 from engine.types import AllTasks, MergeName, Relevance
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import Condition, EvalSettings, OwnTask
-from indexer.evaluation.runs import judge_all
+from indexer.evaluation.trial import judge_all
 from indexer.policies.plan import Placement, Plan
 from studies.sweeps import grid, runner
 from studies.sweeps.spec import Axes, Spec, Step, Variant
@@ -107,10 +107,9 @@ def untrained(root: Path, given: argparse.Namespace) -> Iterator[Measurement]:
         for trial in opened.trials:
             plan: Plan = {task: (Placement(0, 0, 0),) for task in trial.eval_set.tasks}
             (*_, last), *_ = trial.states.values()
-            state = replace(last, plan=plan)
             conditions: Sequence[Condition] = [OwnTask(), *map(AllTasks, MERGES)]
             for condition in conditions:
-                judged = judge_all(trial, state, condition)
+                judged = judge_all(trial, replace(last, plan=plan), condition)
                 recall = metrics.mean([metrics.recall(one.right, given.k) for one in judged.values()])
                 merge = condition.merge if isinstance(condition, AllTasks) else None
                 table = f"{trial.query} to {trial.target}, task {'unknown' if merge else 'known'}"

@@ -37,7 +37,8 @@ SPEAK_OF_OPTIONS = {
     "cli",
     "studies.demo.demo",  # prints commands to type
     "training.recipes",  # prose that `mneme methods` prints
-    "indexer.report.theme",  # a style sheet, whose properties begin so too
+    "indexer.report.tables",  # style sheets, whose properties begin so too
+    "indexer.report.theme",
 }
 HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich", "pydantic"}
 MODULES_OF = {"indexer": 0, "studies": 0, "engine/heads": 2, "training/data": 2, "studies/demo/drawn": 14}

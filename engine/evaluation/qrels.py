@@ -48,6 +48,10 @@ class Run:
         others: NDArray[np.bool_] = self.source != self.task[:, None]
         return others & self.retrieved
 
+    def by_task(self) -> dict[str, "Run"]:
+        """Return the run of each task that has queries in it."""
+        return {self.tasks[number]: self.of_task(self.tasks[number]) for number in np.unique(self.task)}
+
     def of_task(self, task: str) -> "Run":
         """Return the run of those queries that belong to one task."""
         rows = self.task == self.tasks.index(task)

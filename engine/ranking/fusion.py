@@ -45,6 +45,20 @@ class TaskPosterior:
 
 
 @dataclass(frozen=True)
+class Partition:
+    """A shard's share in what normalises the probabilities of its task's items.
+
+    Attributes:
+        tau: the temperature, above 0; one for all shards of a task.
+        log_z: (Q,) log of the sum over its items of exp(cosine / tau).
+    """
+
+    task: str
+    tau: float
+    log_z: Scores
+
+
+@dataclass(frozen=True)
 class Odds:
     """What turns the cosines of one shard into log p(item | q) = s / tau + shift.
 
@@ -74,22 +88,16 @@ class Ranking:
     log_p: Scores | None = None
 
 
-def shifted(
-    tasks: Sequence[str], tau: Sequence[float], log_z: Sequence[Scores], posterior: TaskPosterior
-) -> list[Odds]:
-    """Return the odds of each shard: log p(task | q) - log Z(q), where Z sums over all shards of its task.
-
-    Args:
-        tasks, tau, log_z: of each shard: its task, its temperature, and its log partition (Q,).
-    """
-    of_task: dict[str, list[Scores]] = {}
-    for task, part in zip(tasks, log_z, strict=True):
-        of_task.setdefault(task, []).append(part)
+def odds_of(partitions: Sequence[Partition], posterior: TaskPosterior) -> list[Odds]:
+    """Return the odds of each shard: log p(task | q) - log Z(q), where Z sums over all shards of its task."""
+    log_z: dict[str, list[Scores]] = {}  # of the shards of each task
+    for partition in partitions:
+        log_z.setdefault(partition.task, []).append(partition.log_z)
     column = {task: n for n, task in enumerate(posterior.tasks)}
     shift = {
-        task: posterior.log_p[:, column[task]] - np.logaddexp.reduce(parts) for task, parts in of_task.items()
+        task: posterior.log_p[:, column[task]] - np.logaddexp.reduce(parts) for task, parts in log_z.items()
     }
-    return [Odds(temperature, shift[task]) for task, temperature in zip(tasks, tau, strict=True)]
+    return [Odds(partition.tau, shift[partition.task]) for partition in partitions]
 
 
 def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = None) -> Ranking:

@@ -12,11 +12,12 @@ from engine.ranking.fusion import (
     NO_SCORE,
     Candidates,
     Odds,
+    Partition,
     Ranking,
     Scores,
     TaskPosterior,
     merge,
-    shifted,
+    odds_of,
 )
 from engine.storage.store import Store
 from engine.types import Hit, ShardKey
@@ -71,12 +72,15 @@ def _odds(
     shard_queries: Sequence[ShardQuery], candidates: Sequence[Candidates], posterior: TaskPosterior
 ) -> list[Odds]:
     """Return what makes the cosines of each shard comparable."""
-    log_z = [
-        one.shard.log_partition(one.queries, one.tau, offered.scores[:, :BEST])
+    partitions = [
+        Partition(
+            task=one.shard.key.task,
+            tau=one.tau,
+            log_z=one.shard.log_partition(one.queries, one.tau, offered.scores[:, :BEST]),
+        )
         for one, offered in zip(shard_queries, candidates, strict=True)
     ]
-    tasks, tau = [one.shard.key.task for one in shard_queries], [one.tau for one in shard_queries]
-    return shifted(tasks, tau, log_z, posterior)
+    return odds_of(partitions, posterior)
 
 
 def hits(

@@ -25,7 +25,8 @@ from indexer.evaluation.embedded import Caches, Galleries, Queries
 from indexer.evaluation.plans import IndexPolicy, ReferenceHeads, System, lesson_numbers
 from indexer.evaluation.protocol import EvalSettings, eval_set
 from indexer.evaluation.results import Comparison, Result, compared, results
-from indexer.evaluation.runs import IndexState, Trial
+from indexer.evaluation.runs import IndexState
+from indexer.evaluation.trial import Trial
 from indexer.policies.plan import Plan
 from indexer.policies.statistics import DirectionStatistics
 from indexer.routing import routers

@@ -1,14 +1,13 @@
 """What each system under evaluation would have indexed after every lesson, in one direction."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from engine.history import Arrival, History, Reference, newest_head, settled, up_to
-from engine.types import ItemId, PolicyName
-from indexer.policies.plan import Indexed, Plan
+from engine.types import PolicyName
+from indexer.policies.plan import Indexed, ItemsByHead, Plan, Statistics
 from indexer.policies.policies import POLICIES, referenced
-from indexer.policies.statistics import DirectionStatistics
 
 
 @dataclass(frozen=True)
@@ -45,24 +44,18 @@ def lesson_numbers(history: History) -> list[int]:
     return [lesson.number for lesson in history.lessons] or [0]
 
 
-def plans(
-    system: System, history: History, statistics: DirectionStatistics, tasks: Collection[str]
-) -> list[Plan]:
+def plans(system: System, history: History, statistics: Statistics, tasks: Collection[str]) -> list[Plan]:
     """Return what a system has indexed of some tasks after every lesson; without lessons, by the untrained head."""
     budget = system.budget if isinstance(system, IndexPolicy) else 0.0
     made: list[Plan] = []
     for number in lesson_numbers(history):
-        indexed = Indexed(_placed(made[-1], statistics) if made else {}, budget)
-        made.append(_plan(system, up_to(history, number), statistics, indexed, tasks))
+        before = _by_head(made[-1], statistics) if made else {}
+        made.append(_plan(system, up_to(history, number), statistics, Indexed(before, budget), tasks))
     return made
 
 
 def with_later_tasks(
-    system: System,
-    history: History,
-    statistics: DirectionStatistics,
-    tasks: Collection[str],
-    made: Sequence[Plan],
+    system: System, history: History, statistics: Statistics, tasks: Collection[str], made: Sequence[Plan]
 ) -> Iterator[Plan]:
     """Yield the plan after each lesson if all later tasks had been indexed by then, without being learned.
 
@@ -74,7 +67,7 @@ def with_later_tasks(
         later = dict.fromkeys(lesson.task for lesson in history.lessons if lesson.number > number)
         arrivals = [Arrival(task, number, newest_head(known)) for task in later if task not in settled(known)]
         wide = replace(known, arrivals=(*known.arrivals, *arrivals))
-        yield _plan(system, wide, statistics, Indexed(_placed(plan, statistics)), tasks)
+        yield _plan(system, wide, statistics, Indexed(_by_head(plan, statistics)), tasks)
 
 
 def seconds(system: System, plan: Plan) -> float | None:
@@ -86,11 +79,7 @@ def seconds(system: System, plan: Plan) -> float | None:
 
 
 def _plan(
-    system: System,
-    history: History,
-    statistics: DirectionStatistics,
-    indexed: Indexed,
-    tasks: Collection[str],
+    system: System, history: History, statistics: Statistics, indexed: Indexed, tasks: Collection[str]
 ) -> Plan:
     if isinstance(system, IndexPolicy):
         plan = POLICIES[system.name](history, statistics, indexed)
@@ -99,7 +88,7 @@ def _plan(
     return {task: placements for task, placements in plan.items() if task in tasks}
 
 
-def _placed(plan: Plan, statistics: DirectionStatistics) -> dict[str, Mapping[int, Sequence[ItemId]]]:
+def _by_head(plan: Plan, statistics: Statistics) -> dict[str, ItemsByHead]:
     """Return which items of each task each head embeds."""
     return {
         task: {

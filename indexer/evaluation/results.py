@@ -10,7 +10,8 @@ from engine.types import AllTasks, MergeName, Modality
 from indexer.evaluation import plans
 from indexer.evaluation.plans import System
 from indexer.evaluation.protocol import Condition, EvalSettings, OwnTask
-from indexer.evaluation.runs import Judged, Trial, judge_all
+from indexer.evaluation.runs import Judged
+from indexer.evaluation.trial import Trial, judge_all
 from indexer.policies.plan import Placement
 
 Cells = list[list[float | None]]

@@ -11,7 +11,7 @@ from indexer.evaluation import plans
 from indexer.evaluation.embedded import Galleries
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import eval_set
-from indexer.evaluation.runs import Trial
+from indexer.evaluation.trial import Trial
 from indexer.policies.plan import Plan
 from indexer.policies.statistics import DirectionStatistics
 from indexer.shards import files as shards
@@ -39,9 +39,8 @@ class Cost:
 def costs(evaluation: Evaluation, trial: Trial) -> Iterator[Cost]:
     """Yield the cost of every policy and reference; what auto and partial measure to choose is not counted."""
     settings = replace(evaluation.settings, gallery="all")
-    direction = (trial.query, trial.target)
+    direction, workspace = (trial.query, trial.target), evaluation.workspace
     whole = eval_set(evaluation.pairs, evaluation.tasks, direction, settings)
-    workspace = evaluation.workspace
     # a cache of its own: one that had fitted its maps already would hide what they cost
     cache = embedding_cache(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)
     galleries = Galleries(direction, whole.galleries, cache, whole.qrels)
@@ -59,7 +58,7 @@ def costs(evaluation: Evaluation, trial: Trial) -> Iterator[Cost]:
 
 
 def missing(galleries: Galleries, by_lesson: Sequence[Plan]) -> dict[ShardKey, list[ItemId]]:
-    """Return the shards, and their items, that are wanted after the last lesson and were not before it."""
+    """Return the shards, and their items, that the plan after the last lesson wants and the one before did not."""
     before = _wanted(galleries, by_lesson[-2]) if len(by_lesson) > 1 else {}
     return {key: ids for key, ids in _wanted(galleries, by_lesson[-1]).items() if ids and key not in before}
 

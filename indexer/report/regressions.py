@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import ItemId, Modality, PolicyName
-from indexer.evaluation.plans import lesson_numbers
-from indexer.evaluation.runs import Trial
+from indexer.evaluation.trial import Trial
 from indexer.policies.plan import Plan
 
 MOST = 2048
@@ -62,7 +61,7 @@ def regressions(trial: Trial, policy: PolicyName, k: int) -> list[Regression]:
 
 def _compared(trial: Trial, policy: PolicyName, task: str) -> Iterator[Regression]:
     """Yield where a task's queries find their right items, when it was taught last and now."""
-    plans, row = [state.plan for state in trial.states[policy]], _taught(trial, task)
+    plans, row = [state.plan for state in trial.states[policy]], _taught(trial, policy, task)
     if row == len(plans) - 1 or task not in plans[row] or not len(trial.eval_set.queries[task]):
         return
     items = trial.eval_set.galleries[task].astype(str)
@@ -99,10 +98,8 @@ def _ranks(trial: Trial, plan: Plan, task: str) -> Ranks:
     return Ranks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _taught(trial: Trial, task: str) -> int:
+def _taught(trial: Trial, policy: PolicyName, task: str) -> int:
     """Return the row of a task's last lesson; of one that was never learned, the row of its arrival."""
     numbers = [lesson.number for lesson in trial.history.lessons if lesson.task == task]
     numbers += [arrival.after for arrival in trial.history.arrivals if arrival.task == task]
-    return next(
-        (row for row, number in enumerate(lesson_numbers(trial.history)) if number >= max(numbers)), 0
-    )
+    return next((row for row, state in enumerate(trial.states[policy]) if state.lesson >= max(numbers)), 0)

@@ -8,7 +8,7 @@ from engine.evaluation import metrics
 from indexer.evaluation.composed_queries import parts
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.results import Result
-from indexer.evaluation.runs import Trial
+from indexer.evaluation.trial import Trial
 from indexer.report import costs as costing
 from indexer.report import html, narrative, plots, tables, tsne
 from indexer.report.blocks import TASK_KNOWLEDGE, direction_title, folded, legend, plural, row, section
@@ -137,8 +137,8 @@ def _chance(result: Result, direction: Trial) -> list[float | None]:
     """Return what a random order would have found after each lesson, averaged over the tasks known then."""
     means = []
     for state in direction.states[result.policy]:
-        plan = state.plan
-        searched = {task: list(plan) if result.merge else [task] for task in plan}
+        known = list(state.plan)
+        searched = {task: [task] if result.task_known else known for task in known}
         each = [direction.eval_set.chance(task, tasks, result.k) for task, tasks in searched.items()]
         means.append(metrics.mean([value for value in each if value is not None]))
     return means

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import PolicyName
-from indexer.evaluation.runs import Trial
+from indexer.evaluation.trial import Trial
 from indexer.report.plots import Scatter
 
 MOST = 600
@@ -33,8 +33,7 @@ def scatter(trial: Trial, policy: PolicyName) -> Scatter | None:
         if len(trial.eval_set.queries[task]):
             queries = [trial.queries.embed(task, placements[0].queries)]
         if len(trial.eval_set.galleries[task]):
-            shards = (trial.galleries.shard(task, place) for place in placements)
-            items = [shard.vectors for shard in shards]
+            items = [trial.galleries.shard(task, placement).vectors for placement in placements]
         for kind, parts in ((True, queries), (False, items)):
             for part in first_rows(parts, share):
                 rows.append(part)

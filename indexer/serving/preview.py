@@ -1,7 +1,7 @@
 """What a reindex would cost and bring, said beforehand."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -144,8 +144,9 @@ class DirectionChange:
         for task in then.plan:
             scopes: tuple[Scope, ...] = (KnownTask(task), AllTasks("routed"))
             for scope in scopes:
-                before = judge(now, self.queries, self.galleries, scope).get(task)
-                after = judge(then, self.queries, self.galleries, scope).get(task)
+                before, after = (
+                    judge(state, self.queries, self.galleries, scope).get(task) for state in (now, then)
+                )
                 if before is not None and after is not None:
                     known, queries = isinstance(scope, KnownTask), len(after.right)
                     recalls = metrics.recall(before.right, K), metrics.recall(after.right, K)
@@ -159,7 +160,7 @@ class DirectionChange:
         for task in dict.fromkeys(task for task, _ in groups if task in then.plan and task not in has_pairs):
             ids = distinct(of_task(groups, task), self.direction[0])[:SAMPLES]
             if len(ids) and task in now.plan:
-                sample = Queries(self.direction[0], {task: ids}, self.planner.embeddings)
+                sample = replace(self.queries, ids={task: ids})
                 before, after = (
                     retrieve(state, sample, self.galleries, KnownTask(task)).items for state in (now, then)
                 )
@@ -167,36 +168,35 @@ class DirectionChange:
 
     @cached_property
     def eval_set(self) -> EvalSet:
-        """The queries of validation pairs, and as their galleries all that is stored."""
-        settings = EvalSettings(ks=(K,), split="val", gallery="all")
+        """All that is stored, and the validation pairs' queries."""
         tasks = list(self._measurable(settled(self.planner.history)))
+        settings = EvalSettings(ks=(K,), split="val", gallery="all")
         return eval_set(self.planner.pairs, tasks, self.direction, settings)
 
     @cached_property
     def queries(self) -> Queries:
-        """The queries as any head embeds them."""
+        """The queries, as any head embeds them."""
         return Queries(self.direction[0], self.eval_set.queries, self.planner.embeddings)
 
     @cached_property
     def galleries(self) -> Galleries:
-        """The galleries as any head embeds them."""
-        embeddings, tested = self.planner.embeddings, self.eval_set
-        return Galleries(self.direction, tested.galleries, embeddings, tested.qrels, K)
+        """What is stored, as any head embeds it."""
+        tested = self.eval_set
+        return Galleries(self.direction, tested.galleries, self.planner.embeddings, tested.qrels, K)
 
     @cached_property
     def router(self) -> Router:
         """What tells the tasks of queries."""
-        planner, query = self.planner, self.direction[0]
-        (router,) = routers.learn(planner.embeddings, planner.groups, query, [self.eval_set.tasks])
+        tasks, planner = self.eval_set.tasks, self.planner
+        (router,) = routers.learn(planner.embeddings, planner.groups, self.direction[0], [tasks])
         return router
 
     def state(self, plan: Plan) -> IndexState:
         """Return what answers under a plan."""
-        temperature, lesson = (
-            self.planner.statistics(*self.direction).temperature,
-            len(self.planner.history.lessons),
+        temperature = self.planner.statistics(*self.direction).temperature
+        return IndexState(
+            len(self.planner.history.lessons), plan, temperature, {self.direction[0]: self.router}
         )
-        return IndexState(lesson, plan, temperature, {self.direction[0]: self.router})
 
     def now(self) -> Plan:
         """Return the plan that is served, of the items that are still stored."""

@@ -137,3 +137,11 @@ def test_the_run_of_one_task_holds_its_queries_alone() -> None:
     assert of_sky.log_p is not None
     assert_array_equal(of_sky.log_p, -RUN.scores[:2])
     assert of_sky.task.tolist() == [0, 0]
+
+
+def test_every_task_that_has_queries_in_a_run_has_its_part_of_it() -> None:
+    run = replace(RUN, tasks=["sea", "sky", "life"], task=np.array([1, 1, 2]))
+    assert {task: part.queries.tolist() for task, part in run.by_task().items()} == {
+        "sky": [b"t0", b"t1"],
+        "life": [b"t2"],
+    }

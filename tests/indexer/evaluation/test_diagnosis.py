@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-import trials
 from engine.history import History, Lesson
 from engine.types import Pair
+from evaluations import tried
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.evaluation import diagnosis
 from indexer.evaluation.diagnosis import Diagnosis, diagnoses, positives
 from indexer.evaluation.embedded import Galleries, Queries
 from indexer.evaluation.protocol import EvalSettings, eval_set
-from indexer.evaluation.runs import IndexState, Trial
+from indexer.evaluation.runs import IndexState
+from indexer.evaluation.trial import Trial
 from indexer.policies.plan import Placement
 from planar import Plane, ids, named
 
@@ -109,12 +110,12 @@ def test_a_task_without_positive_pairs_has_no_places() -> None:
 
 def test_a_task_without_positive_pairs_is_not_diagnosed(trained: Path) -> None:
     settings = EvalSettings(gallery="train", relevance="label", details=False)  # right by label, in no pair
-    with trials.trial(trained, settings) as trial:
+    with tried(trained, settings) as trial:
         assert list(diagnoses(trial, "matched", "raw")) == []
 
 
 def test_every_task_is_diagnosed_from_its_own_lesson_on(trained: Path) -> None:
-    with trials.trial(trained, SETTINGS) as trial:
+    with tried(trained, SETTINGS) as trial:
         found = list(diagnoses(trial, "reindex", "raw"))
     assert [(d.lesson, d.task) for d in found] == [
         (1, "sky"),
@@ -127,7 +128,7 @@ def test_every_task_is_diagnosed_from_its_own_lesson_on(trained: Path) -> None:
 
 
 def test_under_matched_nothing_has_moved_and_under_no_reindex_the_items_have_not(trained: Path) -> None:
-    with trials.trial(trained, SETTINGS) as trial:
+    with tried(trained, SETTINGS) as trial:
         drifts = {
             policy: next(d.drift for d in diagnoses(trial, policy, "raw") if (d.lesson, d.task) == (3, "sky"))
             for policy in SETTINGS.policies

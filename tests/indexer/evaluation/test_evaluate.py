@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-import trials
+import evaluations
 import worlds
 from engine.errors import UserError
+from evaluations import USUAL, evaluated, tried
 from indexer.evaluation import evaluate
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.plans import IndexPolicy
@@ -33,17 +34,17 @@ KEYS = {
 
 @pytest.fixture(scope="session")
 def usual(trained: Path) -> list[Result]:
-    return trials.results(trained)
+    return evaluations.results(trained)
 
 
 @pytest.fixture
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trials.three(tmp_path_factory.getbasetemp())
+    return evaluations.three(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
 def referred(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
-    return trials.referred(tmp_path_factory.getbasetemp())
+    return evaluations.referred(tmp_path_factory.getbasetemp())
 
 
 def holes(result: Result) -> list[list[bool]]:
@@ -67,7 +68,8 @@ def test_queries_are_the_distinct_items_of_the_split(usual: list[Result]) -> Non
 
 def test_every_query_of_the_train_split_stands_in_train_pairs(trained: Path) -> None:
     assert all(
-        r.seen == r.queries for r in trials.results(trained, EvalSettings(split="train", gallery="train"))
+        r.seen == r.queries
+        for r in evaluations.results(trained, EvalSettings(split="train", gallery="train"))
     )
 
 
@@ -77,7 +79,7 @@ def test_a_task_that_was_never_trained_takes_part_with_the_head_it_arrived_with(
     worlds.learn(tmp_path, "sky", trained / "sky.npz")
     worlds.index(tmp_path, trained / "sky.npz", trained / "life.npz")
     worlds.learn(tmp_path, "places", trained / "places.npz")
-    with trials.evaluated(tmp_path) as evaluation:
+    with evaluated(tmp_path, USUAL) as evaluation:
         assert evaluation.tasks == ["sky", "places", "life"]  # what was never learned comes last
         assert holes(next(evaluation.results())) == [[False, True, False], [False, False, False]]
 
@@ -86,19 +88,19 @@ def test_a_task_that_was_indexed_first_is_null_until_it_is_learned(trained: Path
     worlds.index(tmp_path, trained / "sky.npz", trained / "life.npz")
     worlds.learn(tmp_path, "sky")
     worlds.learn(tmp_path, "life")
-    assert holes(trials.results(tmp_path)[0]) == [[False, True], [False, False]]
+    assert holes(evaluations.results(tmp_path)[0]) == [[False, True], [False, False]]
 
 
 def test_without_lessons_there_is_one_row_of_the_untrained_head(trained: Path, tmp_path: Path) -> None:
     worlds.index(tmp_path, trained / "sky.npz")
-    found = trials.results(tmp_path)
+    found = evaluations.results(tmp_path)
     assert {len(r.matrix) for r in found} == {1}
     assert {(r.forgetting, r.bwt) for r in found} == {(None, None)}
     assert len({json.dumps(r.matrix) for r in found if r.query == "text" and r.k == 1}) == 1
 
 
 def test_three_modalities_give_six_directions_and_three_of_two_to_one(three: Path) -> None:
-    with trials.evaluated(three) as evaluation:
+    with evaluated(three, USUAL) as evaluation:
         directions = [(trial.query, trial.target) for trial in evaluation.trials]
     assert len(directions) == len(set(directions)) == 9
     assert {way for way in directions if "+" in way[0]} == {
@@ -109,20 +111,20 @@ def test_three_modalities_give_six_directions_and_three_of_two_to_one(three: Pat
 
 
 def test_only_what_was_trained_together_counts_as_trained(three: Path) -> None:
-    with trials.evaluated(three) as evaluation:
+    with evaluated(three, USUAL) as evaluation:
         trained = {(trial.query, trial.target) for trial in evaluation.trials if trial.trained}
     assert trained == {("image", "text"), ("text", "image")}
 
 
 def test_nothing_was_trained_together_before_the_first_lesson(trained: Path, tmp_path: Path) -> None:
     worlds.index(tmp_path, trained / "sky.npz")
-    assert {r.trained for r in trials.results(tmp_path)} == {False}
+    assert {r.trained for r in evaluations.results(tmp_path)} == {False}
 
 
 def test_evaluating_writes_nothing(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     before = worlds.bytes_below(root)
-    trials.results(root)
+    evaluations.results(root)
     assert worlds.bytes_below(root) == before
 
 
@@ -132,21 +134,21 @@ def test_a_removed_task_leaves_a_column_of_nulls(tmp_path: Path) -> None:
     worlds.index(tmp_path, source)
     worlds.save(source, rows[:30])
     worlds.index(tmp_path, source)
-    found = trials.results(tmp_path)
+    found = evaluations.results(tmp_path)
     assert {(r.queries[0], r.matrix[0][0]) for r in found} == {(0, None)}
     assert all(r.matrix[0][1] is not None for r in found)
 
 
 def test_a_task_whose_features_were_removed_is_left_out_and_said_to_be(world: Path) -> None:
     remove.remove_features(world / ".mneme", "sky")
-    with trials.evaluated(world) as evaluation:
+    with evaluated(world, USUAL) as evaluation:
         assert (evaluation.sealed, evaluation.tasks) == (["sky"], ["life", "places"])
         assert {len(row) for result in evaluation.results() for row in result.matrix} == {2}
 
 
 def test_nothing_indexed_says_what_to_run(tmp_path: Path) -> None:
     worlds.index(tmp_path, worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 9)))
-    with trials.evaluated(tmp_path) as evaluation:
+    with evaluated(tmp_path, USUAL) as evaluation:
         manifest = evaluation.workspace.manifest
         bare = replace(manifest, history=replace(manifest.history, arrivals=()))
         empty = Evaluation(replace(evaluation.workspace, manifest=bare), evaluation.store, EvalSettings())
@@ -160,17 +162,17 @@ def test_where_the_features_of_all_tasks_were_removed_it_says_what_to_run(world:
     with pytest.raises(
         UserError, match=r"^the features of all tasks were removed: run `mneme index` on a source "
     ):
-        trials.results(world)
+        evaluations.results(world)
 
 
 def test_a_split_without_pairs_is_one_line(tmp_path: Path) -> None:
     worlds.index(tmp_path, worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 5)))
     with pytest.raises(UserError, match=r"^no test pair joins two modalities: there is nothing to evaluate$"):
-        trials.results(tmp_path)
+        evaluations.results(tmp_path)
 
 
 def as_json(root: Path) -> dict[str, Any]:
-    with trials.evaluated(root) as evaluation:
+    with evaluated(root, USUAL) as evaluation:
         content: dict[str, Any] = json.loads(
             json.dumps(evaluate.to_json(evaluation, list(evaluation.results())))
         )
@@ -204,13 +206,13 @@ def test_the_json_compares_every_two_policies_and_tells_the_causes_of_each(train
 
 def test_causes_are_told_of_the_last_merge_named(trained: Path) -> None:
     settings = EvalSettings(policies=["matched"], merges=["raw", "routed"], ks=[1], details=False)
-    with trials.evaluated(trained, settings) as evaluation:
+    with evaluated(trained, settings) as evaluation:
         assert {one.merge for one in evaluation.diagnoses()} == {"routed"}
 
 
 def test_systems_are_the_policies_with_the_budget_and_then_the_references(referred: Path) -> None:
     settings = EvalSettings(policies=["partial", "matched"], budget=0.3)
-    with trials.evaluated(referred, settings) as evaluation:
+    with evaluated(referred, settings) as evaluation:
         *policies, joint = evaluation.systems
         assert policies == [IndexPolicy("partial", 0.3), IndexPolicy("matched", 0.3)]
         assert [joint] == evaluation.references
@@ -218,7 +220,7 @@ def test_systems_are_the_policies_with_the_budget_and_then_the_references(referr
 
 
 def test_a_reference_is_judged_after_the_lessons_it_stands_for_alone(referred: Path) -> None:
-    found = trials.results(referred)
+    found = evaluations.results(referred)
     joint = [r for r in found if r.policy == "joint"]
     assert {r.seconds for r in joint} == {12.5}
     assert {value for r in joint for row in r.matrix[:-1] for value in row} == {None}
@@ -227,7 +229,7 @@ def test_a_reference_is_judged_after_the_lessons_it_stands_for_alone(referred: P
 
 
 def test_a_reference_is_held_beside_every_policy(referred: Path) -> None:
-    with trials.evaluated(referred, EvalSettings(ks=[1])) as evaluation:
+    with evaluated(referred, EvalSettings(ks=[1])) as evaluation:
         found = [one for one in evaluation.comparisons() if one.second == "joint" and one.task_known]
     assert {one.first for one in found} == {"reindex", "no-reindex", "matched"}
     assert {one.difference for one in found if one.first == "reindex"} == {0.0}
@@ -236,20 +238,20 @@ def test_a_reference_is_held_beside_every_policy(referred: Path) -> None:
 def test_rankings_are_as_deep_as_the_largest_k_and_no_shallower_than_a_partition_needs(trained: Path) -> None:
     depths = []
     for ks in ([1, 3], [1, 40]):
-        with trials.trial(trained, EvalSettings(ks=ks)) as trial:
+        with tried(trained, EvalSettings(ks=ks)) as trial:
             depths.append(trial.galleries.depth)
     assert depths == [10, 40]
 
 
 def test_what_details_need_is_planned_for_details_alone(trained: Path) -> None:
     for details, lessons in ((True, 3), (False, 0)):
-        with trials.trial(trained, EvalSettings(details=details)) as trial:
+        with tried(trained, EvalSettings(details=details)) as trial:
             assert sum(map(len, trial.full.values())) == 3 * lessons
             assert {len(states) for states in trial.states.values()} == {3}
 
 
 def test_the_router_of_each_lesson_knows_the_tasks_of_then(trained: Path) -> None:
-    with trials.trial(trained) as trial:
+    with tried(trained) as trial:
         states = trial.states["matched"]
         assert [state.lesson for state in states] == [1, 2, 3]
         assert [list(state.routers["text"].tasks) for state in states] == [

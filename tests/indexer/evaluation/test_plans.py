@@ -1,16 +1,12 @@
-from collections.abc import Sequence
-from typing import cast
-
 import pytest
 
 from engine.history import Arrival, History, Lesson, Reference
-from engine.types import ItemId, PolicyName
-from indexer.embeddings.embeddings import EmbeddingCache
+from engine.types import PolicyName
 from indexer.evaluation import plans
 from indexer.evaluation.plans import IndexPolicy, ReferenceHeads, System
 from indexer.policies.plan import Placement, Plan
-from indexer.policies.statistics import DirectionStatistics
-from planar import Plane, named
+from made_statistics import MadeStatistics
+from planar import named
 
 HISTORY = History(
     (Lesson(1, "sky", 1), Lesson(2, "life", 2), Lesson(3, "sky", 3)),
@@ -20,14 +16,7 @@ ITEMS = {"sky": "abc", "life": "de", "sea": "fgh", "places": "ij"}
 TASKS = list(ITEMS)
 
 
-def items(task: str) -> Sequence[ItemId]:
-    return list(map(named, ITEMS[task]))
-
-
-@pytest.fixture
-def statistics() -> DirectionStatistics:
-    degrees = {name: 0.0 for names in ITEMS.values() for name in names}
-    return DirectionStatistics(cast(EmbeddingCache, Plane(degrees)), {}, "text", "image", items)
+STATISTICS = MadeStatistics({task: {named(name): 0.0 for name in names} for task, names in ITEMS.items()})
 
 
 def heads(plan: Plan) -> dict[str, tuple[int, ...]]:
@@ -69,28 +58,26 @@ def reference(task: str, after: int, head: int, seconds: float = 1.0, *, alone: 
     ],
 )
 def test_there_is_a_plan_for_each_lesson_of_the_tasks_known_by_then(
-    policy: PolicyName, by_lesson: list[dict[str, tuple[int, ...]]], statistics: DirectionStatistics
+    policy: PolicyName, by_lesson: list[dict[str, tuple[int, ...]]]
 ) -> None:
-    made = plans.plans(IndexPolicy(policy), HISTORY, statistics, TASKS)
+    made = plans.plans(IndexPolicy(policy), HISTORY, STATISTICS, TASKS)
     assert [heads(plan) for plan in made] == by_lesson
 
 
-def test_tasks_that_are_not_tested_are_left_out(statistics: DirectionStatistics) -> None:
-    made = plans.plans(IndexPolicy("matched"), HISTORY, statistics, ["life", "sea"])
+def test_tasks_that_are_not_tested_are_left_out() -> None:
+    made = plans.plans(IndexPolicy("matched"), HISTORY, STATISTICS, ["life", "sea"])
     assert [sorted(plan) for plan in made] == [["sea"], ["life", "sea"], ["life", "sea"]]
 
 
-def test_without_lessons_there_is_the_plan_of_the_untrained_head(statistics: DirectionStatistics) -> None:
+def test_without_lessons_there_is_the_plan_of_the_untrained_head() -> None:
     arrived = History((), (Arrival("sky", 0, 0),))
     assert plans.lesson_numbers(arrived) == [0]
-    (plan,) = plans.plans(IndexPolicy("no-reindex"), arrived, statistics, TASKS)
+    (plan,) = plans.plans(IndexPolicy("no-reindex"), arrived, STATISTICS, TASKS)
     assert plan == {"sky": (Placement(0, 0, 0),)}
 
 
-def test_partial_goes_on_from_what_it_had_moved_before_and_spends_its_budget_anew(
-    statistics: DirectionStatistics,
-) -> None:
-    made = plans.plans(IndexPolicy("partial", budget=0.25), HISTORY, statistics, TASKS)
+def test_partial_goes_on_from_what_it_had_moved_before_and_spends_its_budget_anew() -> None:
+    made = plans.plans(IndexPolicy("partial", budget=0.25), HISTORY, STATISTICS, TASKS)
     by_newest = [
         sum(count for parts in sizes(plan).values() for head, count in parts if head == newest)
         for newest, plan in enumerate(made, 1)
@@ -100,15 +87,15 @@ def test_partial_goes_on_from_what_it_had_moved_before_and_spends_its_budget_ane
     assert by_newest == [2 + len("abc"), 3 + len("de") + len("ij"), 3]
 
 
-def test_the_budget_is_for_partial_alone(statistics: DirectionStatistics) -> None:
-    made = [plans.plans(IndexPolicy("matched", budget), HISTORY, statistics, TASKS) for budget in (0.0, 0.5)]
+def test_the_budget_is_for_partial_alone() -> None:
+    made = [plans.plans(IndexPolicy("matched", budget), HISTORY, STATISTICS, TASKS) for budget in (0.0, 0.5)]
     assert made[0] == made[1]
 
 
-def test_later_tasks_are_indexed_by_the_newest_head_there_was(statistics: DirectionStatistics) -> None:
+def test_later_tasks_are_indexed_by_the_newest_head_there_was() -> None:
     system = IndexPolicy("matched")
-    made = plans.plans(system, HISTORY, statistics, TASKS)
-    full = list(plans.with_later_tasks(system, HISTORY, statistics, TASKS, made))
+    made = plans.plans(system, HISTORY, STATISTICS, TASKS)
+    full = list(plans.with_later_tasks(system, HISTORY, STATISTICS, TASKS, made))
     assert [heads(plan) for plan in full] == [
         {"sea": (0,), "sky": (1,), "life": (1,)},  # places arrived later, and was never learned
         heads(made[1]),
@@ -116,31 +103,29 @@ def test_later_tasks_are_indexed_by_the_newest_head_there_was(statistics: Direct
     ]
 
 
-def test_what_partial_had_moved_stays_so_beside_later_tasks_and_nothing_more_is_moved(
-    statistics: DirectionStatistics,
-) -> None:
+def test_what_partial_had_moved_stays_so_beside_later_tasks_and_nothing_more_is_moved() -> None:
     system = IndexPolicy("partial", budget=0.25)
-    made = plans.plans(system, HISTORY, statistics, TASKS)
-    first = next(plans.with_later_tasks(system, HISTORY, statistics, TASKS, made))
+    made = plans.plans(system, HISTORY, STATISTICS, TASKS)
+    first = next(plans.with_later_tasks(system, HISTORY, STATISTICS, TASKS, made))
     assert first == {**made[0], "life": (Placement(1, 1, 1),)}
 
 
-def test_the_newest_head_of_a_method_embeds_all_tasks(statistics: DirectionStatistics) -> None:
+def test_the_newest_head_of_a_method_embeds_all_tasks() -> None:
     joint = ReferenceHeads("joint", (reference("sky", 1, 8), reference("life", 2, 9)))
-    made = plans.plans(joint, HISTORY, statistics, TASKS)
+    made = plans.plans(joint, HISTORY, STATISTICS, TASKS)
     assert [set(heads(plan).values()) for plan in made] == [{(8,)}, {(9,)}, {(9,)}]
 
 
-def test_a_method_without_heads_yet_has_indexed_nothing(statistics: DirectionStatistics) -> None:
+def test_a_method_without_heads_yet_has_indexed_nothing() -> None:
     late = ReferenceHeads("joint", (reference("sky", 3, 9),))
-    assert plans.plans(late, HISTORY, statistics, TASKS)[:2] == [{}, {}]
+    assert plans.plans(late, HISTORY, STATISTICS, TASKS)[:2] == [{}, {}]
 
 
-def test_heads_that_learned_one_task_alone_are_asked_for_that(statistics: DirectionStatistics) -> None:
+def test_heads_that_learned_one_task_alone_are_asked_for_that() -> None:
     experts = ReferenceHeads(
         "experts", (reference("sky", 1, 8, alone=True), reference("life", 2, 9, alone=True))
     )
-    made = plans.plans(experts, HISTORY, statistics, TASKS)
+    made = plans.plans(experts, HISTORY, STATISTICS, TASKS)
     assert [heads(plan) for plan in made] == [{"sky": (8,)}, *[{"sky": (8,), "life": (9,)}] * 2]
 
 
@@ -158,8 +143,6 @@ def test_heads_that_learned_one_task_alone_are_asked_for_that(statistics: Direct
         ),
     ],
 )
-def test_the_training_of_the_heads_that_are_asked_counts(
-    system: System, seconds: float | None, statistics: DirectionStatistics
-) -> None:
-    last = plans.plans(system, HISTORY, statistics, TASKS)[-1]
+def test_the_training_of_the_heads_that_are_asked_counts(system: System, seconds: float | None) -> None:
+    last = plans.plans(system, HISTORY, STATISTICS, TASKS)[-1]
     assert plans.seconds(system, last) == seconds

@@ -4,16 +4,18 @@ from typing import cast
 import numpy as np
 import pytest
 
-import trials
+import evaluations
 import worlds
 from engine.history import History, Lesson, Reference
 from engine.types import AllTasks, Pair
+from evaluations import USUAL, evaluated
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.evaluation.embedded import Galleries, Queries
 from indexer.evaluation.plans import IndexPolicy, ReferenceHeads
 from indexer.evaluation.protocol import EvalSettings, OwnTask, eval_set
 from indexer.evaluation.results import Result, compared, results
-from indexer.evaluation.runs import IndexState, Trial
+from indexer.evaluation.runs import IndexState
+from indexer.evaluation.trial import Trial
 from indexer.policies.plan import Placement, Plan
 from indexer.routing.slda import Router
 from planar import Plane, named
@@ -203,7 +205,7 @@ def test_what_has_no_task_in_common_is_not_compared(trial: Trial) -> None:
 
 @pytest.fixture(scope="session")
 def usual(trained: Path) -> list[Result]:
-    return trials.results(trained)
+    return evaluations.results(trained)
 
 
 def test_what_was_not_learned_yet_is_null_and_all_else_a_number(usual: list[Result]) -> None:
@@ -250,19 +252,19 @@ def test_reciprocal_rank_and_gain_lie_between_chance_and_recall(usual: list[Resu
 
 
 def test_a_k_beyond_the_gallery_finds_everything(trained: Path) -> None:
-    assert {r.final for r in trials.results(trained, EvalSettings(ks=[500]))} == {1.0}
+    assert {r.final for r in evaluations.results(trained, EvalSettings(ks=[500]))} == {1.0}
 
 
 def test_a_label_makes_more_right_than_a_pair(trained: Path) -> None:
-    by_pair = trials.results(trained, EvalSettings(ks=[1], gallery="all"))
-    by_label = trials.results(trained, EvalSettings(ks=[1], gallery="all", relevance="label"))
+    by_pair = evaluations.results(trained, EvalSettings(ks=[1], gallery="all"))
+    by_label = evaluations.results(trained, EvalSettings(ks=[1], gallery="all", relevance="label"))
     gains = [(b.final or 0) - (a.final or 0) for a, b in zip(by_pair, by_label, strict=True)]
     assert min(gains) >= 0
     assert max(gains) > 0
 
 
 def test_where_no_query_has_anything_right_all_is_null(trained: Path) -> None:
-    found = trials.results(trained, EvalSettings(ks=[1], gallery="train"))
+    found = evaluations.results(trained, EvalSettings(ks=[1], gallery="train"))
     assert {(tuple(r.queries), tuple(r.chance), r.final) for r in found} == {((0, 0, 0), (None,) * 3, None)}
 
 
@@ -270,15 +272,15 @@ def test_unlabelled_pairs_give_nulls_and_no_crash(tmp_path: Path) -> None:
     path, rows = tmp_path / "sky.npz", worlds.rows("sky", 12)
     np.savez(path, image=np.stack([r.image for r in rows]), text=[r.text for r in rows], split=["test"] * 12)
     worlds.index(tmp_path, path)
-    assert {r.final for r in trials.results(tmp_path, EvalSettings(relevance="label"))} == {None}
+    assert {r.final for r in evaluations.results(tmp_path, EvalSettings(relevance="label"))} == {None}
 
 
 def test_zero_shot_is_what_an_index_that_never_learned_finds(trained: Path, tmp_path: Path) -> None:
     for task in worlds.TASKS:
         worlds.index(tmp_path, trained / f"{task}.npz")
-    with trials.evaluated(tmp_path) as evaluation:
+    with evaluated(tmp_path, USUAL) as evaluation:
         order = evaluation.tasks
         untrained = {(r.query, r.k): r.matrix[0] for r in evaluation.results() if r.task_known}
-    for r in trials.results(trained):
+    for r in evaluations.results(trained):
         if r.task_known:
             assert r.zero_shot == [untrained[r.query, r.k][order.index(task)] for task in worlds.TASKS]

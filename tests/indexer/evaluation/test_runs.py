@@ -8,11 +8,12 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import logsumexp
 
-import trials
+import evaluations
 import worlds
 from engine.evaluation.qrels import qrels_of
 from engine.ranking.query import Part
 from engine.types import AllTasks, KnownTask, MergeName, Pair, PolicyName, Scope
+from evaluations import evaluated, tried
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.evaluation.embedded import Galleries, Queries
 from indexer.evaluation.protocol import EvalSettings
@@ -209,13 +210,13 @@ def test_another_temperature_is_not_taken_for_the_one_before(world: World) -> No
 # beside search
 
 
-def evaluated(
+def ranked_by_evaluation(
     root: Path, policy: PolicyName, way: tuple[str, str], task: str, merge: MergeName | None
 ) -> dict[str, list[tuple[str, float]]]:
     """Return what evaluation ranks for each test query of a task after the last lesson."""
     settings = EvalSettings(policies=[policy], ks=[10], gallery="all", details=False)
     scope = AllTasks(merge) if merge else KnownTask(task)
-    with trials.trial(root, settings, *way) as trial:
+    with tried(root, settings, *way) as trial:
         run = retrieve(trial.states[policy][-1], trial.queries, trial.galleries, scope).of_task(task)
         items = trial.eval_set.qrels.ids[run.items]
     return {
@@ -229,15 +230,14 @@ def searched(
 ) -> dict[str, list[tuple[str, float]]]:
     """Return what search answers to the same queries, asked one by one."""
     query, target = way
+    scope = AllTasks(merge) if merge else KnownTask(task)
     with search.open_searcher(root / ".mneme", policy=policy) as searcher:
         pairs = [pair for pair in searcher.store.pairs() if pair.task == task and pair.split == "test"]
         backbone = searcher.snapshot.workspace.manifest.backbones[query].id
-        scope = AllTasks(merge) if merge else KnownTask(task)
         hits_of = {}
         for id in {id for pair in pairs for id in pair.items[query]}:
             part = Part(query, searcher.store.features([id], backbone)[0])
-            hits = searcher.nearest([part], target, 10, scope)
-            hits_of[id] = [(hit.id, hit.score) for hit in hits]
+            hits_of[id] = [(hit.id, hit.score) for hit in searcher.nearest([part], target, 10, scope)]
     return hits_of
 
 
@@ -249,7 +249,7 @@ def test_evaluation_ranks_as_search_does(
     trained: Path, policy: PolicyName, way: tuple[str, str], task: str, merge: MergeName | None
 ) -> None:
     expected = searched(trained, policy, way, task, merge)
-    ranked = evaluated(trained, policy, way, task, merge)
+    ranked = ranked_by_evaluation(trained, policy, way, task, merge)
     assert ranked.keys() == expected.keys()
     assert {id: [item for item, _ in hits] for id, hits in ranked.items()} == {
         id: [item for item, _ in hits] for id, hits in expected.items()
@@ -267,14 +267,15 @@ def test_evaluation_tells_the_probabilities_of_search_where_a_sample_stands_for_
     settings = EvalSettings(policies=[policy], ks=[10], gallery="all", details=False)
     for sample in (shard.SAMPLE, 8):
         monkeypatch.setattr(shard, "SAMPLE", sample)
-        with trials.trial(trained, settings) as trial:
+        with tried(trained, settings) as trial:
             state = trial.states[policy][-1]
             run = retrieve(state, trial.queries, trial.galleries, AllTasks("routed")).of_task("sky")
         with search.open_searcher(trained / ".mneme", policy=policy) as searcher:
             backbone = searcher.snapshot.workspace.manifest.backbones["text"].id
             features = searcher.store.features([id.decode() for id in run.queries], backbone)
-            parts = [Part("text", row) for row in features]
-            hits = [searcher.nearest([part], "image", 10, AllTasks("routed")) for part in parts]
+            hits = [
+                searcher.nearest([Part("text", row)], "image", 10, AllTasks("routed")) for row in features
+            ]
         assert run.log_p is not None
         log_p.append(run.log_p)
         assert run.log_p.tolist() == [pytest.approx([hit.log_p for hit in row], abs=1e-5) for row in hits]
@@ -286,8 +287,8 @@ def test_evaluation_tells_the_probabilities_of_search_where_a_sample_stands_for_
 def test_two_to_one_is_evaluated_as_search_answers_it(
     tmp_path_factory: pytest.TempPathFactory, policy: PolicyName, merge: MergeName | None
 ) -> None:
-    root = trials.three(tmp_path_factory.getbasetemp())
-    ranked = evaluated(root, policy, ("image+depth", "text"), "life", merge)
+    root = evaluations.three(tmp_path_factory.getbasetemp())
+    ranked = ranked_by_evaluation(root, policy, ("image+depth", "text"), "life", merge)
     scope = AllTasks(merge) if merge else KnownTask("life")
     with search.open_searcher(root / ".mneme", policy=policy) as searcher:
         backbones = searcher.snapshot.workspace.manifest.backbones
@@ -311,7 +312,7 @@ def slow_recall(root: Path, policy: PolicyName, task: str, k: int) -> float:
 def matrix(root: Path, policy: PolicyName, k: int) -> list[list[float | None]]:
     """Return the recall of texts to images over all tasks, merged by cosine."""
     settings = EvalSettings(policies=[policy], ks=[k], gallery="all", details=False)
-    (one,) = (r for r in trials.results(root, settings) if r.query == "text" and not r.task_known)
+    (one,) = (r for r in evaluations.results(root, settings) if r.query == "text" and not r.task_known)
     return one.matrix
 
 
@@ -343,10 +344,10 @@ def test_what_one_direction_has_computed_is_not_taken_for_another_s(tmp_path: Pa
         np.savez(tmp_path / f"{name}.npz", **arrays)
     worlds.index(tmp_path, tmp_path / "image.npz", tmp_path / "depth.npz")
     settings = EvalSettings(policies=["matched"], merges=["raw", "routed"], ks=[3])
-    together = {(r.query, r.target, r.merge): r.matrix for r in trials.results(tmp_path, settings)}
+    together = {(r.query, r.target, r.merge): r.matrix for r in evaluations.results(tmp_path, settings)}
     alone: dict[tuple[str, str, MergeName | None], Cells] = {}
     for way in {key[:2] for key in together}:
-        with trials.evaluated(tmp_path, settings) as evaluation:
+        with evaluated(tmp_path, settings) as evaluation:
             (system,) = evaluation.systems
             each = results(evaluation.trial(*way), system, settings)
             alone |= {(*way, result.merge): result.matrix for result in each}

@@ -8,12 +8,12 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-import trials
 import worlds
 from commands import Run, is_one_line
 from engine.evaluation.qrels import Run as Retrieved
 from engine.ranking.fusion import NO_SCORE
 from engine.types import MergeName, PolicyName, Relevance
+from evaluations import evaluated
 from indexer.evaluation import trec
 from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
@@ -29,7 +29,7 @@ def written(
 ) -> list[Result]:
     """Write the files of a workspace and return what evaluation says of the same rankings."""
     settings = EvalSettings(policies, MERGES, [K], relevance=relevance, details=False)
-    with trials.evaluated(root, settings) as evaluation:
+    with evaluated(root, settings) as evaluation:
         trec.write(evaluation, folder)
         return list(evaluation.results())
 

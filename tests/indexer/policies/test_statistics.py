@@ -114,7 +114,7 @@ def test_what_was_measured_once_is_not_measured_again(trained: Path, monkeypatch
         first = facts.likelihood("life", 2), facts.temperature("life", Placement(2, 2, 2))
         monkeypatch.setattr(calibration, "likelihood", lambda *given: pytest.fail("measured again"))
         monkeypatch.setattr(calibration, "temperature", lambda *given: pytest.fail("measured again"))
-        monkeypatch.setattr(statistics, "judge", lambda *given: pytest.fail("judged again"))
+        monkeypatch.setattr(statistics, "qrels_of", lambda *given: pytest.fail("judged again"))
         assert facts.likelihood("life", 2) is first[0]
         assert facts.temperature("life", Placement(2, 2, 2)) == first[1]
         assert facts.validation("life") is facts.validation("life")

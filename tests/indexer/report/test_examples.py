@@ -11,7 +11,7 @@ import worlds
 from engine.storage.store import Store
 from engine.types import Item, ItemId, PolicyName
 from evaluations import SETTINGS, evaluated
-from indexer.evaluation.runs import Trial
+from indexer.evaluation.trial import Trial
 from indexer.report import examples
 from indexer.report.regressions import Regression
 from indexer.report.sections import Report
@@ -26,8 +26,8 @@ def falling(monkeypatch: pytest.MonkeyPatch) -> dict[PolicyName, int]:
     """How many queries fall in each direction under each policy, for a test to say."""
     counts: dict[PolicyName, int] = {}
 
-    def regressions(direction: Trial, policy: PolicyName, k: int) -> list[Regression]:
-        fall = replace(FALL, query=direction.query, target=direction.target, policy=policy, before=k)
+    def regressions(trial: Trial, policy: PolicyName, k: int) -> list[Regression]:
+        fall = replace(FALL, query=trial.query, target=trial.target, policy=policy, before=k)
         return [replace(fall, after=30 - n) for n in range(counts.get(policy, 0))]
 
     monkeypatch.setattr(examples, "regressions", regressions)

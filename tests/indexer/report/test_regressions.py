@@ -23,7 +23,7 @@ def of(root: Path, k: int, settings: EvalSettings = ALL, policy: PolicyName = "r
 def ranked(opened: Evaluation, task: str, head: int) -> dict[str, list[str]]:
     """Return a task's gallery in the order in which each of its queries ranks it, a head embedding both."""
     way = direction(opened)
-    items = [id.decode() for id in way.eval_set.galleries[task]]
+    items = way.galleries.items(task)
     scores = way.queries.embed(task, head).astype(np.float64) @ way.galleries.embed(task, head).T
     queries = [id.decode() for id in way.eval_set.queries[task]]
     return {

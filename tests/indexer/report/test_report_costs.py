@@ -4,9 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 
 import worlds
+from engine.evaluation.qrels import qrels_of
 from engine.history import Reference
 from engine.types import ItemId, Modality, PolicyName, ShardKey
 from evaluations import SETTINGS, direction, evaluated
@@ -15,6 +17,7 @@ from indexer.evaluation.embedded import Galleries
 from indexer.policies.plan import Placement, Plan
 from indexer.report import costs
 from indexer.report.costs import Cost
+from indexer.serving import remove
 from indexer.shards import files as shards
 
 
@@ -39,9 +42,9 @@ def test_bytes_are_those_of_the_shards_that_are_built(trained: Path) -> None:
 
 def missing(*plans: Plan) -> dict[ShardKey, list[ItemId]]:
     """Return what the last of some plans wants, where sky holds the items a, b and c and life none."""
-    items = {"sky": ["a", "b", "c"], "life": []}
-    galleries = SimpleNamespace(modality="image", items=lambda task: items[task])
-    return costs.missing(cast(Galleries, galleries), plans)
+    ids = {"sky": np.array(["a", "b", "c"], np.bytes_), "life": np.array([], np.bytes_)}
+    galleries = Galleries(("text", "image"), ids, cast(EmbeddingCache, None), qrels_of([], "pair", []))
+    return costs.missing(galleries, plans)
 
 
 def test_shards_that_the_lesson_before_wanted_too_are_there() -> None:
@@ -60,6 +63,15 @@ def test_shards_that_only_an_older_lesson_wanted_are_built_again() -> None:
 
 def test_a_task_without_items_needs_no_shard() -> None:
     assert missing({"life": (Placement(1, 1, 1),)}) == {}
+
+
+def test_what_was_removed_costs_nothing(world: Path) -> None:
+    remove.remove_features(world / ".mneme", "sky")
+
+    found = all_costs(world, "matched", "partial")
+
+    # partial moves a part of life, and the rest becomes a shard of its own
+    assert {policy: cost.items for policy, cost in found.items()} == {"matched": 30, "partial": 60}
 
 
 def test_after_the_first_lesson_everything_is_new(tmp_path: Path) -> None:
@@ -91,7 +103,7 @@ class FakeCache:
     def embed(self, modality: Modality, ids: Sequence[ItemId], head: int) -> None:
         self.calls.append(("embed", modality, len(ids), head))
 
-    def map(self, modality: Modality, old: int, new: int) -> None:
+    def map_between(self, modality: Modality, old: int, new: int) -> None:
         self.calls.append(("map", modality, old, new))
 
     def seconds(self, modality: Modality, ids: Sequence[ItemId], head: int, space: int) -> float:

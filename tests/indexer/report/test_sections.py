@@ -11,7 +11,7 @@ import worlds
 from engine.history import Reference
 from evaluations import SETTINGS, evaluated
 from indexer.evaluation.evaluate import Evaluation
-from indexer.evaluation.runs import Trial
+from indexer.evaluation.trial import Trial
 from indexer.report import costs, plots, sections, tsne
 from indexer.report.costs import Cost
 from indexer.report.narrative import explanation, mean_causes, share
@@ -219,9 +219,9 @@ def test_before_a_second_lesson_there_is_nothing_to_compare(young: Report) -> No
 def priced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every policy costs as many seconds, and millions of bytes, as its name has letters."""
 
-    def all_costs(evaluation: Evaluation, direction: Trial) -> Iterator[Cost]:
-        for policy in (system.name for system in evaluation.systems):
-            yield Cost(policy, 1, len(policy) * 10**6, float(len(policy)))
+    def all_costs(evaluation: Evaluation, trial: Trial) -> Iterator[Cost]:
+        for system in evaluation.systems:
+            yield Cost(system.name, 1, len(system.name) * 10**6, float(len(system.name)))
 
     monkeypatch.setattr(costs, "costs", all_costs)
 

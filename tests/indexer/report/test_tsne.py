@@ -94,8 +94,7 @@ def test_the_queries_of_a_map_are_where_the_policy_asks_them(
     with evaluated(trained) as opened:
         way = direction(opened)
         points = tsne.scatter(way, "matched")
-        asked = way.queries.embed("sky", 1)
-        items = way.galleries.embed("sky", 1)
+        asked, items = way.queries.embed("sky", 1), way.galleries.embed("sky", 1)
 
     assert points is not None
     np.testing.assert_array_equal(points.places[(points.tasks == 0) & points.is_query], asked)
