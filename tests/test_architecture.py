@@ -41,7 +41,14 @@ SPEAK_OF_OPTIONS = {
     "indexer.report.theme",
 }
 HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich", "pydantic"}
-MODULES_OF = {"indexer": 0, "studies": 0, "engine/heads": 2, "training/data": 2, "studies/demo/drawn": 14}
+MODULES_OF = {
+    "indexer": 0,
+    "studies": 0,
+    "engine/heads": 2,
+    "training/data": 2,
+    "indexer/report": 14,
+    "studies/demo/drawn": 14,
+}
 """How many modules those folders hold that hold fewer than 3 or more than 12."""
 NEVER = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
 

@@ -129,7 +129,7 @@ def run(
         raise
     records = [json.loads(job.record.read_bytes()) for job in all_jobs if job.record.is_file()]
     rows = summary.rows(records)
-    _write_tables(out, rows, len(records))
+    summary.write(out, rows, len(records))
     return SweepSummary(out, len(records), failed, time.perf_counter() - began, rows)
 
 
@@ -182,14 +182,6 @@ def _make_missing(all_jobs: Sequence[Job], processes: int, callbacks: Callbacks)
             made += 1
             callbacks.runs(made, len(all_jobs))
     return failed
-
-
-def _write_tables(out: Path, rows: Sequence[SummaryRow], runs: int) -> None:
-    content = {"format": FORMAT, "runs": runs, "rows": [asdict(row) for row in rows]}
-    files.replace(out / "results.json", files.to_json(content))
-    files.replace(out / "table.csv", summary.to_csv(rows).encode())
-    files.replace(out / "table.md", summary.to_markdown(rows).encode())
-    files.replace(out / "table.tex", summary.to_latex(rows).encode())
 
 
 def attempt(job: Job) -> str | None:

@@ -4,8 +4,11 @@ import csv
 import io
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
+
+from engine.storage import files
 
 Record: TypeAlias = Mapping[str, Any]
 """One finished run as it stands in its file: its names, its seed, its matrices."""
@@ -153,3 +156,12 @@ def _cell(figure: Estimate | None, plus_minus: str) -> str:
     if figure.sd is None:
         return mean
     return f"{mean} {plus_minus} {f'{figure.sd:.3f}'.removeprefix('0')}"
+
+
+def write(folder: Path, rows: Sequence[SummaryRow], runs: int) -> None:
+    """Write the tables of so many runs as JSON, CSV, Markdown and LaTeX."""
+    content = {"format": 1, "runs": runs, "rows": [asdict(row) for row in rows]}
+    files.replace(folder / "results.json", files.to_json(content))
+    files.replace(folder / "table.csv", to_csv(rows).encode())
+    files.replace(folder / "table.md", to_markdown(rows).encode())
+    files.replace(folder / "table.tex", to_latex(rows).encode())
