@@ -40,7 +40,9 @@ class Caches:
     )
     scores: LruCache = field(default_factory=lambda: LruCache(1 << 28, lambda scores: scores.nbytes))
     judgements: LruCache = field(
-        default_factory=lambda: LruCache(1 << 28, lambda tasks: sum(one.nbytes for one in tasks.values()))
+        default_factory=lambda: LruCache(
+            1 << 28, lambda tasks: sum(judged.nbytes for judged in tasks.values())
+        )
     )
 
 

@@ -81,7 +81,7 @@ class Evaluation:
         references = self.workspace.manifest.references
         methods = dict.fromkeys(reference.method for reference in references)
         return [
-            ReferenceHeads(method, tuple(one for one in references if one.method == method))
+            ReferenceHeads(method, tuple(head for head in references if head.method == method))
             for method in methods
         ]
 
@@ -122,7 +122,7 @@ class Evaluation:
             raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
         split = self.settings.split
         trials = [
-            self.trial(*way) for way in directions([pair for pair in self.pairs if pair.split == split])
+            self.trial(*direction) for direction in directions([p for p in self.pairs if p.split == split])
         ]
         if not trials:
             raise UserError(f"no {split} pair joins two modalities: there is nothing to evaluate")
@@ -144,12 +144,12 @@ class Evaluation:
         statistics = DirectionStatistics(
             self.embeddings, tested.groups, parts(query)[0], target, galleries.items
         )
-        made = {
+        by_lesson = {
             system: plans.plans(system, self.history, statistics, tested.tasks) for system in self.systems
         }
         full = {
             system: plans.with_later_tasks(system, self.history, statistics, tested.tasks, each)
-            for system, each in made.items()
+            for system, each in by_lesson.items()
             if self.settings.details
         }
         return Trial(
@@ -158,18 +158,18 @@ class Evaluation:
             trained=self._trained({*parts(query), target}),
             queries=Queries(query, tested.queries, self.embeddings),
             galleries=galleries,
-            states={system.name: self._states(query, statistics, each) for system, each in made.items()},
+            states={system.name: self._states(query, statistics, each) for system, each in by_lesson.items()},
             full={system.name: self._states(query, statistics, each) for system, each in full.items()},
         )
 
     def _states(
-        self, query: Modality, statistics: DirectionStatistics, made: Iterable[Plan]
+        self, query: Modality, statistics: DirectionStatistics, by_lesson: Iterable[Plan]
     ) -> list[IndexState]:
         """Return what answers after every lesson, by its plan and the routers there were."""
-        by_lesson = {modality: self._routers[modality] for modality in parts(query)}
+        routers_of = {modality: self._routers[modality] for modality in parts(query)}
         return [
-            IndexState(number, plan, statistics.temperature, {m: each[row] for m, each in by_lesson.items()})
-            for row, (number, plan) in enumerate(zip(lesson_numbers(self.history), made, strict=True))
+            IndexState(number, plan, statistics.temperature, {m: each[row] for m, each in routers_of.items()})
+            for row, (number, plan) in enumerate(zip(lesson_numbers(self.history), by_lesson, strict=True))
         ]
 
     @cached_property

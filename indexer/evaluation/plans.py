@@ -47,22 +47,26 @@ def lesson_numbers(history: History) -> list[int]:
 def plans(system: System, history: History, statistics: Statistics, tasks: Collection[str]) -> list[Plan]:
     """Return what a system has indexed of some tasks after every lesson; without lessons, by the untrained head."""
     budget = system.budget if isinstance(system, IndexPolicy) else 0.0
-    made: list[Plan] = []
+    by_lesson: list[Plan] = []
     for number in lesson_numbers(history):
-        before = _by_head(made[-1], statistics) if made else {}
-        made.append(_plan(system, up_to(history, number), statistics, Indexed(before, budget), tasks))
-    return made
+        before = _by_head(by_lesson[-1], statistics) if by_lesson else {}
+        by_lesson.append(_plan(system, up_to(history, number), statistics, Indexed(before, budget), tasks))
+    return by_lesson
 
 
 def with_later_tasks(
-    system: System, history: History, statistics: Statistics, tasks: Collection[str], made: Sequence[Plan]
+    system: System,
+    history: History,
+    statistics: Statistics,
+    tasks: Collection[str],
+    by_lesson: Sequence[Plan],
 ) -> Iterator[Plan]:
     """Yield the plan after each lesson if all later tasks had been indexed by then, without being learned.
 
     Args:
-        made: the plans after each lesson as they were.
+        by_lesson: the plans after each lesson as they were.
     """
-    for number, plan in zip(lesson_numbers(history), made, strict=True):
+    for number, plan in zip(lesson_numbers(history), by_lesson, strict=True):
         known = up_to(history, number)
         later = dict.fromkeys(lesson.task for lesson in history.lessons if lesson.number > number)
         arrivals = [Arrival(task, number, newest_head(known)) for task in later if task not in settled(known)]

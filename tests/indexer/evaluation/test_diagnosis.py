@@ -48,28 +48,28 @@ def planar(sky: tuple[Placement, ...]) -> Trial:
 
 
 def of_sky(sky: tuple[Placement, ...]) -> Diagnosis:
-    found, _ = diagnoses(planar(sky), "matched", "raw")
-    return found
+    diagnosis_of_sky, _ = diagnoses(planar(sky), "matched", "raw")
+    return diagnosis_of_sky
 
 
 def test_drift_is_one_less_the_cosine_to_where_the_own_lesson_put_queries_and_items() -> None:
-    found = of_sky((Placement(2, 2, 3),))
-    assert found.drift == pytest.approx({"text": 1 - cosine(180), "image": 1 - cosine(90)})
+    diagnosed = of_sky((Placement(2, 2, 3),))
+    assert diagnosed.drift == pytest.approx({"text": 1 - cosine(180), "image": 1 - cosine(90)})
 
 
 def test_alignment_is_the_mean_cosine_of_positive_pairs_now_and_when_the_task_was_new() -> None:
-    found = of_sky((Placement(2, 2, 1),))
+    diagnosed = of_sky((Placement(2, 2, 1),))
     when_new = [cosine(10 - 0), cosine(80 - 60)]
     now = [cosine(10 + 90 - 180), cosine(80 + 90 - 60 - 180)]
-    assert found.alignment_when_new == pytest.approx(np.mean(when_new))
-    assert found.alignment == pytest.approx(np.mean(now))
+    assert diagnosed.alignment_when_new == pytest.approx(np.mean(when_new))
+    assert diagnosed.alignment == pytest.approx(np.mean(now))
 
 
 def test_the_parts_of_a_task_are_looked_at_together() -> None:
     parts = (Placement(1, 1, 1, (named("b"),)), Placement(2, 2, 1, (named("a"),)))
-    found = of_sky(parts)
-    assert found.drift["image"] == pytest.approx((0 + (1 - cosine(90))) / 2)
-    assert found.alignment == pytest.approx((cosine(10 + 90 - 180) + cosine(20)) / 2)
+    diagnosed = of_sky(parts)
+    assert diagnosed.drift["image"] == pytest.approx((0 + (1 - cosine(90))) / 2)
+    assert diagnosed.alignment == pytest.approx((cosine(10 + 90 - 180) + cosine(20)) / 2)
 
 
 def test_overlap_is_the_share_of_other_tasks_items_in_the_first_places() -> None:
@@ -84,9 +84,14 @@ def test_the_first_ten_places_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_diagnosis_says_what_it_is_of() -> None:
-    found = of_sky((Placement(1, 1, 1),))
-    assert (found.policy, found.query, found.target, found.merge) == ("matched", "text", "image", "raw")
-    assert (found.lesson, found.task) == (2, "sky")
+    diagnosed = of_sky((Placement(1, 1, 1),))
+    assert (diagnosed.policy, diagnosed.query, diagnosed.target, diagnosed.merge) == (
+        "matched",
+        "text",
+        "image",
+        "raw",
+    )
+    assert (diagnosed.lesson, diagnosed.task) == (2, "sky")
 
 
 def test_positives_are_the_places_of_a_pair_s_items_and_no_more_than_are_looked_at(
@@ -116,8 +121,8 @@ def test_a_task_without_positive_pairs_is_not_diagnosed(trained: Path) -> None:
 
 def test_every_task_is_diagnosed_from_its_own_lesson_on(trained: Path) -> None:
     with tried(trained, SETTINGS) as trial:
-        found = list(diagnoses(trial, "reindex", "raw"))
-    assert [(d.lesson, d.task) for d in found] == [
+        by_lesson = list(diagnoses(trial, "reindex", "raw"))
+    assert [(d.lesson, d.task) for d in by_lesson] == [
         (1, "sky"),
         (2, "sky"),
         (2, "life"),

@@ -93,17 +93,17 @@ def test_a_task_that_was_indexed_first_is_null_until_it_is_learned(trained: Path
 
 def test_without_lessons_there_is_one_row_of_the_untrained_head(trained: Path, tmp_path: Path) -> None:
     worlds.index(tmp_path, trained / "sky.npz")
-    found = evaluations.results(tmp_path)
-    assert {len(r.matrix) for r in found} == {1}
-    assert {(r.forgetting, r.bwt) for r in found} == {(None, None)}
-    assert len({json.dumps(r.matrix) for r in found if r.query == "text" and r.k == 1}) == 1
+    yielded = evaluations.results(tmp_path)
+    assert {len(r.matrix) for r in yielded} == {1}
+    assert {(r.forgetting, r.bwt) for r in yielded} == {(None, None)}
+    assert len({json.dumps(r.matrix) for r in yielded if r.query == "text" and r.k == 1}) == 1
 
 
 def test_three_modalities_give_six_directions_and_three_of_two_to_one(three: Path) -> None:
     with evaluated(three, USUAL) as evaluation:
         directions = [(trial.query, trial.target) for trial in evaluation.trials]
     assert len(directions) == len(set(directions)) == 9
-    assert {way for way in directions if "+" in way[0]} == {
+    assert {direction for direction in directions if "+" in direction[0]} == {
         ("image+text", "depth"),
         ("image+depth", "text"),
         ("text+depth", "image"),
@@ -134,9 +134,9 @@ def test_a_removed_task_leaves_a_column_of_nulls(tmp_path: Path) -> None:
     worlds.index(tmp_path, source)
     worlds.save(source, rows[:30])
     worlds.index(tmp_path, source)
-    found = evaluations.results(tmp_path)
-    assert {(r.queries[0], r.matrix[0][0]) for r in found} == {(0, None)}
-    assert all(r.matrix[0][1] is not None for r in found)
+    yielded = evaluations.results(tmp_path)
+    assert {(r.queries[0], r.matrix[0][0]) for r in yielded} == {(0, None)}
+    assert all(r.matrix[0][1] is not None for r in yielded)
 
 
 def test_a_task_whose_features_were_removed_is_left_out_and_said_to_be(world: Path) -> None:
@@ -207,7 +207,7 @@ def test_the_json_compares_every_two_policies_and_tells_the_causes_of_each(train
 def test_causes_are_told_of_the_last_merge_named(trained: Path) -> None:
     settings = EvalSettings(policies=["matched"], merges=["raw", "routed"], ks=[1], details=False)
     with evaluated(trained, settings) as evaluation:
-        assert {one.merge for one in evaluation.diagnoses()} == {"routed"}
+        assert {diagnosis.merge for diagnosis in evaluation.diagnoses()} == {"routed"}
 
 
 def test_systems_are_the_policies_with_the_budget_and_then_the_references(referred: Path) -> None:
@@ -220,19 +220,19 @@ def test_systems_are_the_policies_with_the_budget_and_then_the_references(referr
 
 
 def test_a_reference_is_judged_after_the_lessons_it_stands_for_alone(referred: Path) -> None:
-    found = evaluations.results(referred)
-    joint = [r for r in found if r.policy == "joint"]
+    yielded = evaluations.results(referred)
+    joint = [r for r in yielded if r.policy == "joint"]
     assert {r.seconds for r in joint} == {12.5}
     assert {value for r in joint for row in r.matrix[:-1] for value in row} == {None}
-    same = [r for r in found if r.policy == "reindex"]
+    same = [r for r in yielded if r.policy == "reindex"]
     assert [r.matrix[-1] for r in joint] == [r.matrix[-1] for r in same]
 
 
 def test_a_reference_is_held_beside_every_policy(referred: Path) -> None:
     with evaluated(referred, EvalSettings(ks=[1])) as evaluation:
-        found = [one for one in evaluation.comparisons() if one.second == "joint" and one.task_known]
-    assert {one.first for one in found} == {"reindex", "no-reindex", "matched"}
-    assert {one.difference for one in found if one.first == "reindex"} == {0.0}
+        comparisons = [c for c in evaluation.comparisons() if c.second == "joint" and c.task_known]
+    assert {c.first for c in comparisons} == {"reindex", "no-reindex", "matched"}
+    assert {c.difference for c in comparisons if c.first == "reindex"} == {0.0}
 
 
 def test_rankings_are_as_deep_as_the_largest_k_and_no_shallower_than_a_partition_needs(trained: Path) -> None:

@@ -37,7 +37,7 @@ def reference(task: str, after: int, head: int, seconds: float = 1.0, *, alone: 
 
 
 @pytest.mark.parametrize(
-    ("policy", "by_lesson"),
+    ("policy", "expected"),
     [
         (
             "matched",
@@ -58,15 +58,15 @@ def reference(task: str, after: int, head: int, seconds: float = 1.0, *, alone: 
     ],
 )
 def test_there_is_a_plan_for_each_lesson_of_the_tasks_known_by_then(
-    policy: PolicyName, by_lesson: list[dict[str, tuple[int, ...]]]
+    policy: PolicyName, expected: list[dict[str, tuple[int, ...]]]
 ) -> None:
-    made = plans.plans(IndexPolicy(policy), HISTORY, STATISTICS, TASKS)
-    assert [heads(plan) for plan in made] == by_lesson
+    by_lesson = plans.plans(IndexPolicy(policy), HISTORY, STATISTICS, TASKS)
+    assert [heads(plan) for plan in by_lesson] == expected
 
 
 def test_tasks_that_are_not_tested_are_left_out() -> None:
-    made = plans.plans(IndexPolicy("matched"), HISTORY, STATISTICS, ["life", "sea"])
-    assert [sorted(plan) for plan in made] == [["sea"], ["life", "sea"], ["life", "sea"]]
+    by_lesson = plans.plans(IndexPolicy("matched"), HISTORY, STATISTICS, ["life", "sea"])
+    assert [sorted(plan) for plan in by_lesson] == [["sea"], ["life", "sea"], ["life", "sea"]]
 
 
 def test_without_lessons_there_is_the_plan_of_the_untrained_head() -> None:
@@ -77,43 +77,45 @@ def test_without_lessons_there_is_the_plan_of_the_untrained_head() -> None:
 
 
 def test_partial_goes_on_from_what_it_had_moved_before_and_spends_its_budget_anew() -> None:
-    made = plans.plans(IndexPolicy("partial", budget=0.25), HISTORY, STATISTICS, TASKS)
+    by_lesson = plans.plans(IndexPolicy("partial", budget=0.25), HISTORY, STATISTICS, TASKS)
     by_newest = [
         sum(count for parts in sizes(plan).values() for head, count in parts if head == newest)
-        for newest, plan in enumerate(made, 1)
+        for newest, plan in enumerate(by_lesson, 1)
     ]
-    assert sizes(made[0]) == {"sea": [(0, 1), (1, 2)], "sky": [(1, 3)]}
+    assert sizes(by_lesson[0]) == {"sea": [(0, 1), (1, 2)], "sky": [(1, 3)]}
     # a quarter of 6, 10 and 10 items, rounded up, and what is new
     assert by_newest == [2 + len("abc"), 3 + len("de") + len("ij"), 3]
 
 
 def test_the_budget_is_for_partial_alone() -> None:
-    made = [plans.plans(IndexPolicy("matched", budget), HISTORY, STATISTICS, TASKS) for budget in (0.0, 0.5)]
-    assert made[0] == made[1]
+    matched = [
+        plans.plans(IndexPolicy("matched", budget), HISTORY, STATISTICS, TASKS) for budget in (0.0, 0.5)
+    ]
+    assert matched[0] == matched[1]
 
 
 def test_later_tasks_are_indexed_by_the_newest_head_there_was() -> None:
     system = IndexPolicy("matched")
-    made = plans.plans(system, HISTORY, STATISTICS, TASKS)
-    full = list(plans.with_later_tasks(system, HISTORY, STATISTICS, TASKS, made))
+    by_lesson = plans.plans(system, HISTORY, STATISTICS, TASKS)
+    full = list(plans.with_later_tasks(system, HISTORY, STATISTICS, TASKS, by_lesson))
     assert [heads(plan) for plan in full] == [
         {"sea": (0,), "sky": (1,), "life": (1,)},  # places arrived later, and was never learned
-        heads(made[1]),
-        heads(made[2]),
+        heads(by_lesson[1]),
+        heads(by_lesson[2]),
     ]
 
 
 def test_what_partial_had_moved_stays_so_beside_later_tasks_and_nothing_more_is_moved() -> None:
     system = IndexPolicy("partial", budget=0.25)
-    made = plans.plans(system, HISTORY, STATISTICS, TASKS)
-    first = next(plans.with_later_tasks(system, HISTORY, STATISTICS, TASKS, made))
-    assert first == {**made[0], "life": (Placement(1, 1, 1),)}
+    by_lesson = plans.plans(system, HISTORY, STATISTICS, TASKS)
+    first = next(plans.with_later_tasks(system, HISTORY, STATISTICS, TASKS, by_lesson))
+    assert first == {**by_lesson[0], "life": (Placement(1, 1, 1),)}
 
 
 def test_the_newest_head_of_a_method_embeds_all_tasks() -> None:
     joint = ReferenceHeads("joint", (reference("sky", 1, 8), reference("life", 2, 9)))
-    made = plans.plans(joint, HISTORY, STATISTICS, TASKS)
-    assert [set(heads(plan).values()) for plan in made] == [{(8,)}, {(9,)}, {(9,)}]
+    by_lesson = plans.plans(joint, HISTORY, STATISTICS, TASKS)
+    assert [set(heads(plan).values()) for plan in by_lesson] == [{(8,)}, {(9,)}, {(9,)}]
 
 
 def test_a_method_without_heads_yet_has_indexed_nothing() -> None:
@@ -125,8 +127,8 @@ def test_heads_that_learned_one_task_alone_are_asked_for_that() -> None:
     experts = ReferenceHeads(
         "experts", (reference("sky", 1, 8, alone=True), reference("life", 2, 9, alone=True))
     )
-    made = plans.plans(experts, HISTORY, STATISTICS, TASKS)
-    assert [heads(plan) for plan in made] == [{"sky": (8,)}, *[{"sky": (8,), "life": (9,)}] * 2]
+    by_lesson = plans.plans(experts, HISTORY, STATISTICS, TASKS)
+    assert [heads(plan) for plan in by_lesson] == [{"sky": (8,)}, *[{"sky": (8,), "life": (9,)}] * 2]
 
 
 @pytest.mark.parametrize(

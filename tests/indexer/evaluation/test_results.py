@@ -70,8 +70,8 @@ def of_reindex(trial: Trial, k: int, *, details: bool = True) -> tuple[Result, R
 
 
 def test_there_is_one_result_for_the_task_known_and_for_each_merge_at_each_k(trial: Trial) -> None:
-    found = results(trial, REINDEX, EvalSettings(merges=["raw", "routed"], ks=[1, 2]))
-    assert [(r.merge, r.task_known, r.k) for r in found] == [
+    yielded = results(trial, REINDEX, EvalSettings(merges=["raw", "routed"], ks=[1, 2]))
+    assert [(r.merge, r.task_known, r.k) for r in yielded] == [
         (None, True, 1),
         (None, True, 2),
         ("raw", False, 1),
@@ -168,31 +168,31 @@ def test_without_details_there_is_none_of_what_takes_longer(trial: Trial) -> Non
 
 def test_the_training_of_a_reference_is_told(trial: Trial) -> None:
     heads = (Reference("reindex", "life", 2, 2, False, 12.5), Reference("reindex", "sky", 1, 1, False, 3.0))
-    found = results(trial, ReferenceHeads("reindex", heads), EvalSettings(ks=[1], details=False))
-    assert {result.seconds for result in found} == {12.5}
+    yielded = results(trial, ReferenceHeads("reindex", heads), EvalSettings(ks=[1], details=False))
+    assert {result.seconds for result in yielded} == {12.5}
 
 
 def test_two_systems_are_compared_task_by_task_after_the_last_lesson(trial: Trial) -> None:
-    (one,) = compared(trial, [REINDEX, STALE], OwnTask(), [1])
-    assert (one.first, one.second, one.merge, one.task_known, one.k) == (
+    (comparison,) = compared(trial, [REINDEX, STALE], OwnTask(), [1])
+    assert (comparison.first, comparison.second, comparison.merge, comparison.task_known, comparison.k) == (
         "reindex",
         "no-reindex",
         None,
         True,
         1,
     )
-    assert (one.query, one.target) == ("text", "image")
+    assert (comparison.query, comparison.target) == ("text", "image")
     # the stale index gives q another picture of sky, one of its two queries; life is the same
-    assert one.difference == pytest.approx((0.5 + 0.0) / 2)
-    assert one.low <= one.difference <= one.high
-    (other,) = compared(trial, [STALE, REINDEX], OwnTask(), [1])
-    assert other.difference == -one.difference
+    assert comparison.difference == pytest.approx((0.5 + 0.0) / 2)
+    assert comparison.low <= comparison.difference <= comparison.high
+    (swapped,) = compared(trial, [STALE, REINDEX], OwnTask(), [1])
+    assert swapped.difference == -comparison.difference
 
 
 def test_systems_are_compared_at_every_k_and_merge_by_merge(trial: Trial) -> None:
-    found = list(compared(trial, [REINDEX, STALE], AllTasks("raw"), [1, 4]))
-    assert [(one.k, one.merge, one.task_known) for one in found] == [(1, "raw", False), (4, "raw", False)]
-    assert found[1].difference == 0
+    comparisons = list(compared(trial, [REINDEX, STALE], AllTasks("raw"), [1, 4]))
+    assert [(c.k, c.merge, c.task_known) for c in comparisons] == [(1, "raw", False), (4, "raw", False)]
+    assert comparisons[1].difference == 0
 
 
 def test_what_has_no_task_in_common_is_not_compared(trial: Trial) -> None:
@@ -264,8 +264,8 @@ def test_a_label_makes_more_right_than_a_pair(trained: Path) -> None:
 
 
 def test_where_no_query_has_anything_right_all_is_null(trained: Path) -> None:
-    found = evaluations.results(trained, EvalSettings(ks=[1], gallery="train"))
-    assert {(tuple(r.queries), tuple(r.chance), r.final) for r in found} == {((0, 0, 0), (None,) * 3, None)}
+    yielded = evaluations.results(trained, EvalSettings(ks=[1], gallery="train"))
+    assert {(tuple(r.queries), tuple(r.chance), r.final) for r in yielded} == {((0, 0, 0), (None,) * 3, None)}
 
 
 def test_unlabelled_pairs_give_nulls_and_no_crash(tmp_path: Path) -> None:

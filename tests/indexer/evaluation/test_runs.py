@@ -53,7 +53,7 @@ class World:
         run = retrieve(state, self.queries, self.galleries, scope)
         items = self.galleries.qrels.ids[run.items]
         rows = zip(letters(run.queries), items, run.retrieved, strict=True)
-        return {query: list(letters(row[there])) for query, row, there in rows}
+        return {query: list(letters(row[retrieved])) for query, row, retrieved in rows}
 
     def judged(self, scope: Scope, state: IndexState) -> dict[str, tuple[list[list[int]], list[list[int]]]]:
         """Return for each task which places are right, and which are of strangers."""
@@ -69,8 +69,8 @@ def world() -> World:
     embeddings = cast(EmbeddingCache, plane)
     qrels = qrels_of(PAIRS, "pair", ("text", "image"))
     queries = Queries("text", {"sky": ids("qr"), "life": ids("s"), "places": ids("")}, embeddings)
-    held = {"sky": ids("abc"), "life": ids("de"), "places": ids("")}
-    return World(plane, queries, Galleries(("text", "image"), held, embeddings, qrels, depth=4))
+    galleries = {"sky": ids("abc"), "life": ids("de"), "places": ids("")}
+    return World(plane, queries, Galleries(("text", "image"), galleries, embeddings, qrels, depth=4))
 
 
 def state(plan: Plan = PLAN, lesson: int = 1, lean: float = 0.0) -> IndexState:
@@ -102,9 +102,9 @@ def test_a_routed_run_tells_log_p_of_items_given_the_query(world: World) -> None
     log_sky, log_life = -np.log1p(np.exp(-1.0)), -np.log1p(np.exp(1.0))
     log_p = {name: cosines[name] + log_sky - logsumexp([cosines[n] for n in "abc"]) for name in "abc"}
     log_p |= {name: cosines[name] + log_life - logsumexp([cosines[n] for n in "de"]) for name in "de"}
-    found = letters(world.galleries.qrels.ids[run.items[0]])
+    ranked = letters(world.galleries.qrels.ids[run.items[0]])
     assert run.log_p is not None
-    assert_allclose(run.log_p[0], [log_p[name] for name in found], atol=1e-6)
+    assert_allclose(run.log_p[0], [log_p[name] for name in ranked], atol=1e-6)
 
 
 def test_a_run_by_cosine_tells_no_log_p(world: World) -> None:
@@ -113,8 +113,8 @@ def test_a_run_by_cosine_tells_no_log_p(world: World) -> None:
 
 def test_each_shard_is_searched_with_the_queries_as_its_head_embeds_them(world: World) -> None:
     turned = Placement(1, 1, 0)  # items turned by 90 degrees, queries not
-    found = world.run(KnownTask("sky"), state({"sky": (turned,)}))
-    assert found["q"] == ["a", "b", "c"]
+    ranked = world.run(KnownTask("sky"), state({"sky": (turned,)}))
+    assert ranked["q"] == ["a", "b", "c"]
     assert world.run(KnownTask("sky"), state({"sky": (Placement(0, 0, 1),)}))["q"] == ["c", "b", "a"]
 
 
@@ -164,10 +164,10 @@ def test_an_empty_place_is_neither_right_nor_a_stranger(world: World) -> None:
 @pytest.mark.parametrize("merge", BOTH)
 def test_a_state_is_computed_once(world: World, merge: MergeName) -> None:
     first = judge(state(), world.queries, world.galleries, AllTasks(merge))
-    asked = len(world.plane.embedded)
+    embedded = len(world.plane.embedded)
     again = judge(state(), world.queries, world.galleries, AllTasks(merge))
     assert again is first
-    assert len(world.plane.embedded) == asked
+    assert len(world.plane.embedded) == embedded
 
 
 def test_a_shard_is_searched_once_for_all_tasks_that_have_not_asked_it_yet(world: World) -> None:
@@ -201,7 +201,7 @@ def test_other_queries_of_a_task_are_not_taken_for_those_before(world: World) ->
 def test_another_temperature_is_not_taken_for_the_one_before(world: World) -> None:
     warm = state(lean=1.0)
     cold = replace(warm, lesson=2, temperature=lambda task, placement: 0.01)
-    runs = [retrieve(one, world.queries, world.galleries, AllTasks("routed")).log_p for one in (warm, cold)]
+    runs = [retrieve(at, world.queries, world.galleries, AllTasks("routed")).log_p for at in (warm, cold)]
     assert runs[0] is not None
     assert runs[1] is not None
     assert np.abs(runs[0] - runs[1]).max() > 0.1
@@ -211,12 +211,12 @@ def test_another_temperature_is_not_taken_for_the_one_before(world: World) -> No
 
 
 def ranked_by_evaluation(
-    root: Path, policy: PolicyName, way: tuple[str, str], task: str, merge: MergeName | None
+    root: Path, policy: PolicyName, direction: tuple[str, str], task: str, merge: MergeName | None
 ) -> dict[str, list[tuple[str, float]]]:
     """Return what evaluation ranks for each test query of a task after the last lesson."""
     settings = EvalSettings(policies=[policy], ks=[10], gallery="all", details=False)
     scope = AllTasks(merge) if merge else KnownTask(task)
-    with tried(root, settings, *way) as trial:
+    with tried(root, settings, *direction) as trial:
         run = retrieve(trial.states[policy][-1], trial.queries, trial.galleries, scope).of_task(task)
         items = trial.eval_set.qrels.ids[run.items]
     return {
@@ -226,10 +226,10 @@ def ranked_by_evaluation(
 
 
 def searched(
-    root: Path, policy: PolicyName, way: tuple[str, str], task: str, merge: MergeName | None
+    root: Path, policy: PolicyName, direction: tuple[str, str], task: str, merge: MergeName | None
 ) -> dict[str, list[tuple[str, float]]]:
     """Return what search answers to the same queries, asked one by one."""
-    query, target = way
+    query, target = direction
     scope = AllTasks(merge) if merge else KnownTask(task)
     with search.open_searcher(root / ".mneme", policy=policy) as searcher:
         pairs = [pair for pair in searcher.store.pairs() if pair.task == task and pair.split == "test"]
@@ -243,13 +243,13 @@ def searched(
 
 @pytest.mark.parametrize("merge", [None, "raw", "routed"])
 @pytest.mark.parametrize("task", worlds.TASKS)
-@pytest.mark.parametrize("way", [("text", "image"), ("image", "text")])
+@pytest.mark.parametrize("direction", [("text", "image"), ("image", "text")])
 @pytest.mark.parametrize("policy", ["reindex", "no-reindex", "matched", "aligned", "auto"])
 def test_evaluation_ranks_as_search_does(
-    trained: Path, policy: PolicyName, way: tuple[str, str], task: str, merge: MergeName | None
+    trained: Path, policy: PolicyName, direction: tuple[str, str], task: str, merge: MergeName | None
 ) -> None:
-    expected = searched(trained, policy, way, task, merge)
-    ranked = ranked_by_evaluation(trained, policy, way, task, merge)
+    expected = searched(trained, policy, direction, task, merge)
+    ranked = ranked_by_evaluation(trained, policy, direction, task, merge)
     assert ranked.keys() == expected.keys()
     assert {id: [item for item, _ in hits] for id, hits in ranked.items()} == {
         id: [item for item, _ in hits] for id, hits in expected.items()
@@ -312,8 +312,8 @@ def slow_recall(root: Path, policy: PolicyName, task: str, k: int) -> float:
 def matrix(root: Path, policy: PolicyName, k: int) -> list[list[float | None]]:
     """Return the recall of texts to images over all tasks, merged by cosine."""
     settings = EvalSettings(policies=[policy], ks=[k], gallery="all", details=False)
-    (one,) = (r for r in evaluations.results(root, settings) if r.query == "text" and not r.task_known)
-    return one.matrix
+    (of_texts,) = (r for r in evaluations.results(root, settings) if r.query == "text" and not r.task_known)
+    return of_texts.matrix
 
 
 @pytest.mark.parametrize("policy", ["reindex", "no-reindex", "matched", "aligned", "auto"])
@@ -337,19 +337,19 @@ def test_what_one_direction_has_computed_is_not_taken_for_another_s(tmp_path: Pa
         "image": [*worlds.rows("sky", 20), *worlds.rows("life", 20)],
         "depth": worlds.rows("sky", 60, start=20) + worlds.rows("life", 40, start=20),
     }
-    for name, held in rows.items():
-        vectors, text = np.stack([row.image for row in held]), [row.text for row in held]
-        task, split = ([getattr(row, field) for row in held] for field in ("task", "split"))
+    for name, of_modality in rows.items():
+        vectors, text = np.stack([row.image for row in of_modality]), [row.text for row in of_modality]
+        task, split = ([getattr(row, field) for row in of_modality] for field in ("task", "split"))
         arrays: dict[str, Any] = {name: vectors, "text": text, "task": task, "split": split}
         np.savez(tmp_path / f"{name}.npz", **arrays)
     worlds.index(tmp_path, tmp_path / "image.npz", tmp_path / "depth.npz")
     settings = EvalSettings(policies=["matched"], merges=["raw", "routed"], ks=[3])
     together = {(r.query, r.target, r.merge): r.matrix for r in evaluations.results(tmp_path, settings)}
     alone: dict[tuple[str, str, MergeName | None], Cells] = {}
-    for way in {key[:2] for key in together}:
+    for direction in {key[:2] for key in together}:
         with evaluated(tmp_path, settings) as evaluation:
             (system,) = evaluation.systems
-            each = results(evaluation.trial(*way), system, settings)
-            alone |= {(*way, result.merge): result.matrix for result in each}
+            each = results(evaluation.trial(*direction), system, settings)
+            alone |= {(*direction, result.merge): result.matrix for result in each}
     assert len(together) == 4 * 3
     assert alone == together

@@ -73,7 +73,7 @@ def read_qrels(path: Path) -> dict[str, set[str]]:
 
 
 def over_tasks(values: dict[str, float]) -> float:
-    """Return the mean over tasks of the mean over their queries, told from their names."""
+    """Return the mean over tasks of the mean over their queries, ran from their names."""
     tasks: dict[str, list[float]] = {}
     for query, value in values.items():
         tasks.setdefault(query.rpartition(":")[0], []).append(value)
@@ -169,14 +169,12 @@ def test_what_is_right_in_another_task_counts_only_where_the_task_is_unknown(two
 
 
 def test_evaluate_writes_runs_to_a_folder_it_makes(run: Run, trained: Path, tmp_path: Path) -> None:
-    told = run(
-        "evaluate", "-w", trained, "--policy", "matched", "--k", "3", "--merge", "raw", "--runs", "a/b"
-    )
-    assert (told.status, told.err) == (0, "")
+    ran = run("evaluate", "-w", trained, "--policy", "matched", "--k", "3", "--merge", "raw", "--runs", "a/b")
+    assert (ran.status, ran.err) == (0, "")
     assert len(list((tmp_path / "a/b").glob("matched.*.run"))) == 4
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "letter").write_text("dear all")
-    told = run("evaluate", "-w", trained, "--policy", "matched", "--runs", "letter/runs")
-    assert is_one_line(told, 1, "cannot write to letter/runs: not a directory")
+    ran = run("evaluate", "-w", trained, "--policy", "matched", "--runs", "letter/runs")
+    assert is_one_line(ran, 1, "cannot write to letter/runs: not a directory")

@@ -43,12 +43,15 @@ def test_a_trial_has_the_direction_of_what_it_is_tested_on(trial: Trial) -> None
 
 def test_each_query_looks_in_its_own_task_where_that_is_known(trial: Trial) -> None:
     judged = judge_all(trial, STATE, OwnTask())
-    assert {task: one.right.tolist() for task, one in judged.items()} == {"sky": [[True]], "life": [[True]]}
+    assert {task: of_task.right.tolist() for task, of_task in judged.items()} == {
+        "sky": [[True]],
+        "life": [[True]],
+    }
 
 
 def test_each_query_looks_in_all_tasks_where_its_own_is_not_known(trial: Trial) -> None:
     judged = judge_all(trial, STATE, AllTasks("raw"))
-    assert {task: one.right.tolist() for task, one in judged.items()} == {
+    assert {task: of_task.right.tolist() for task, of_task in judged.items()} == {
         "sky": [[False, True]],
         "life": [[True, False]],
     }
