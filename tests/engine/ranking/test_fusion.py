@@ -258,3 +258,15 @@ def test_two_shards_of_one_task_share_its_probability() -> None:
     log_z = np.log(np.exp(3) + np.exp(4))
     assert found.log_p is not None
     assert found.log_p.tolist() == [pytest.approx([5 - log_z - 1, 4 - log_z - 1])]
+
+
+def test_items_below_the_best_by_more_than_rounding_count_among_the_others() -> None:
+    below = np.array([[0.5 - 5e-8, -1.0]])
+    expected = 0.5 / 1e-7 + np.log(1 + 999 * np.exp(-0.5) / 2)
+    assert log_partition(1000, np.array([[0.5]]), below, 1e-7) == pytest.approx([expected], abs=1e-6)
+
+
+def test_the_worst_of_the_best_counts_once_though_the_sample_has_it_a_rounding_lower() -> None:
+    sample = np.array([[0.5 - 1e-12, 0.5 - 1e-7]])
+    expected = 0.5 / 1e-7 + np.log(1 + 999 * np.exp(-1))
+    assert log_partition(1000, np.array([[0.5]]), sample, 1e-7) == pytest.approx([expected], abs=1e-6)
