@@ -113,7 +113,7 @@ def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = Non
     keys = scores if log_p is None else log_p
     order = np.lexsort((part, numbers, -keys.round(DECIMALS)), axis=1)
     repeated = _repeated(np.take_along_axis(numbers, order, 1))
-    order = np.take_along_axis(order, np.argsort(repeated, axis=1, kind="stable"), 1)[:, :k]
+    order = np.take_along_axis(order, np.argsort(repeated, kind="stable"), 1)[:, :k]
     keep = np.arange(order.shape[1]) < (~repeated).sum(axis=1, keepdims=True)
     return Ranking(
         scores=_ranked(scores, order, keep),
@@ -159,7 +159,7 @@ def _ranked(values: Scores, order: NDArray[np.intp], keep: NDArray[np.bool_]) ->
 
 def _repeated(numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Mark (Q, n) every number that stands further left in its row already."""
-    order = np.argsort(numbers, axis=1, kind="stable")
+    order = np.argsort(numbers, kind="stable")
     ascending = np.take_along_axis(numbers, order, 1)
     same = np.zeros(numbers.shape, bool)
     same[:, 1:] = ascending[:, 1:] == ascending[:, :-1]

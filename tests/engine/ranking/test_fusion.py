@@ -173,3 +173,15 @@ def test_the_log_partition_of_items_that_are_all_alike_needs_no_sample_of_the_ot
 
 def test_a_sharp_temperature_does_not_overflow() -> None:
     assert partition(np.full((1, 30), 1.0), 30, 1e-4) == pytest.approx([np.log(30) + 1e4])
+
+
+def test_items_below_the_best_by_more_than_rounding_count_among_the_others() -> None:
+    below = np.array([[0.5 - 5e-8, -1.0]])
+    expected = 0.5 / 1e-7 + np.log(1 + 999 * np.exp(-0.5) / 2)
+    assert log_partition(1000, np.array([[0.5]]), below, 1e-7) == pytest.approx([expected], abs=1e-6)
+
+
+def test_the_worst_of_the_best_counts_once_though_the_sample_has_it_a_rounding_lower() -> None:
+    sample = np.array([[0.5 - 1e-12, 0.5 - 1e-7]])
+    expected = 0.5 / 1e-7 + np.log(1 + 999 * np.exp(-1))
+    assert log_partition(1000, np.array([[0.5]]), sample, 1e-7) == pytest.approx([expected], abs=1e-6)
