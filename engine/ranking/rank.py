@@ -62,7 +62,7 @@ def rank(shard_queries: Sequence[ShardQuery], k: int, posterior: TaskPosterior |
         posterior: rank by log p(item | q), which needs it; None: by cosine.
     """
     depth = k if posterior is None else max(k, BEST)
-    candidates = [one.shard.search(one.queries, depth) for one in shard_queries]
+    candidates = [query.shard.search(query.queries, depth) for query in shard_queries]
     if posterior is None:
         return merge(candidates, k)
     return merge(candidates, k, _odds(shard_queries, candidates, posterior))
@@ -74,11 +74,11 @@ def _odds(
     """Return what makes the cosines of each shard comparable."""
     partitions = [
         Partition(
-            task=one.shard.key.task,
-            tau=one.tau,
-            log_z=one.shard.log_partition(one.queries, one.tau, offered.scores[:, :BEST]),
+            task=query.shard.key.task,
+            tau=query.tau,
+            log_z=query.shard.log_partition(query.queries, query.tau, offered.scores[:, :BEST]),
         )
-        for one, offered in zip(shard_queries, candidates, strict=True)
+        for query, offered in zip(shard_queries, candidates, strict=True)
     ]
     return odds_of(partitions, posterior)
 

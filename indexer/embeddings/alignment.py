@@ -24,21 +24,22 @@ def fit(old: NDArray[np.float32], new: NDArray[np.float32]) -> Map:
     Orthogonal (Schoenemann 1966) or ridge, whichever brings the held-out fourth of the rows nearer, by cosine.
     """
     x, y = old.astype(np.float64), new.astype(np.float64)
-    held = np.arange(len(x)) % 4 == 3
+    is_held_out = np.arange(len(x)) % 4 == 3
     gram, cross = x.T @ x, x.T @ y
-    if not held.any():
+    if not is_held_out.any():
         return orthogonal(cross)
-    left = gram - x[held].T @ x[held], cross - x[held].T @ y[held]
-    tried = [orthogonal(left[1]), *ridges(*left, RIDGES)]
-    best = int(np.argmax([(moved(x[held], found) * y[held]).sum() for found in tried]))
+    x_out, y_out = x[is_held_out], y[is_held_out]
+    rest = gram - x_out.T @ x_out, cross - x_out.T @ y_out
+    maps = [orthogonal(rest[1]), *ridges(*rest, RIDGES)]
+    best = int(np.argmax([(moved(x_out, by) * y_out).sum() for by in maps]))
     return orthogonal(cross) if best == 0 else ridges(gram, cross, RIDGES[best - 1 : best])[0]
 
 
 def orthogonal(cross: Map) -> Map:
     """Return the rotation that brings x (N, E) nearest to y (N, E), from x^T y."""
     u, _, v = np.linalg.svd(cross)
-    found: Map = u @ v
-    return found
+    rotation: Map = u @ v
+    return rotation
 
 
 def ridges(gram: Map, cross: Map, shares: Sequence[float]) -> list[Map]:
@@ -68,11 +69,11 @@ def exact(old: Head, new: Head, modality: Modality) -> Map | None:
     return np.linalg.pinv(before) @ after if np.linalg.cond(before) < WORST else None
 
 
-def moved(x: NDArray[np.floating], by: Map) -> Map:
+def moved(x: NDArray[np.floating], by: Map) -> NDArray[np.float64]:
     """Return rows (N, E) mapped and of unit length again."""
     y = x.astype(np.float64) @ by
-    found: Map = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12)
-    return found
+    rows: NDArray[np.float64] = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12)
+    return rows
 
 
 def _inputs(head: Head, modality: Modality) -> int:

@@ -87,17 +87,21 @@ class Planner:
 
         That is the one of the same placement, else the last of its kind (mapped or not), else the last.
         """
-        kept = self.sealed[task].temperatures if task in self.sealed else ()
-        kept = tuple(one for one in kept if (one.query, one.target) == (query, target))
-        if not kept:
+        sealed = self.sealed[task].temperatures if task in self.sealed else ()
+        measured = [kept for kept in sealed if (kept.query, kept.target) == (query, target)]
+        if not measured:
             return self.statistics(query, target).temperature(task, placement)
 
-        def nearness(one: Temperature) -> tuple[bool, bool, int]:
-            same = (one.head, one.space, one.queries) == (placement.head, placement.space, placement.queries)
-            alike = (one.space == one.head) == (placement.space == placement.head)
-            return same, alike, one.queries
+        def nearness(kept: Temperature) -> tuple[bool, bool, int]:
+            is_same = (kept.head, kept.space, kept.queries) == (
+                placement.head,
+                placement.space,
+                placement.queries,
+            )
+            is_alike = (kept.space == kept.head) == (placement.space == placement.head)
+            return is_same, is_alike, kept.queries
 
-        return max(kept, key=nearness).tau
+        return max(measured, key=nearness).tau
 
     def statistics(self, query: Modality, target: Modality) -> DirectionStatistics:
         """Return what is measured of a direction."""

@@ -22,8 +22,8 @@ def likelihood(cosines: Scores, right: NDArray[np.bool_], tau: float) -> Scores:
         right: (Q, N), at least one in each row.
     """
     log_p = log_softmax(cosines / tau, axis=1)
-    found: Scores = np.where(right, log_p, 0).sum(axis=1) / right.sum(axis=1)
-    return found
+    mean: Scores = np.where(right, log_p, 0).sum(axis=1) / right.sum(axis=1)
+    return mean
 
 
 def temperature(cosines: Scores, right: NDArray[np.bool_], usual: float) -> float:
@@ -33,5 +33,5 @@ def temperature(cosines: Scores, right: NDArray[np.bool_], usual: float) -> floa
         surprise = -likelihood(cosines, right, float(np.exp(log_tau))).sum()
         return float(surprise + 0.5 * ((log_tau - np.log(usual)) / SPREAD) ** 2)
 
-    found = optimize.minimize_scalar(cost, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
-    return float(np.exp(found.x))
+    optimum = optimize.minimize_scalar(cost, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
+    return float(np.exp(optimum.x))

@@ -90,7 +90,8 @@ def check(workspace: Workspace, request: ServingRequest) -> None:
     """Refuse to serve where nothing is indexed, and a policy for a direction that is not served."""
     if not workspace.manifest.served.shards:
         raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
-    directions = [direction_name(one.query, one.target) for one in workspace.manifest.served.directions]
+    served = workspace.manifest.served.directions
+    directions = [direction_name(direction.query, direction.target) for direction in served]
     for name in request.policies:
         if name not in directions:
             raise UserError(f"no direction {name!r}; directions are: {', '.join(directions)}")

@@ -143,8 +143,11 @@ class Searcher:
     ) -> list[Hit]:
         lookups = self._lookups_in(parts, target, scope)
         embedder = self.snapshot.embedder
-        queries = {version: compose(embedder, version, parts) for version in {one.queries for one in lookups}}
-        shard_queries = [ShardQuery(self._shard(one), queries[one.queries], one.tau) for one in lookups]
+        versions = {lookup.queries for lookup in lookups}
+        queries = {version: compose(embedder, version, parts) for version in versions}
+        shard_queries = [
+            ShardQuery(self._shard(lookup), queries[lookup.queries], lookup.tau) for lookup in lookups
+        ]
         names = _tasks(lookups)
         is_routed = scope == AllTasks("routed") and len(names) > 1
         posterior = self._posterior(parts, names) if is_routed else None
@@ -220,4 +223,4 @@ def open_searcher(
 
 def _tasks(lookups: Sequence[ShardLookup]) -> list[str]:
     """Return the tasks whose shards are searched, each once, in order."""
-    return list(dict.fromkeys(one.key.task for one in lookups))
+    return list(dict.fromkeys(lookup.key.task for lookup in lookups))

@@ -62,7 +62,7 @@ def _heads(workspace: Workspace) -> list[dict[str, Any]]:
     manifest = workspace.manifest
     untrained = {"head": 0, "parent": None, "task": None, "method": None, "loss": None}
     trained = [_head(workspace, lesson.head) for lesson in manifest.history.lessons]
-    references = [_head(workspace, one.head) | {"reference": True} for one in manifest.references]
+    references = [_head(workspace, reference.head) | {"reference": True} for reference in manifest.references]
     return [untrained, *trained, *references]
 
 
