@@ -34,10 +34,10 @@ def folded(blocks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(name, f"<h3>{name}</h3>{block}{rest}" if rest else block) for name, block in blocks[:1]]
 
 
-def row(figures: Sequence[tuple[str, str]], style: str = "row") -> str:
+def row(figures: Sequence[tuple[str, str]]) -> str:
     """Return captioned figures of HTML side by side, as many as there is room for."""
     cells = "".join(f"<div><h4>{caption}</h4>{figure}</div>" for caption, figure in figures)
-    return f'<div class="{style}">{cells}</div>'
+    return f'<div class="row">{cells}</div>'
 
 
 def legend(names: Sequence[str], marks: Sequence[str] = ()) -> str:

@@ -50,8 +50,8 @@ class Report:
 
     def of(self, direction: Trial) -> list[Result]:
         """Return the results of a direction at the K that is shown."""
-        shown = (direction.query, direction.target, self.k)
-        return [result for result in self.results if (result.query, result.target, result.k) == shown]
+        key = (direction.query, direction.target, self.k)
+        return [result for result in self.results if (result.query, result.target, result.k) == key]
 
 
 def summary(report: Report) -> str:

@@ -2,11 +2,11 @@ from indexer.report import blocks
 
 
 def test_several_blocks_have_titles_and_one_has_none() -> None:
-    one = blocks.section("Policies", "a note", [("Text to image", "<p>a</p>")])
-    two = blocks.section("Policies", "a note", [("Text to image", "<p>a</p>"), ("", "<p>b</p>")])
+    alone = blocks.section("Policies", "a note", [("Text to image", "<p>a</p>")])
+    first_of_two = blocks.section("Policies", "a note", [("Text to image", "<p>a</p>"), ("", "<p>b</p>")])
 
-    assert one == '<h2>Policies</h2>\n<p class="note">a note</p>\n<div><div><p>a</p></div>\n</div>\n'
-    assert "<div><h3>Text to image</h3><p>a</p></div>\n<div><p>b</p></div>" in two
+    assert alone == '<h2>Policies</h2>\n<p class="note">a note</p>\n<div><div><p>a</p></div>\n</div>\n'
+    assert "<div><h3>Text to image</h3><p>a</p></div>\n<div><p>b</p></div>" in first_of_two
 
 
 def test_a_style_is_the_class_of_what_holds_the_blocks() -> None:

@@ -28,7 +28,7 @@ def test_a_long_text_is_shortened_after_its_spaces_are() -> None:
     assert html.words("a     bcd" + "e" * 100, 6) == "a bcd…"
 
 
-def shown(element: str) -> Image.Image:
+def decoded(element: str) -> Image.Image:
     (data,) = re.findall('src="data:image/jpeg;base64,([^"]*)"', element)
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
@@ -39,7 +39,7 @@ def test_a_picture_is_at_most_twice_as_large_as_it_is_shown(
 ) -> None:
     Image.new("RGB", size, "red").save(tmp_path / "red.png")
 
-    with shown(html.picture(tmp_path / "red.png", 40)) as picture:
+    with decoded(html.picture(tmp_path / "red.png", 40)) as picture:
         assert (picture.format, picture.size) == ("JPEG", expected)
 
 
