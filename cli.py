@@ -281,7 +281,7 @@ def query(
     from engine.device import resolve
     from engine.ranking.query import parse_queries, title
     from engine.storage import workspace as workspaces
-    from indexer.report import hits_page
+    from indexer.report import html as pages
     from indexer.serving.search import open_searcher
 
     answers: list[tuple[str, list[Hit]]] = []
@@ -300,7 +300,7 @@ def query(
             for hit in result.hits:
                 show_hit(number, hit, as_json=as_json, paths=paths)
     if html:
-        hits_page.write(html, answers)
+        pages.write_hits(html, answers)
 
 
 @app.command()

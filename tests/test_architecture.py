@@ -37,7 +37,7 @@ SPEAK_OF_OPTIONS = {
     "cli",
     "studies.demo.demo",  # prints commands to type
     "training.recipes",  # prose that `mneme methods` prints
-    "indexer.report.tables",  # style sheets, whose properties begin so too
+    "indexer.report.blocks",  # style sheets, whose properties begin so too
     "indexer.report.theme",
 }
 HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich", "pydantic"}

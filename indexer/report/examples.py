@@ -21,26 +21,26 @@ def worst(report: Report) -> list[Regression]:
     share = max(1, SHOWN // len(report.directions))
     for policy in _policies(report):
         each = [regressions(direction, policy, report.k)[:share] for direction in report.directions]
-        shown = [regression for part in each for regression in part]
-        if shown:
-            return shown[:SHOWN]
+        fallen = [regression for part in each for regression in part]
+        if fallen:
+            return fallen[:SHOWN]
     return []
 
 
 def section(report: Report) -> str:
     """Return the section; a line where nothing was forgotten."""
-    shown = worst(report)
-    if not shown:
+    fallen = worst(report)
+    if not fallen:
         return blocks.section(
             TITLE, f"No query has lost a right item that it once found among its first {report.k}.", []
         )
-    policy = shown[0].policy
+    policy = fallen[0].policy
     served = ", which is served" if policy == report.evaluation.workspace.manifest.served.policy else ""
     note = (
         f"Found among the first {report.k} when their task was taught, and fallen furthest since, under "
         f"{policy}{served}; the task known."
     )
-    cards = "".join(_card(report.evaluation.store, regression) for regression in shown)
+    cards = "".join(_card(report.evaluation.store, regression) for regression in fallen)
     return blocks.section(TITLE, note, [("", cards)])
 
 

@@ -1,18 +1,27 @@
-"""What every page that mneme writes has in common: one file, no scripts, texts escaped, pictures inside it."""
+"""Pages as one file that needs nothing else: no scripts, texts escaped, pictures inside it; and the page of hits."""
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from engine import media
 from engine.errors import Unreadable, UserError
 from engine.storage import files
+from engine.types import Hit
 
 BASE = """
 :root { color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }
 body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 small { opacity: .7; }
+"""
+HIT_SIDE = 256
+HITS_STYLE = """
+ol { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); padding: 0; }
+li { list-style: none; border: 1px solid #8884; border-radius: .5rem; overflow: hidden; }
+img { aspect-ratio: 1; display: block; object-fit: cover; width: 100%; }
+p { margin: .6rem .8rem; overflow-wrap: anywhere; }
 """
 
 
@@ -31,6 +40,18 @@ def write(path: Path, title: str, style: str, body: str) -> None:
         files.replace(path, (head + body).encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
+
+
+def write_hits(path: Path, answers: Sequence[tuple[str, Sequence[Hit]]]) -> None:
+    """Write a page of titled answers in one step."""
+    lists = [f"<h1>{escape(title)}</h1>\n<ol>\n{''.join(map(_card, hits))}</ol>\n" for title, hits in answers]
+    write(path, "mneme", HITS_STYLE, "".join(lists))
+
+
+def _card(hit: Hit) -> str:
+    figures = f"<p><small>{hit.rank} · {hit.score:.3f} · {escape(hit.task)}</small></p>"
+    image = picture(Path(hit.path), HIT_SIDE) if hit.modality == "image" and hit.path else ""
+    return f"<li>{image}<p>{escape(hit.path or hit.text or '')}</p>{figures}</li>\n"
 
 
 def picture(path: Path, side: int) -> str:

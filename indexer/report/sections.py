@@ -10,8 +10,19 @@ from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.results import Result
 from indexer.evaluation.trial import Trial
 from indexer.report import costs as costing
-from indexer.report import html, narrative, plots, tables, tsne
-from indexer.report.blocks import TASK_KNOWLEDGE, direction_title, folded, legend, plural, row, section
+from indexer.report import html, narrative, plots, tsne
+from indexer.report.blocks import (
+    TASK_KNOWLEDGE,
+    cause_table,
+    direction_title,
+    folded,
+    heat_map,
+    legend,
+    plural,
+    policy_table,
+    row,
+    section,
+)
 from indexer.report.plots import CostPoint
 
 K = 10
@@ -50,8 +61,8 @@ class Report:
 
     def of(self, direction: Trial) -> list[Result]:
         """Return the results of a direction at the K that is shown."""
-        shown = (direction.query, direction.target, self.k)
-        return [result for result in self.results if (result.query, result.target, result.k) == shown]
+        key = (direction.query, direction.target, self.k)
+        return [result for result in self.results if (result.query, result.target, result.k) == key]
 
 
 def summary(report: Report) -> str:
@@ -83,7 +94,7 @@ def policies(report: Report) -> str:
         f"R@{report.k} after the last lesson, mean over tasks; lost: the mean fall of old tasks from their best. "
         "What finds little has little to lose."
     )
-    blocks = [(_title(d), tables.policies(report.of(d))) for d in report.all_directions]
+    blocks = [(_title(d), policy_table(report.of(d))) for d in report.all_directions]
     return section("Policies", note, blocks, style="row wide")
 
 
@@ -101,7 +112,7 @@ def matrices(report: Report) -> str:
         ]
         top = max(values, default=1.0)
         figures = [
-            (f"{r.policy}, {TASK_KNOWLEDGE[merge]}", tables.heat_map(r.matrix, tasks, lessons, top))
+            (f"{r.policy}, {TASK_KNOWLEDGE[merge]}", heat_map(r.matrix, tasks, lessons, top))
             for merge in TASK_KNOWLEDGE
             for r in results
             if r.merge == merge
@@ -201,7 +212,7 @@ def causes(report: Report) -> str:
         text = "".join(
             f"<p><b>{mean.policy}.</b> {_explanation(mean, report.of(direction))}</p>\n" for mean in here
         )
-        blocks.append((_title(direction), text + tables.causes(here)))
+        blocks.append((_title(direction), text + cause_table(here)))
     note = (
         "Old tasks, averaged, after the last lesson. Drift is 1 - cosine to where a task's own lesson put it."
     )

@@ -128,10 +128,10 @@ def test_a_picture_is_shown_where_it_can_be_read_and_else_its_name(tmp_path: Pat
     path = tmp_path / "red.png"
     Image.new("RGB", (40, 30), "red").save(path)
 
-    shown = figures(card(Item(RIGHT, "image", (str(path),)), Item(THEN, "image", ("gone.png",))))
+    contents = figures(card(Item(RIGHT, "image", (str(path),)), Item(THEN, "image", ("gone.png",))))
 
-    assert shown[1][1].startswith('<img alt="" src="data:image/jpeg;base64,')
-    assert shown[2] == ("first when taught", "gone.png")
+    assert contents[1][1].startswith('<img alt="" src="data:image/jpeg;base64,')
+    assert contents[2] == ("first when taught", "gone.png")
 
 
 def test_a_text_from_a_file_is_not_taken_for_a_picture_nor_a_sound(tmp_path: Path) -> None:

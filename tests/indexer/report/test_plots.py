@@ -16,13 +16,13 @@ def texts(svg: str) -> list[str]:
 
 def lines(svg: str, colour: str) -> list[tuple[list[tuple[float, float]], bool]]:
     """Return the corners (x, y; y grows downwards) of every line of a colour, and whether it is dashed."""
-    found = re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', svg)
+    paths = re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', svg)
     return [
         (
             [(float(x), float(y)) for x, y in re.findall(r"[ML] ([\d.-]+) ([\d.-]+)", path)],
             "dasharray" in style,
         )
-        for path, style in found
+        for path, style in paths
         if f"stroke: var(--{colour})" in style and "fill: none" in style
     ]
 

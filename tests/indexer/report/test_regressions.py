@@ -22,10 +22,13 @@ def of(root: Path, k: int, settings: EvalSettings = ALL, policy: PolicyName = "r
 
 def ranked(opened: Evaluation, task: str, head: int) -> dict[str, list[str]]:
     """Return a task's gallery in the order in which each of its queries ranks it, a head embedding both."""
-    way = direction(opened)
-    items = way.galleries.items(task)
-    scores = way.queries.embed(task, head).astype(np.float64) @ way.galleries.embed(task, head).T
-    queries = [id.decode() for id in way.eval_set.queries[task]]
+    text_to_image = direction(opened)
+    items = text_to_image.galleries.items(task)
+    scores = (
+        text_to_image.queries.embed(task, head).astype(np.float64)
+        @ text_to_image.galleries.embed(task, head).T
+    )
+    queries = [id.decode() for id in text_to_image.eval_set.queries[task]]
     return {
         query: [items[place] for place in np.argsort(-row, kind="stable")]
         for query, row in zip(queries, scores, strict=True)

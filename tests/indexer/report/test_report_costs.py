@@ -34,10 +34,10 @@ def test_reindex_embeds_everything_and_matched_the_newest_task_alone(trained: Pa
 
 
 def test_bytes_are_those_of_the_shards_that_are_built(trained: Path) -> None:
-    found = all_costs(trained, "reindex", "matched")
+    spent = all_costs(trained, "reindex", "matched")
 
-    assert found["matched"].bytes == shards.size(30, worlds.WIDTH)
-    assert found["reindex"].bytes == 3 * shards.size(30, worlds.WIDTH)
+    assert spent["matched"].bytes == shards.size(30, worlds.WIDTH)
+    assert spent["reindex"].bytes == 3 * shards.size(30, worlds.WIDTH)
 
 
 def missing(*plans: Plan) -> dict[ShardKey, list[ItemId]]:
@@ -88,9 +88,9 @@ def test_a_reference_costs_what_its_shards_do(world: Path) -> None:
     joint = Reference("joint", last.task, last.number, last.head, False, 12.5)
     opened.with_manifest(replace(opened.manifest, references=(joint,)))
 
-    found = all_costs(world, "matched", "reindex")
+    spent = all_costs(world, "matched", "reindex")
 
-    assert found["joint"] == replace(found["reindex"], policy="joint")
+    assert spent["joint"] == replace(spent["reindex"], policy="joint")
 
 
 @dataclass
@@ -149,7 +149,7 @@ def test_a_shard_that_two_policies_want_is_timed_once(trained: Path, monkeypatch
 
     monkeypatch.setattr(costs, "_seconds", seconds)
 
-    found = all_costs(trained, "reindex", "matched")
+    spent = all_costs(trained, "reindex", "matched")
 
     assert len(timings) == len(set(timings)) == 3
-    assert {policy: cost.seconds for policy, cost in found.items()} == {"reindex": 6.0, "matched": 2.0}
+    assert {policy: cost.seconds for policy, cost in spent.items()} == {"reindex": 6.0, "matched": 2.0}

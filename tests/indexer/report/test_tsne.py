@@ -28,9 +28,9 @@ def test_five_different_points_are_enough_for_a_map() -> None:
 def test_the_same_points_give_the_same_map() -> None:
     rows = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
 
-    one, other = tsne.project(rows), tsne.project(rows)
+    first, second = tsne.project(rows), tsne.project(rows)
 
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(first, second)
 
 
 def test_neighbours_stay_neighbours_on_a_map() -> None:
@@ -92,9 +92,9 @@ def test_the_queries_of_a_map_are_where_the_policy_asks_them(
     monkeypatch.setattr(tsne, "project", lambda rows: rows)
 
     with evaluated(trained) as opened:
-        way = direction(opened)
-        points = tsne.scatter(way, "matched")
-        asked, items = way.queries.embed("sky", 1), way.galleries.embed("sky", 1)
+        text_to_image = direction(opened)
+        points = tsne.scatter(text_to_image, "matched")
+        asked, items = text_to_image.queries.embed("sky", 1), text_to_image.galleries.embed("sky", 1)
 
     assert points is not None
     np.testing.assert_array_equal(points.places[(points.tasks == 0) & points.is_query], asked)
