@@ -110,15 +110,15 @@ def main() -> None:
         {"command": name, "on the way": len(seen["hops"]), "imported": len(seen["imported"])}
         for name, seen in traced.items()
     ]
+    if not given.commands and given.tree == ROOT:
+        rows = [{**row, "hops": seen["hops"]} for row, seen in zip(counts, traced.values(), strict=True)]
+        write(OUT, {**machine(), "rows": rows})
     print(markdown(counts))
     for name, seen in traced.items():
         print(f"\n{name}")
         for file, (caller, function) in seen["hops"].items():
             print(f"  {file} {function}" + (f"  <- {caller}" if given.hops and caller else ""))
         print("  only imported:", *sorted(set(seen["imported"]) - set(seen["hops"])))
-    if not given.commands and given.tree == ROOT:
-        rows = [{**row, "hops": seen["hops"]} for row, seen in zip(counts, traced.values(), strict=True)]
-        write(OUT, {**machine(), "rows": rows})
 
 
 def trace(tree: Path, commands: list[str]) -> dict[str, Any]:

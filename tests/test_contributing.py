@@ -27,34 +27,29 @@ def contributed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write every example where it says it belongs."""
     written: dict[str, Any] = {}
     for file, place, code in BLOCKS:
-        module = module_of(file, monkeypatch)
+        name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        if not (ROOT / file).exists() and not place:
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        module = import_module(name)
         if not place:
             exec(compile(code, file, "exec"), written := dict(vars(module)))
-            for name, value in written.items():
-                monkeypatch.setattr(module, name, value, raising=False)
+            for attribute, value in written.items():
+                monkeypatch.setattr(module, attribute, value, raising=False)
         elif isinstance(registry := getattr(module, place), dict):
             entries = eval("{" + code + "}", {**vars(module), **written})
-            for name, value in entries.items():
-                monkeypatch.setitem(registry, name, value)
+            for key, value in entries.items():
+                monkeypatch.setitem(registry, key, value)
         else:
             monkeypatch.setattr(module, place, extended(module, place, code))
-
-
-def module_of(file: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the module of a file, a new one where the file is not there yet."""
-    name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    if not (ROOT / file).exists() and name not in sys.modules:
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    return import_module(name)
 
 
 def extended(module: ModuleType, function: str, code: str) -> object:
     """Return a function of a module with code put before all it does."""
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
-    (found,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function]
-    found.body[1:1] = ast.parse(code).body  # after the docstring
+    (definition,) = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function]
+    definition.body[1:1] = ast.parse(code).body  # after the docstring
     names = dict(vars(module))
-    exec(compile(ast.Module([found], []), str(module.__file__), "exec"), names)
+    exec(compile(ast.Module([definition], []), str(module.__file__), "exec"), names)
     return names[function]
 
 
