@@ -4,9 +4,13 @@ import csv
 import io
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
+from engine.storage import files
+
+FORMAT = 1
 Record: TypeAlias = Mapping[str, Any]
 """One finished run as it stands in its file: its names, its seed, its matrices."""
 
@@ -85,6 +89,15 @@ def rows(records: Sequence[Record]) -> list[SummaryRow]:
         for key, by_figure in values.items()
         if by_figure
     ]
+
+
+def write(folder: Path, rows: Sequence[SummaryRow], runs: int) -> None:
+    """Write the tables of so many runs to a folder: results.json, and table.csv, .md and .tex."""
+    content = {"format": FORMAT, "runs": runs, "rows": [asdict(row) for row in rows]}
+    files.replace(folder / "results.json", files.to_json(content))
+    files.replace(folder / "table.csv", to_csv(rows).encode())
+    files.replace(folder / "table.md", to_markdown(rows).encode())
+    files.replace(folder / "table.tex", to_latex(rows).encode())
 
 
 def to_csv(rows: Sequence[SummaryRow]) -> str:
