@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import worlds
@@ -281,3 +282,13 @@ def test_the_removed_features_of_a_task_are_said_to_come_back_with_its_source(ru
     run("remove", "--features", "-t", "sky", "-w", world)
     message = "the features of task 'sky' were removed: give its source, `mneme train SOURCE --task sky`"
     assert is_one_line(run("train", "-t", "sky", "-w", world), 1, message)
+
+
+def test_igm_over_branches_of_two_widths_advises_a_form_of_head_that_there_is(
+    run: Run, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0)
+    depth, image = (draw.normal(size=(20, width)).astype(np.float32) for width in (6, 8))
+    np.savez(tmp_path / "sky.npz", depth=depth, image=image)
+    result = train(run, tmp_path / "sky.npz", "--method", "igm")
+    assert result.err.endswith("take another method, or train the first head with --head mlp\n")

@@ -1,12 +1,15 @@
 """Frozen encoders behind one protocol: bytes in, features out."""
 
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import UserError
+from engine.errors import Setting, Unreadable, UserError
+from engine.storage.manifest import BackboneRecord
 from engine.types import Modality
 
 Prepared: TypeAlias = NDArray[Any] | str
@@ -39,6 +42,43 @@ class Backbone(Protocol):
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
         """Return the features (N, D) of prepared items; finite, not normalised."""
         ...
+
+
+@dataclass
+class Backbones:
+    """The backbones that a workspace records, each loaded when it is first needed."""
+
+    records: Mapping[Modality, BackboneRecord]
+    device: str = "cpu"
+    _loaded: dict[str, Backbone] = field(default_factory=dict)
+    _loading: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, modality: Modality) -> Backbone:
+        """Return the backbone of a modality; Unreadable where none reads it."""
+        if modality not in self.records:
+            spec = Setting("backbone", f"{modality}=SPEC")
+            raise Unreadable(f"no backbone reads {modality}: name one with {spec}", settings=[spec])
+        record = self.records[modality]
+        if record.spec == "features":
+            from engine.backbones.precomputed import FeatureFile
+
+            return FeatureFile(modality, record.width)
+        with self._loading:
+            if record.spec not in self._loaded:
+                self._loaded[record.spec] = load(record.spec, self.device)
+            backbone = self._loaded[record.spec]
+        if backbone.id != record.id:
+            raise UserError(
+                f"{record.spec} is no longer the {modality} backbone of this workspace: it is {backbone.id} now, "
+                f"the features are by {record.id}"
+            )
+        return backbone
+
+    def extended(
+        self, records: Mapping[Modality, BackboneRecord], loaded: Mapping[str, Backbone]
+    ) -> "Backbones":
+        """Return the backbones of these records, of which some are loaded already, by spec."""
+        return Backbones(records, self.device, {**self._loaded, **loaded})
 
 
 def load(spec: str, device: str = "cpu") -> Backbone:

@@ -151,18 +151,18 @@ class _Reading:
                 path = loaded.path or self.matcher.collection.source
                 self.report.skipped.append(Skipped(str(path), str(loaded), row.line, loaded.settings))
             else:
-                ids = [(one.item.modality, one.item.id) for one in loaded]
-                usable.append((self.matcher.to_store(row, ids), loaded))
+                named = [(ready.item.modality, ready.item.id) for ready in loaded]
+                usable.append((self.matcher.to_store(row, named), loaded))
         features = encode(item for _, items in usable for item in items)
         before = [self.matcher.store.row(row.key) for row, _ in usable]
         with self.matcher.store.writing() as txn:
             for (id, backbone), array in features.items():
                 txn.put_features(id, backbone, array)
             for (now, items), stored in zip(usable, before, strict=True):
-                for loaded_item in items:
-                    txn.put_item(loaded_item.item)
-                    if loaded_item.stamp:
-                        txn.put_stamp(loaded_item.item.paths[0], loaded_item.stamp)
+                for ready in items:
+                    txn.put_item(ready.item)
+                    if ready.stamp:
+                        txn.put_stamp(ready.item.paths[0], ready.stamp)
                 if now != stored:
                     txn.put_row(now)
                 self.met.add(now.key)

@@ -1,14 +1,13 @@
-"""Make a workspace or open one, and hand out the backbones it records."""
+"""Make a workspace or open one, with a backbone for whatever its sources bring."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import backbones
-from engine.backbones import Backbone
+from engine.backbones import Backbone, Backbones
 from engine.backbones.precomputed import FeatureFile
-from engine.errors import InvalidSetting, Setting, Unreadable, UserError
+from engine.errors import InvalidSetting, Setting, UserError
 from engine.sources import open_source
 from engine.sources.base import Collection
 from engine.storage.manifest import BackboneRecord, Manifest
@@ -16,35 +15,6 @@ from engine.storage.workspace import Workspace, open_at
 from engine.types import Modality
 
 Chosen = Mapping[Modality, Backbone]
-
-
-@dataclass
-class Backbones:
-    """The backbones that a workspace records, each loaded when it is first needed."""
-
-    records: Mapping[Modality, BackboneRecord]
-    device: str = "cpu"
-    _loaded: dict[str, Backbone] = field(default_factory=dict)
-    _loading: threading.Lock = field(default_factory=threading.Lock)
-
-    def of(self, modality: Modality) -> Backbone:
-        """Return the backbone of a modality; Unreadable where none reads it."""
-        if modality not in self.records:
-            spec = Setting("backbone", f"{modality}=SPEC")
-            raise Unreadable(f"no backbone reads {modality}: name one with {spec}", settings=[spec])
-        record = self.records[modality]
-        if record.spec == "features":
-            return FeatureFile(modality, record.width)
-        with self._loading:
-            if record.spec not in self._loaded:
-                self._loaded[record.spec] = backbones.load(record.spec, self.device)
-            backbone = self._loaded[record.spec]
-        if backbone.id != record.id:
-            raise UserError(
-                f"{record.spec} is no longer the {modality} backbone of this workspace: it is {backbone.id} now, "
-                f"the features are by {record.id}"
-            )
-        return backbone
 
 
 @dataclass(frozen=True)
@@ -74,7 +44,7 @@ def open_or_make(
     records = known | {m: BackboneRecord(b.spec, b.id, b.widths[m]) for m, b in chosen.items()}
     workspace = _extend(root, options, records) if exists else _make(root, options, chosen, records)
     loaded = {b.spec: b for b in chosen.values() if b.spec != "features"}
-    return workspace, Backbones(records, device, already._loaded | loaded)
+    return workspace, already.extended(records, loaded)
 
 
 def _extend(root: Path, options: WorkspaceOptions, records: Mapping[Modality, BackboneRecord]) -> Workspace:

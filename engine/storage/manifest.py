@@ -141,10 +141,10 @@ def from_json(content: Mapping[str, Any]) -> Manifest:
         ),
         served=_served(content["served"], content["format"]),
         previous=_served(content["previous"], content["format"]) if content.get("previous") else None,
-        sealed={task: _sealed(one) for task, one in content["sealed"].items()}
+        sealed={task: _sealed(fields) for task, fields in content["sealed"].items()}
         if content["format"] > 2
         else {},
-        references=tuple(Reference(**one) for one in content.get("references", ())),
+        references=tuple(Reference(**fields) for fields in content.get("references", ())),
     )
 
 
@@ -158,7 +158,7 @@ def _served(content: Mapping[str, Any], format: int) -> Served:
         _shards(content["shards"]),
         tuple(
             ServedDirection(
-                d["query"], d["target"], d["policy"], tuple(Lookup(**one) for one in d["lookups"])
+                d["query"], d["target"], d["policy"], tuple(Lookup(**lookup) for lookup in d["lookups"])
             )
             for d in content["directions"]
         ),
@@ -168,9 +168,9 @@ def _served(content: Mapping[str, Any], format: int) -> Served:
 
 
 def _sealed(content: Mapping[str, Any]) -> Sealed:
-    temperatures = tuple(Temperature(**one) for one in content["temperatures"])
+    temperatures = tuple(Temperature(**fields) for fields in content["temperatures"])
     return Sealed(_shards(content["shards"]), content["sums"], temperatures)
 
 
 def _shards(content: Sequence[Mapping[str, Any]]) -> tuple[ServedShard, ...]:
-    return tuple(ServedShard(ShardKey(**one["key"]), one["path"]) for one in content)
+    return tuple(ServedShard(ShardKey(**shard["key"]), shard["path"]) for shard in content)

@@ -8,9 +8,9 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from engine.backbones import Backbones
 from engine.errors import Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
-from engine.ingest.setup import Backbones
 from engine.ranking.fusion import TaskPosterior
 from engine.ranking.query import Part, Query, compose, encode, target_of
 from engine.ranking.rank import ShardQuery, hits, rank

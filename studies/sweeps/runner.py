@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,17 +152,17 @@ def _store(spec: Spec, out: Path, device: str, callbacks: Callbacks) -> None:
         return
     needed = list(dict.fromkeys((step.source, step.task) for step in spec.steps))
     sources = list(dict.fromkeys(source for source, _ in needed))
-    options = WorkspaceOptions(spec.backbones, spec.width, partial(_note_backbone, callbacks))
+    options = WorkspaceOptions(
+        spec.backbones,
+        spec.width,
+        lambda chosen: callbacks.note(f"backbone: {chosen} (name another as backbone under [stream])"),
+    )
     workspace, backbones = open_or_make(root, sources, options, device)
     with Store(workspace.store, readonly=False) as store:
         loader = Loader(store, backbones.of)
         for source, task in needed:
             callbacks.skipped(ingest(loader, source, task=task, progress=callbacks.rows).skipped)
     files.replace(root / INGESTED, files.to_json({"format": FORMAT, "tasks": [task for _, task in needed]}))
-
-
-def _note_backbone(callbacks: Callbacks, spec: str) -> None:
-    callbacks.note(f"backbone: {spec} (name another as backbone under [stream])")
 
 
 def _make_missing(all_jobs: Sequence[Job], processes: int, callbacks: Callbacks) -> list[str]:

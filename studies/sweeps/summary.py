@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from engine.storage import files
 
+FORMAT = 1
 Record: TypeAlias = Mapping[str, Any]
 """One finished run as it stands in its file: its names, its seed, its matrices."""
 
@@ -90,6 +91,15 @@ def rows(records: Sequence[Record]) -> list[SummaryRow]:
     ]
 
 
+def write(folder: Path, rows: Sequence[SummaryRow], runs: int) -> None:
+    """Write the tables of so many runs to a folder: results.json, and table.csv, .md and .tex."""
+    content = {"format": FORMAT, "runs": runs, "rows": [asdict(row) for row in rows]}
+    files.replace(folder / "results.json", files.to_json(content))
+    files.replace(folder / "table.csv", to_csv(rows).encode())
+    files.replace(folder / "table.md", to_markdown(rows).encode())
+    files.replace(folder / "table.tex", to_latex(rows).encode())
+
+
 def to_csv(rows: Sequence[SummaryRow]) -> str:
     """Return a line for each figure."""
     text = io.StringIO()
@@ -156,12 +166,3 @@ def _cell(figure: Estimate | None, plus_minus: str) -> str:
     if figure.sd is None:
         return mean
     return f"{mean} {plus_minus} {f'{figure.sd:.3f}'.removeprefix('0')}"
-
-
-def write(folder: Path, rows: Sequence[SummaryRow], runs: int) -> None:
-    """Write the tables of so many runs as JSON, CSV, Markdown and LaTeX."""
-    content = {"format": 1, "runs": runs, "rows": [asdict(row) for row in rows]}
-    files.replace(folder / "results.json", files.to_json(content))
-    files.replace(folder / "table.csv", to_csv(rows).encode())
-    files.replace(folder / "table.md", to_markdown(rows).encode())
-    files.replace(folder / "table.tex", to_latex(rows).encode())

@@ -8,8 +8,9 @@ import pytest
 
 from conftest import FakeBackbone
 from engine import backbones
-from engine.errors import Unreadable, UserError
-from engine.ingest.setup import Backbones, WorkspaceOptions, open_or_make
+from engine.backbones import Backbones
+from engine.errors import UserError
+from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.manifest import BackboneRecord
 from engine.storage.workspace import Workspace, writing
 from engine.types import Modality
@@ -216,34 +217,3 @@ def test_another_backbone_that_comes_later_ends_a_shared_space(tmp_path: Path) -
 def test_modalities_of_the_same_backbone_that_come_later_share_its_space(tmp_path: Path) -> None:
     opened(tmp_path, "image=clip")
     assert opened(tmp_path, "text=clip")[0].manifest.aligned
-
-
-# what is handed out
-
-
-def test_a_backbone_is_loaded_when_it_is_first_needed_and_once(shop: Shop) -> None:
-    known = Backbones({m: BackboneRecord("clip", "clip-1", 6) for m in ("image", "text")})
-    assert shop.loaded == []
-    assert (known.of("image"), known.of("text"), shop.loaded) == (shop.stock["clip"],) * 2 + (["clip"],)
-
-
-@pytest.mark.usefixtures("shop")
-def test_a_backbone_that_changed_since_is_refused() -> None:
-    known = Backbones({"image": BackboneRecord("clip", "clip-0", 6)})
-    with pytest.raises(UserError) as caught:
-        known.of("image")
-    assert str(caught.value) == (
-        "clip is no longer the image backbone of this workspace: it is clip-1 now, the features are by clip-0"
-    )
-
-
-def test_a_modality_that_no_backbone_reads_is_a_reason_that_names_the_setting() -> None:
-    with pytest.raises(Unreadable) as caught:
-        Backbones({}).of("audio")
-    assert str(caught.value) == "no backbone reads audio: name one with `backbone=audio=SPEC`"
-    assert [str(setting) for setting in caught.value.settings] == ["`backbone=audio=SPEC`"]
-
-
-def test_features_from_files_are_kept_apart_by_their_modality() -> None:
-    known = Backbones({"depth": BackboneRecord("features", "features", 7)})
-    assert known.of("depth").widths == {"depth": 7}
