@@ -150,6 +150,17 @@ def test_open_clip_is_imported_in_its_backbone_only() -> None:
     assert importing == {"engine.backbones.open_clip"}
 
 
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.count(".") == 2 and name.startswith("indexer.")]
+)
+def test_a_module_of_the_indexer_has_a_test_file_that_mirrors_it(module: str) -> None:
+    layer, folder, name = module.split(".")
+    # names of test files are unique, so some say of which kind they are: test_partial_policy
+    kind = re.sub("ies$", "y", folder).removesuffix("s")
+    files = [f"test_{words}.py" for words in (name, f"{kind}_{name}", f"{name}_{kind}")]
+    assert any((ROOT / "tests" / layer / folder / file).is_file() for file in files)
+
+
 @EACH_FILE
 def test_nothing_is_ever_unpickled(file: Path) -> None:
     tree = ast.parse(file.read_text())
