@@ -164,37 +164,6 @@ def test_the_global_random_state_does_not_move_dropout() -> None:
     assert torch.equal(inner(make_batch()).loss, first)
 
 
-def audio_rows(count: int) -> Batch:
-    """Return rows that hold a sound and a text."""
-    batch = make_batch(count, seed=8)
-    taken_from = {"audio": "image", "text": "text"}
-    return replace(
-        batch,
-        features={m: batch.features[was] for m, was in taken_from.items()},
-        present={m: batch.present[was] for m, was in taken_from.items()},
-        item={m: batch.item[was] + 100 for m, was in taken_from.items()},
-    )
-
-
-def test_joined_rows_stand_below_the_batchs_own() -> None:
-    joined = join(make_batch(5), make_batch(2, seed=9))
-    assert_close(joined.features["text"][5:], make_batch(2, seed=9).features["text"])
-    assert len(joined) == 7
-
-
-def test_a_modality_that_one_side_lacks_is_absent_there() -> None:
-    joined = join(make_batch(5), audio_rows(2))
-    assert joined.present["audio"].tolist() == [False] * 5 + [True] * 2
-    assert joined.present["image"].tolist() == [True] * 5 + [False] * 2
-    assert joined.item["image"][5:].tolist() == [-1, -1]
-    assert not joined.features["image"][5:].any()
-
-
-def test_a_joined_batch_keeps_the_seed_and_epoch_of_the_first() -> None:
-    joined = join(replace(make_batch(), epoch=3), replace(make_batch(2, seed=9), epoch=-1))
-    assert (joined.seed, joined.epoch) == (3, 3)
-
-
 def test_fixed_rows_stand_in_for_the_heads_own() -> None:
     given = torch.zeros(5, 4)
     given[2] = torch.tensor([0, 1.0, 0, 0])

@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from engine.heads import head as heads
 from engine.ingest.setup import WorkspaceOptions
 from engine.types import MethodName, TrainSettings
 from training import lesson
-from training.loop import Epoch, LessonData, Objective, train_task
 
 SETTINGS = TrainSettings("sky", form="linear", epochs=1, lr=0.02, batch_size=16)
 
@@ -130,34 +128,6 @@ def test_a_lost_lesson_leaves_history_and_heads_as_they_were(trained: Path, tmp_
     assert worlds.bytes_below(root) == before
 
 
-def test_one_train_pair_is_too_few(tmp_path: Path) -> None:
-    rows = [replace(row, split="train" if n == 0 else "val") for n, row in enumerate(worlds.rows("sky", 5))]
-    refused = refusal(tmp_path, SETTINGS, worlds.save(tmp_path / "sky.npz", rows))
-    assert refused == "task 'sky' has 1 train pairs that join image and text: at least 2 are needed"
-
-
-def test_two_train_pairs_are_enough(tmp_path: Path) -> None:
-    source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 2))
-    assert learn(tmp_path, SETTINGS, source).lesson.number == 1
-
-
-def test_a_task_of_texts_alone_cannot_be_trained(tmp_path: Path) -> None:
-    words = tmp_path / "words.csv"
-    words.write_text("text,split\none,train\ntwo,train\nthree,train\n")
-    with pytest.raises(UserError) as caught:
-        lesson.learn(
-            tmp_path / ".mneme", [words], WorkspaceOptions(["builtin"]), replace(SETTINGS, task="words")
-        )
-    assert str(caught.value) == "task 'words' holds text only: training needs pairs of two modalities"
-
-
-def test_an_unknown_task_is_refused_with_those_there_are(trained: Path, tmp_path: Path) -> None:
-    root = worlds.copied(trained, tmp_path)
-    assert refusal(root, replace(SETTINGS, task="skies")) == (
-        "no task 'skies' is stored; tasks are: life, places, sky (give a SOURCE that holds it)"
-    )
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -242,67 +212,6 @@ def test_experts_and_joint_start_from_the_initialisation(
     done = learn(root, replace(SETTINGS, method=method, lr=1e-9))
     assert done.parent == 0
     assert float((tensors(root, 4)["layers.image.weight"] - torch.eye(8)).abs().max()) < 1e-6
-
-
-@pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[LessonData]:
-    """Collect the material of each lesson, which then trains as usual."""
-    met: list[LessonData] = []
-
-    def spy(
-        head: heads.Head,
-        data: LessonData,
-        objective: Objective,
-        settings: TrainSettings,
-        on_epoch: object,
-    ) -> Sequence[Epoch]:
-        met.append(data)
-        return train_task(head, data, objective, settings)
-
-    monkeypatch.setattr("training.lesson.train_task", spy)
-    return met
-
-
-def test_finetune_uses_the_pairs_of_its_task_alone(
-    trained: Path, tmp_path: Path, batches: list[LessonData]
-) -> None:
-    learn(worlds.copied(trained, tmp_path), replace(SETTINGS, form=None))
-    assert (len(batches[0].train), len(batches[0].validation)) == (21, 3)
-
-
-def test_joint_uses_the_pairs_of_every_task(trained: Path, tmp_path: Path, batches: list[LessonData]) -> None:
-    learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
-    assert (len(batches[0].train), len(batches[0].validation)) == (63, 9)
-
-
-def test_joint_leaves_out_tasks_that_were_never_learned(
-    tmp_path: Path, sky: Path, batches: list[LessonData]
-) -> None:
-    worlds.index(tmp_path, worlds.save(tmp_path / "life.npz", worlds.rows("life")))
-    learn(tmp_path, replace(SETTINGS, method="joint"), sky)
-    assert len(batches[0].train) == 9
-
-
-def test_joint_has_negatives_across_tasks(trained: Path, tmp_path: Path, batches: list[LessonData]) -> None:
-    learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint"))
-    assert set(batches[0].train.group.tolist()) == {0}
-
-
-def test_joint_intra_has_negatives_from_the_rows_own_task_only(
-    trained: Path, tmp_path: Path, batches: list[LessonData]
-) -> None:
-    learn(worlds.copied(trained, tmp_path), replace(SETTINGS, method="joint-intra"))
-    assert torch.bincount(batches[0].train.group).tolist() == [21, 21, 21]
-
-
-def test_test_pairs_are_never_trained_on(trained: Path, tmp_path: Path, batches: list[LessonData]) -> None:
-    root = worlds.copied(trained, tmp_path)
-    learn(root, replace(SETTINGS, method="joint"))
-    with worlds.stored(root) as store:
-        ids = [pair.items["text"][0] for pair in store.pairs() if pair.split == "test"]
-        hidden = store.features(ids, "builtin-1")
-    seen = batches[0].train.columns["text"].features.numpy()
-    assert not (hidden[:, None] == seen[None]).all(axis=2).any()
 
 
 def test_a_later_head_of_another_form_is_refused(tmp_path: Path, sky: Path) -> None:

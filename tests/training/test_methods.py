@@ -10,6 +10,76 @@ from training import methods
 from training.methods import LOSSES
 from training.recipes import METHODS
 
+DEFAULTS: Mapping[str, int | float | str] = {
+    "triplet.margin": 0.05,
+    "triplet.weight": 1.0,
+    "triplet.text_weight": 1.5,
+    "triplet.mine": "all",
+    "triplet.k": 10,
+    "triplet.reduction": "mean",
+    "infonce.temperature": 0.07,
+    "infonce.anchor": "",
+    "fabind.temperature": 0.07,
+    "fabind.anchor": "",
+    "centrobind.temperature": 0.07,
+    "centrobind.anchor": "mean",
+    "centrobind.weights": "",
+    "centrobind.intra": "yes",
+    "centrobind.gradient": "stopped",
+    "centrobind.normalise": "no",
+    "centrobind.noise": 0.0,
+    "pmrl.tau": 0.05,
+    "pmrl.instance_tau": 0.1,
+    "pmrl.instance_weight": 1.0,
+    "pmrl.match_weight": 0.1,
+    "pmrl.form": "softmax",
+    "gram.temperature": 0.07,
+    "gram.anchor": "",
+    "gram.smoothing": 0.1,
+    "ewc.weight": 300.0,
+    "ewc.rows": 1000,
+    "ewc.accumulate": "sum",
+    "mas.weight": 0.1,
+    "mas.rows": 1000,
+    "replay.size": 256,
+    "replay.rows": 64,
+    "crosstask.rows": 128,
+    "crosstask.source": "features",
+    "crosstask.modality": "",
+    "gem.size": 256,
+    "gem.rows": 64,
+    "gem.margin": 0.5,
+    "gem.epsilon": 0.001,
+    "agem.size": 256,
+    "agem.rows": 128,
+    "der.size": 256,
+    "der.rows": 64,
+    "der.alpha": 0.1,
+    "derpp.size": 256,
+    "derpp.rows": 64,
+    "derpp.alpha": 0.1,
+    "derpp.beta": 0.1,
+    "co2l.power": 1.0,
+    "co2l.kappa": 0.2,
+    "co2l.kappa_star": 0.01,
+    "cila.balance": 5.0,
+    "cila.kappa": 0.2,
+    "cila.kappa_star": 0.01,
+    "sam.rho": 0.05,
+    "cflat.rho": 0.2,
+    "cflat.strength": 0.2,
+    "dns.mode": "auto",
+    "dns.outputs": "both",
+    "dns.rule": "energy",
+    "dns.energy": 0.99,
+    "dns.lambda_min": 0.01,
+    "dns.output_threshold": 1e-06,
+    "igm.tau": 0.4,
+    "alternate.epochs": 5,
+    "mla.alpha": 1.0,
+}
+"""What was measured in docs/: another default is another method."""
+
 
 def refusal(settings: TrainSettings) -> str:
     with pytest.raises(UserError) as caught:
@@ -91,21 +161,29 @@ def test_an_unknown_name_lists_those_of_the_loss_and_of_every_link() -> None:
     )
 
 
+def test_the_hyper_parameters_have_these_defaults() -> None:
+    defaults: dict[str, object] = {}
+    for entry in methods.describe():
+        assert isinstance(entry["options"], dict)
+        defaults |= entry["options"]
+    assert defaults == DEFAULTS
+
+
+def test_of_all_links_memories_and_distillation_let_rows_of_a_memory_pass() -> None:
+    links = {name: link for recipe in METHODS.values() for name, link in recipe.links.items()}
+    skipping = {name for name, link in links.items() if vars(link.make)["skips_memory"]}
+    memories = {name for name, link in links.items() if link.place in ("memory", "distillation")}
+    assert skipping == memories | {"gem", "agem"}
+
+
+@pytest.mark.parametrize("link", ["decay", "adam"])
+def test_rows_of_a_memory_are_stepped_on_as_all_others(link: str) -> None:
+    assert not methods.strategies(TrainSettings("t"))[link].skips_memory
+
+
 def test_what_a_link_is_set_to_reaches_it() -> None:
     links = methods.strategies(TrainSettings("t", method="sam", options={"sam.rho": "0.2"}))
     assert vars(links["sam"])["rho"] == 0.2
-
-
-def test_a_value_of_the_wrong_type_is_refused() -> None:
-    assert (
-        refusal(TrainSettings("t", method="sam", options={"sam.rho": "much"}))
-        == "sam.rho takes a number, not 'much'"
-    )
-
-
-def test_a_value_that_is_no_choice_is_refused() -> None:
-    said = refusal(TrainSettings("t", method="dns", options={"dns.mode": "left"}))
-    assert said == "dns.mode is one of auto, dual, dual_norm, right, not 'left'"
 
 
 @pytest.mark.parametrize("method", ["replay", "co2l", "cila"])

@@ -224,9 +224,18 @@ def test_what_was_stored_is_there_when_it_is_opened_again(tmp_path: Path) -> Non
         assert [stored.name for stored in store.rows()] == ["a"]
 
 
-def test_a_store_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
+def test_a_store_is_made_with_the_folders_above_it_and_may_be_written_again(tmp_path: Path) -> None:
+    with Store(tmp_path / "deep" / "store", readonly=False) as store:
+        put(store, row("a", CAT))
+    with Store(tmp_path / "deep" / "store", readonly=False) as store:
+        put(store, row("b", DOG))
+        assert store.counts() == {"text": 2}
+
+
+def test_a_store_that_is_not_there_is_a_user_error_and_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^cannot open {tmp_path / 'store'}: "):
         Store(tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 def test_features_are_found_by_the_first_digits_of_an_id(store: Store) -> None:

@@ -60,6 +60,7 @@ def test_with_fewer_than_two_queries_the_own_version_is_kept(queries: int, versi
     log_p = {0: [-9.0] * queries, 1: [-3.0] * queries, 2: [-2.0] * queries, 3: [-9.0] * queries}
     choice = choose(STREAM, MadeStatistics(log_p={"sky": log_p}), "sky")
     assert (choice.version, choice.own, choice.queries) == (version, 1, queries)
+    assert (choice.gain, choice.error) == (version - 1.0, 0.0)
 
 
 def test_a_choice_says_what_it_gains_over_the_own_version_and_how_surely() -> None:

@@ -11,9 +11,8 @@ from engine.heads.embedder import Embedder
 from engine.history import History
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from training.data.history import earlier_lessons, items_of, past_tasks
+from training.data.history import earlier_lessons, past_tasks
 from training.data.pairs import number_of
-from training.drift import drift_sample
 
 
 @pytest.fixture(scope="module")
@@ -82,23 +81,3 @@ def test_a_first_lesson_has_no_past(workspace: Workspace, store: Store) -> None:
     past = past_tasks(first, store, "sky")
     assert len(past.pairs()) == 0
     assert past.indexed("image")[1].shape == (0, 8)
-
-
-def test_the_head_of_a_task_has_not_drifted_from_itself(workspace: Workspace, store: Store) -> None:
-    drift = drift_sample(workspace, store, store.pairs(), "sky").drift(Embedder(workspace).head(2, "image"))
-    assert drift["life"]["text"] == pytest.approx(0, abs=1e-6)
-
-
-def test_drift_is_the_mean_of_one_less_the_cosine(workspace: Workspace, store: Store) -> None:
-    newest = Embedder(workspace).head(3, "image")
-    drift = drift_sample(workspace, store, store.pairs(), "places").drift(newest)["sky"]["image"]
-    ids = items_of(earlier_lessons(workspace, store.pairs(), "places")[0][1], "image")
-    x = store.features(ids, workspace.manifest.backbones["image"].id)
-    embedder = Embedder(workspace)
-    cosines = (embedder.embed(1, "image", x) * embedder.embed(3, "image", x)).sum(1)
-    assert drift == pytest.approx(float(1 - cosines.mean()), abs=1e-5)
-    assert drift > 0.01
-
-
-def test_a_task_is_not_measured_against_itself(workspace: Workspace, store: Store) -> None:
-    assert set(drift_sample(workspace, store, store.pairs(), "sky").items) == {"life", "places"}
