@@ -1,7 +1,7 @@
 import pytest
 
 from engine.types import ShardKey
-from indexer.policies.plan import Placement
+from indexer.policies.plan import Indexed, Placement
 
 
 def test_a_placement_of_all_items_is_a_shard_without_a_part() -> None:
@@ -20,3 +20,7 @@ def test_other_items_are_another_part(other: tuple[str, ...]) -> None:
 
 def test_who_searches_a_shard_does_not_make_it_another() -> None:
     assert Placement(1, 1, 3, ("a",)).key("sky", "image") == Placement(1, 1, 2, ("a",)).key("sky", "image")
+
+
+def test_unless_told_nothing_is_indexed_and_nothing_may_be_embedded_again() -> None:
+    assert Indexed() == Indexed(by_head={}, budget=0.0)

@@ -11,6 +11,7 @@ from engine.storage.store import Store
 from indexer.embeddings.embeddings import embedding_cache
 from indexer.policies.plan import ItemsByHead, Placement
 from indexer.policies.planner import Planner, direction_name
+from indexer.policies.statistics import TEMPERATURE
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,16 @@ def test_the_temperatures_of_a_task_are_those_of_every_head_that_may_search_it(p
         )
         for one in temperatures
     )
+
+
+def test_the_directions_of_a_task_are_between_its_own_modalities_in_order(planner: Planner) -> None:
+    members = {("bare", modality): () for modality in "cabfed"} | {("other", "z"): ()}
+    history = History((), (Arrival("bare", 0, 0),))
+    temperatures = Planner(planner.embeddings, history, [], members).temperatures("bare")
+    assert [(one.query, one.target) for one in temperatures] == [
+        (query, target) for query in "abcdef" for target in "abcdef"
+    ]
+    assert {one.tau for one in temperatures} == {TEMPERATURE}
 
 
 def test_the_newest_task_needs_no_temperature_of_a_mapped_shard(planner: Planner) -> None:

@@ -4,7 +4,7 @@ from engine.errors import UserError
 from engine.history import Arrival, History, Reference, up_to
 from engine.types import PolicyName
 from indexer.policies.plan import Indexed, Placement, Plan
-from indexer.policies.policies import POLICIES, parse_policies, parse_policy, referenced
+from indexer.policies.policies import NEED_FEATURES, POLICIES, parse_policies, parse_policy, referenced
 from made_statistics import LATE, STREAM, TWICE, MadeStatistics
 
 
@@ -66,6 +66,10 @@ def test_all_policies_agree_after_one_lesson(policy: PolicyName) -> None:
 
 def test_an_untrained_task_keeps_the_head_it_arrived_with() -> None:
     assert planned("matched", LATE)["places"] == (Placement(1, 1, 1),)
+
+
+def test_features_are_needed_by_the_policies_that_embed_again_or_measure() -> None:
+    assert {"matched", "no-reindex", "aligned"} == set(POLICIES) - NEED_FEATURES
 
 
 # references
