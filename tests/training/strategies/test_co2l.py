@@ -126,6 +126,14 @@ def test_a_modality_that_is_new_is_not_held(kind: type[Co2l] | type[Cila]) -> No
 
 
 @RELATIONS
+def test_a_lesson_of_new_modalities_alone_is_not_held(kind: type[Co2l] | type[Cila]) -> None:
+    store, head, link = FakeStore(), make_head(modalities=("audio", "depth", "image", "text")), kind()
+    teach(link, head, store.lesson(1), Recorder())
+    gradient = link.gradient(head, store.lesson(2, modalities=("audio", "depth"))[0], Recorder())
+    assert (float(gradient.loss), gradient.by_name) == (0, {})
+
+
+@RELATIONS
 def test_relations_hold_for_rows_of_weight_0(kind: type[Co2l] | type[Cila]) -> None:
     store, head, link = FakeStore(), make_head(), kind()
     teach(link, head, store.lesson(1), Recorder())
@@ -168,7 +176,8 @@ def test_relations_go_on_from_disk_bit_for_bit(
 
 
 @pytest.mark.parametrize(
-    ("losses", "weight"), [({}, 1.0), ({"losses": (0.4, 1.0)}, 2.0), ({"losses": (0.1, 1.0)}, 1.0)]
+    ("losses", "weight"),
+    [({}, 1.0), ({"losses": (0.4, 1.0)}, 2.0), ({"losses": (0.1, 1.0)}, 1.0), ({"losses": (0.4, 0.0)}, 1.0)],
 )
 def test_the_weight_follows_the_ratio_of_past_losses(
     losses: Mapping[str, tuple[float, float]], weight: float

@@ -208,6 +208,21 @@ def test_a_row_without_partner_is_not_remembered() -> None:
     assert int(link.state["seen"]) == 0
 
 
+def test_a_batch_of_negatives_alone_is_not_remembered() -> None:
+    link, batch = Der(NO_PAST, 0.1), FakeStore().lesson(1)[0]
+    link.gradient(make_head(), replace(batch, weight=torch.zeros(8)), Recorder())
+    assert int(link.state["seen"]) == 0
+
+
+@DARKS
+def test_features_are_recalled_once_a_lesson(kind: type[Der] | type[DerPp]) -> None:
+    store = FakeStore()
+    link = kind(store.past(), 0.1)
+    for number in (1, 2, 3):
+        teach(link, make_head(), store.lesson(number), Recorder())
+    assert store.recalled == ["image", "text", "image", "text"] * 2  # of the partners, then of the rows
+
+
 @DARKS
 @FORMS
 def test_dark_experience_goes_on_from_disk_bit_for_bit(

@@ -246,6 +246,65 @@ def test_a_memory_of_which_nothing_is_left_does_not_constrain(kind: type[Gem] | 
 
 
 @KINDS
+def test_a_memory_of_which_one_row_is_left_cannot_rank_and_does_not_constrain(
+    kind: type[Gem] | type[Agem],
+) -> None:
+    store, inner = FakeStore(), Recorder()
+    link = kind(store.past())
+    teach(link, make_head(), store.lesson(1), Recorder())
+    for n in link.state["0.image"][1:].tolist():
+        del store.items["image", n]
+    link.gradient(make_head(), store.lesson(2)[0], inner)
+    assert len(inner.batches) == 1
+
+
+def test_a_memory_of_which_two_rows_are_left_constrains() -> None:
+    store, inner = FakeStore(), Recorder()
+    link = Gem(store.past())
+    teach(link, make_head(), store.lesson(1), Recorder())
+    for n in link.state["0.image"][2:].tolist():
+        del store.items["image", n]
+    link.gradient(make_head(), store.lesson(2)[0], inner)
+    assert len(inner.batches[1]) == 2
+
+
+@KINDS
+def test_rows_of_a_memory_weigh_1_and_are_negatives_of_each_other(kind: type[Gem] | type[Agem]) -> None:
+    store = FakeStore()
+    memory = past_lessons(kind(store.past()), store)[1]
+    assert set(memory.weight.tolist()) == {1}
+    assert set(memory.group.tolist()) == {0}
+
+
+@KINDS
+def test_rows_of_a_memory_share_the_dropout_masks_of_the_batch(kind: type[Gem] | type[Agem]) -> None:
+    store = FakeStore()
+    batch, *memories = past_lessons(kind(store.past(), rows=4), store)
+    assert {memory.seed for memory in memories} == {batch.seed}
+
+
+def test_a_memory_that_is_looked_at_whole_stays_in_its_order() -> None:
+    store, inner = FakeStore(), Recorder()
+    link = Gem(store.past(), size=10, rows=10)
+    teach(link, make_head(), store.lesson(1), Recorder())
+    link.gradient(make_head(), store.lesson(2)[0], inner)
+    assert inner.batches[1].item["text"].tolist() == link.state["0.text"].tolist()
+
+
+def test_a_row_that_lacks_a_modality_is_remembered_without_it() -> None:
+    store, inner = FakeStore(), Recorder()
+    link = Gem(store.past())
+    (pictures,) = store.lesson(1, batches=1)
+    (sounds,) = store.lesson(2, batches=1, modalities=("audio", "text"))
+    teach(link, make_head(modalities=("audio", "image", "text")), [pictures, sounds], Recorder())
+    link.gradient(make_head(), store.lesson(3)[0], inner)
+    memory = inner.batches[1]
+    assert link.state["0.audio"].tolist() == [-1] * 8 + sounds.item["audio"].tolist()
+    assert memory.present["image"].tolist() == [True] * 8 + [False] * 8
+    assert not memory.features["image"][8:].any()
+
+
+@KINDS
 def test_features_are_recalled_once_a_lesson(kind: type[Gem] | type[Agem]) -> None:
     store = FakeStore()
     link = kind(store.past())

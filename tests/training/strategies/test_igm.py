@@ -80,45 +80,6 @@ def means(modality: str, seeds: Sequence[int]) -> Tensor:
     return torch.stack([rows(seed).features[modality].mean(0) for seed in seeds])
 
 
-def kept(alternate: Alternate, head: Head, batch: Batch) -> set[str]:
-    whole = {name: torch.ones_like(p) for name, p in head.named_parameters()}
-    return set(alternate.gradient(head, batch, returns(whole)).by_name)
-
-
-@pytest.mark.parametrize(("epoch", "modality"), [(0, "image"), (1, "image"), (2, "text"), (4, "image")])
-def test_the_modalities_take_turns_by_name(epoch: int, modality: str) -> None:
-    assert kept(Alternate(epochs=2), make_head(), rows(0, epoch=epoch)) == {f"layers.{modality}.weight"}
-
-
-def test_only_modalities_that_are_present_take_turns() -> None:
-    batch = rows(0, ("audio", "image", "text"))
-    batch.present["audio"].zero_()
-    head = make_head()
-    assert kept(Alternate(), head, batch) == {"layers.image.weight"}
-
-
-@FORMS
-def test_the_shared_top_is_trained_throughout(form: HeadForm) -> None:
-    assert "top.weight" in kept(Alternate(), make_head(form, shared=True), rows(0))
-
-
-def test_what_a_loss_trains_for_itself_is_trained_throughout() -> None:
-    head = make_head()
-    head.add_scorer("pmrl", 4)
-    assert "losses.pmrl.0.weight" in kept(Alternate(), head, rows(0))
-
-
-def test_remembered_rows_train_the_branch_of_the_task_at_hand() -> None:
-    alternate, head = Alternate(epochs=1), make_head()
-    kept(alternate, head, rows(0, epoch=0))
-    assert kept(alternate, head, replace(rows(1, epoch=1), is_memory=True)) == {"layers.image.weight"}
-
-
-def test_the_loss_of_the_whole_batch_is_passed_on() -> None:
-    whole = Gradient(torch.tensor(3.0), {})
-    assert float(Alternate().gradient(make_head(), rows(0), lambda batch: whole).loss) == 3.0
-
-
 def test_eigenvalues_of_t_are_those_worked_out_by_hand() -> None:
     turned = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q.double()
     t = flat_matrix(turned @ torch.diag(torch.tensor([4.0, 1.0, 0.0]).double()) @ turned.T, 0.4)
@@ -346,11 +307,6 @@ def test_igm_follows_the_turns_that_alternate_takes() -> None:
     multiplied = step(rows(2, epoch=1)).by_name["layers.text.weight"]
     seen = means("image", (1,)).double()
     assert_close(multiplied, (torch.ones(WIDTH, WIDTH) @ flat_matrix(seen.T @ seen, 0.4).float()))
-
-
-def test_less_than_one_epoch_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^alternate\.epochs must be at least 1, not 0$"):
-        Alternate(epochs=0)
 
 
 @pytest.mark.parametrize("tau", [0.0, -1.0, float("nan")])

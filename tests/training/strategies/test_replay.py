@@ -287,6 +287,17 @@ def test_cross_task_negatives_are_read_once_a_lesson() -> None:
     assert len(calls) == 1
 
 
+@SOURCES
+def test_cross_task_negatives_are_read_anew_in_the_next_lesson(source: Source) -> None:
+    store, inner = FakeStore(), Recorder()
+    link = CrossTask(store.past(), source=source)
+    lesson = FakeStore().lesson(3)
+    teach(link, make_head(), lesson, inner)
+    store.lesson(1)
+    teach(link, make_head(), lesson[:1], inner)
+    assert [len(batch) for batch in inner.batches] == [8, 8, 24]
+
+
 def test_cross_task_negatives_remember_nothing() -> None:
     link = CrossTask(NO_PAST)
     teach(link, make_head(), FakeStore().lesson(1), Recorder())

@@ -157,6 +157,29 @@ def test_a_larger_memory_keeps_all_that_a_smaller_one_held() -> None:
     assert set(larger.state["item.row.text"].tolist()) == before | {-1}
 
 
+def test_a_score_stays_with_its_row_in_a_memory_of_another_size() -> None:
+    store = FakeStore()
+    state = stream(Reservoir(store.past(), 16, {}), store.lesson(1)).state
+    scores = dict(zip(state["item.row.text"].tolist(), state["score.seen_at"].tolist(), strict=True))
+    for size in (4, 20):
+        resized = Reservoir(store.past(), size, dict(state))
+        slots = resized.draw(20, "x")
+        items = resized.take(slots).item["text"].tolist()
+        assert resized.scores(slots)["seen_at"].tolist() == [scores[item] for item in items]
+
+
+def test_what_is_taken_is_a_batch_of_a_memory_of_weight_1_and_one_group() -> None:
+    memory = stream(Reservoir(NO_PAST, 5, {}), FakeStore().lesson(1))
+    taken = memory.take(memory.draw(3, "x"))
+    assert taken.is_memory
+    assert taken.weight.tolist() == [1, 1, 1]
+    assert taken.group.tolist() == [0, 0, 0]
+
+
+def test_nothing_is_drawn_from_an_empty_memory() -> None:
+    assert Reservoir(NO_PAST, 5, {}).draw(3, "x").tolist() == []
+
+
 def test_a_late_modality_joins_what_is_remembered() -> None:
     store = FakeStore()
     memory = stream(
