@@ -153,10 +153,13 @@ def test_an_interrupt_before_an_epoch_is_done_records_nothing(
 
 
 ANNOUNCING = """
+import signal
 import sys
 
 import cli
 from training import lesson
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever started the tests may ignore
 
 
 def announcing(head, data, objective, settings, on_epoch, train_task=lesson.train_task):
