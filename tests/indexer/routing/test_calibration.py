@@ -58,10 +58,10 @@ def test_the_temperature_makes_partners_and_itself_likeliest(queries: int) -> No
     assert found == pytest.approx(best, rel=2e-3)  # the grid's step
 
 
-@pytest.mark.parametrize(("partner", "bound"), [(1, HOTTEST), (0, COLDEST)])
+@pytest.mark.parametrize(("partner", "bound"), [(1, 1.0), (0, 0.005)])
 def test_a_temperature_beyond_the_bounds_is_not_looked_for(partner: int, bound: float) -> None:
     cosines = np.tile([[0.02, -0.02]] if partner == 0 else [[0.9, -0.9]], (5000, 1))
     right = np.tile(np.arange(2) == partner, (5000, 1))
     found = calibration.temperature(cosines, right, 0.07)
     assert COLDEST <= found <= HOTTEST
-    assert found == pytest.approx(bound, rel=0.05)
+    assert found == pytest.approx(bound, rel=0.05)  # the search stops just short of it

@@ -222,3 +222,25 @@ def test_sums_are_kept_of_removed_features_alone(trained: Path, tmp_path: Path) 
     assert (sums.counts, len(items)) == ({"sky": 21}, 21)
     sums, items = routers.kept_sums(worlds.opened(root), "life", "image")
     assert (sums.counts, len(items), sums.width) == ({}, 0, worlds.WIDTH)
+
+
+def test_validation_items_that_went_with_the_features_make_no_other_router(
+    trained: Path, tmp_path: Path
+) -> None:
+    root = worlds.copied(trained, tmp_path)
+    remove.remove_features(root / ".mneme", "sky")
+    before = folder(root)
+    worlds.index(root, trained / "places.npz")
+    assert folder(root) == before
+
+
+def test_kept_sums_are_joined_where_a_router_is_learned_anew(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    remove.remove_features(root / ".mneme", "sky")
+    source = worlds.save(tmp_path / "more.npz", worlds.rows("places", start=40))
+    worlds.index(root, source)
+    worlds.save(source, worlds.rows("places", 25, start=45))
+    worlds.index(root, source)
+    sums, _ = slda.read_sums(folder(root))
+    assert sums.counts["sky"] == 21
+    assert sums.totals["sky"] == pytest.approx(slda.read_sums(folder(trained))[0].totals["sky"], abs=1e-9)
