@@ -121,7 +121,7 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Bring a collection into the index: add what is new, re-read what changed, drop what is gone."""
-    from engine.device import resolve
+    from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
 
     root, options = workspaces.place(workspace), workspace_options(backbone, dim)
@@ -204,7 +204,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Teach the newest head a task; what is served changes with the next `mneme index`."""
-    from engine.device import resolve
+    from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
 
     root, options = workspaces.place(workspace), workspace_options(backbone, dim)
@@ -278,7 +278,7 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Find items by a text, a picture, a sound, or several at once."""
-    from engine.device import resolve
+    from engine.heads.embedder import resolve
     from engine.ranking.query import parse_queries, title
     from engine.storage import workspace as workspaces
     from indexer.report import html as pages
@@ -335,8 +335,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure recall after every lesson under each policy, and what was forgotten."""
-    from engine.device import resolve
     from engine.evaluation import metrics
+    from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
     from indexer.evaluation import evaluate as evaluation
     from indexer.evaluation import trec
@@ -344,7 +344,6 @@ def evaluate(
     from indexer.policies import policies
     from indexer.report import page
     from indexer.report import text as tables
-    from indexer.serving import reindex
 
     if report:
         page.require_extra()
@@ -355,7 +354,7 @@ def evaluate(
         split,
         gallery,
         relevance,
-        reindex.share(budget),
+        policies.parse_budget(budget),
         details=as_json,
     )
     root = workspaces.locate(workspace)
@@ -390,7 +389,7 @@ def reindex(
     as_json: AsJson = False,
 ) -> None:
     """Serve under another policy: build the shards it wants, and switch to them in one step."""
-    from engine.device import resolve
+    from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
     from indexer.report import text as tables
     from indexer.serving import preview
@@ -462,7 +461,7 @@ def remove(
         )
     if task is None:
         raise UserError("say whose features are to go: --task T")
-    from engine.device import resolve
+    from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
     from indexer.report import text as tables
     from indexer.serving import remove as removing
@@ -513,7 +512,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Train and measure methods, losses, heads and seeds over a stream of tasks, and write the tables."""
-    from engine.device import resolve
+    from engine.heads.embedder import resolve
     from studies.sweeps import runner as sweeps
     from studies.sweeps import summary, toml_file
 

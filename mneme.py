@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from engine.device import resolve
 from engine.errors import UserError
+from engine.heads.embedder import resolve
+from engine.ids import clean_text
 from engine.ingest.setup import WorkspaceOptions
-from engine.media import clean_text, modality_of
+from engine.media import modality_of
 from engine.ranking.query import Input, file_input
 from engine.storage.workspace import locate, place
 from engine.types import DeviceName, Hit, MergeName, Modality, PolicyName, TrainSettings

@@ -13,13 +13,13 @@ from benchmarks import policies
 from benchmarks.policies import FIGURE, POLICIES
 from benchmarks.report import machine
 from benchmarks.tables import Measurement, difference, summary, write
-from engine.device import resolve
 from engine.errors import UserError
 from engine.evaluation import metrics
+from engine.heads.embedder import resolve
 from engine.types import AllTasks, MergeName, Relevance
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import Condition, EvalSettings, OwnTask
-from indexer.evaluation.trial import judge_all
+from indexer.evaluation.runs import judge_all
 from indexer.policies.plan import Placement, Plan
 from studies.sweeps import grid, runner
 from studies.sweeps.spec import Axes, Spec, Step, Variant

@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.report import machine, markdown, write
 from engine.types import ShardKey
 from indexer.shards import files as shards
-from indexer.shards.flat import load_faiss
-from indexer.shards.shard import build_shard
+from indexer.shards.shard import build_shard, load_faiss
 
 OUT = Path(__file__).parent / "results" / "queries.json"
 QUERIES = (1, 2, 4, 16, 256)

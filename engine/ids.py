@@ -1,11 +1,13 @@
-"""Item ids: 32 hex digits as text, 16 bytes as a key of the store, rows of bytes as an array."""
+"""Item ids: 32 hex digits as text, 16 bytes as a key of the store, rows of bytes as an array; what they digest."""
 
+import unicodedata
 from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import Unreadable
 from engine.types import ItemId, Modality
 
 Ids = NDArray[np.bytes_]
@@ -15,10 +17,26 @@ BYTES = 16
 DIGITS = 2 * BYTES
 DTYPE = np.dtype(f"S{DIGITS}")
 
+MAX_TEXT_BYTES = 16 << 20
+
 
 def item_id(modality: Modality, data: bytes) -> ItemId:
     """Return the identity of an item: the digest of its modality and bytes."""
     return blake2b(modality.encode() + b"\0" + data, digest_size=BYTES).hexdigest()
+
+
+def clean_text(text: str) -> str:
+    """Return the text as it is stored and digested: NFC, without outer white space."""
+    try:
+        cleaned = unicodedata.normalize("NFC", text).strip()
+        size = len(cleaned.encode())
+    except UnicodeEncodeError:
+        raise Unreadable("text holds a lone surrogate, which is no character") from None
+    if not cleaned:
+        raise Unreadable("blank text")
+    if size > MAX_TEXT_BYTES:
+        raise Unreadable(f"text of {size >> 20} MiB; the limit is {MAX_TEXT_BYTES >> 20} MiB")
+    return cleaned
 
 
 def to_key(id: ItemId) -> bytes:

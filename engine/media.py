@@ -2,7 +2,6 @@
 
 import io
 import stat
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,6 @@ TURNS = {
 
 MAX_BYTES = 512 << 20
 MAX_PIXELS = 100_000_000
-MAX_TEXT_BYTES = 16 << 20
 SAMPLE_RATE = 16_000
 MAX_SECONDS = 60
 """Sounds are heard up to here; the rest is not read."""
@@ -42,20 +40,6 @@ MAX_SECONDS = 60
 def modality_of(path: Path) -> Modality | None:
     """Return what a file's suffix promises, None where it is no medium."""
     return SUFFIXES.get(path.suffix.lower())
-
-
-def clean_text(text: str) -> str:
-    """Return the text as it is stored and digested: NFC, without outer white space."""
-    try:
-        cleaned = unicodedata.normalize("NFC", text).strip()
-        size = len(cleaned.encode())
-    except UnicodeEncodeError:
-        raise Unreadable("text holds a lone surrogate, which is no character") from None
-    if not cleaned:
-        raise Unreadable("blank text")
-    if size > MAX_TEXT_BYTES:
-        raise Unreadable(f"text of {size >> 20} MiB; the limit is {MAX_TEXT_BYTES >> 20} MiB")
-    return cleaned
 
 
 def read(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from engine.types import Modality, TrainSettings
 from indexer.evaluation.evaluate import Evaluation, open_evaluation
 from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import Trial
 from training import lesson
 
 SETTINGS = EvalSettings(policies=("reindex", "matched"), merges=("routed",), ks=(1, 5), details=False)

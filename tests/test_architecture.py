@@ -43,6 +43,7 @@ MODULES_OF = {
     "indexer": 0,
     "studies": 0,
     "engine/heads": 2,
+    "engine/ranking": 2,
     "training/data": 2,
     "studies/demo/drawn": 14,
 }

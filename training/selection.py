@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidSetting, Setting, UserError
-from engine.storage import removed
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace
+from engine.storage.workspace import Workspace, readable_pairs, sealed_tasks
 from engine.types import ItemId, Modality, Pair, TrainSettings
 from training.data.pairs import PairSet, collect
 from training.drift import drift_sample
@@ -38,13 +37,13 @@ class Selection:
 
 def select(workspace: Workspace, store: Store, settings: TrainSettings, recipe: Recipe) -> Selection:
     """Return the pairs that a method trains and validates on, or raise where there are too few."""
-    removed_tasks = removed.tasks(workspace.manifest, store)
+    removed_tasks = sealed_tasks(workspace.manifest, store)
     if settings.task in removed_tasks:
         source = Setting("task", settings.task, command="train SOURCE")
         raise UserError(
             f"the features of task {settings.task!r} were removed: give its source, {source}", [source]
         )
-    stored = removed.readable(workspace.manifest, store)
+    stored = readable_pairs(workspace.manifest, store)
     pairs = _of_tasks(workspace, stored, settings, recipe)
     modalities = _modalities(pairs, settings)
     joined = [pair for pair in pairs if sum(m in pair.items for m in modalities) > 1]

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from engine import media
 from engine.errors import Unreadable, UserError
+from engine.ids import clean_text
 from engine.types import Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -47,7 +47,7 @@ def cleaned(texts: Sequence[str]) -> list[str]:
     kept = []
     for text in texts:
         try:
-            kept.append(media.clean_text(" ".join(text.split())))
+            kept.append(clean_text(" ".join(text.split())))
         except Unreadable:
             continue
     return kept

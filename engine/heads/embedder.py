@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.errors import Setting, UserError
 from engine.heads import head
 from engine.heads.head import Head
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
-from engine.types import ItemId, Modality
+from engine.types import DeviceName, ItemId, Modality
 
 Embeddings = NDArray[np.float32]
 BLOCK = 8192
@@ -64,3 +66,13 @@ def untrained(width: int, widths: Mapping[Modality, int]) -> Head:
     for modality, features in widths.items():
         zero.add_branch(modality, features)
     return zero.eval()
+
+
+def resolve(name: DeviceName) -> Literal["cpu", "cuda"]:
+    """Return the device that a person's choice comes to on this machine."""
+    if name == "cuda" and not torch.cuda.is_available():
+        cpu = Setting("device", "cpu")
+        raise UserError(
+            f"no CUDA device that torch can use: choose {cpu}, or install a CUDA build of torch", [cpu]
+        )
+    return "cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda"

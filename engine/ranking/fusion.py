@@ -1,16 +1,19 @@
-"""Pure functions that turn the candidates of several shards into one ranking, by cosine or by probability.
+"""Several shards searched with a query, and what they offer merged into one ranking, by cosine or by probability.
 
 Cosines of shards that different heads built are not comparable. A mixture over tasks is:
 p(item | q) = sum over tasks of p(task | q) p(item | task, q), and p(item | task, q) = exp(s / tau - log Z(q)).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.ids import Ids
+from engine.storage.store import Store
+from engine.types import Hit, ShardKey
 
 Scores = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -34,6 +37,38 @@ class Candidates:
 
     scores: Scores
     ids: Ids | Numbers
+
+
+class Searchable(Protocol):
+    """A shard that can be searched for the nearest of its embeddings."""
+
+    @property
+    def key(self) -> ShardKey: ...
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Candidates:
+        """Return the k best items for each query (Q, E), ties ordered by item id."""
+        ...
+
+    def log_partition(self, queries: NDArray[np.float32], tau: float, best: Scores) -> Scores:
+        """Return log of the sum over all items of exp(cosine / tau), for each query (Q, E): (Q,).
+
+        Args:
+            best: the cosines of the nearest items (Q, n), n at most BEST, as the search found them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ShardQuery:
+    """A shard, and the queries (Q, E) to search it with, embedded by the head version that suits it.
+
+    Attributes:
+        tau: what cosines are divided by where they become probabilities; one for all shards of a task.
+    """
+
+    shard: Searchable
+    queries: NDArray[np.float32]
+    tau: float = 0.07
 
 
 @dataclass(frozen=True)
@@ -88,6 +123,54 @@ class Ranking:
     log_p: Scores | None = None
 
 
+def rank(shard_queries: Sequence[ShardQuery], k: int, posterior: TaskPosterior | None = None) -> Ranking:
+    """Return the K best items of all shards for each query.
+
+    Args:
+        posterior: rank by log p(item | q), which needs it; None: by cosine.
+    """
+    depth = k if posterior is None else max(k, BEST)
+    candidates = [query.shard.search(query.queries, depth) for query in shard_queries]
+    if posterior is None:
+        return merge(candidates, k)
+    partitions = [
+        Partition(
+            task=query.shard.key.task,
+            tau=query.tau,
+            log_z=query.shard.log_partition(query.queries, query.tau, offered.scores[:, :BEST]),
+        )
+        for query, offered in zip(shard_queries, candidates, strict=True)
+    ]
+    return merge(candidates, k, odds_of(partitions, posterior))
+
+
+def hits(
+    ranking: Ranking, shard_queries: Sequence[ShardQuery], store: Store, *, min_score: float = -1.0
+) -> Iterator[Hit]:
+    """Yield the hits of the first query of a ranking, best first; items that the store has let go are left out."""
+    log_p = [None] * ranking.scores.shape[1] if ranking.log_p is None else ranking.log_p[0].tolist()
+    hit_rank = 0
+    for score, id, part, log in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], log_p, strict=True):
+        known = None if score == NO_SCORE or score < min_score else store.item(id.decode())
+        if known is None:
+            continue
+        item, tasks = known
+        key = shard_queries[part].shard.key
+        hit_rank += 1
+        yield Hit(
+            rank=hit_rank,
+            score=float(score),
+            id=item.id,
+            modality=item.modality,
+            task=key.task,
+            tasks=tasks,
+            path=item.paths[0] if item.paths else None,
+            text=item.text,
+            head=key.head,
+            log_p=log,
+        )
+
+
 def odds_of(partitions: Sequence[Partition], posterior: TaskPosterior) -> list[Odds]:
     """Return the odds of each shard: log p(task | q) - log Z(q), where Z sums over all shards of its task."""
     log_z: dict[str, list[Scores]] = {}  # of the shards of each task
@@ -107,8 +190,13 @@ def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = Non
     """
     scores = np.concatenate([candidates.scores for candidates in parts], axis=1)  # (Q, n)
     ids = np.concatenate([candidates.ids for candidates in parts], axis=1)
-    part = np.concatenate([np.full_like(one.scores, n, np.intp) for n, one in enumerate(parts)], axis=1)
-    log_p = None if odds is None else _log_p(parts, odds)
+    part = np.concatenate(
+        [np.full_like(offered.scores, n, np.intp) for n, offered in enumerate(parts)], axis=1
+    )
+    log_p = None
+    if odds is not None:
+        pairs = zip(parts, odds, strict=True)
+        log_p = np.concatenate([part.scores / odd.tau + odd.shift[:, None] for part, odd in pairs], axis=1)
     numbers = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
     keys = scores if log_p is None else log_p
     order = np.lexsort((part, numbers, -keys.round(DECIMALS)), axis=1)
@@ -144,12 +232,6 @@ def log_partition(rows: int, best: Scores, sample: Scores, tau: float) -> Scores
         total = np.exp((best - top) / tau).sum(axis=1) + (rows - best.shape[1]) * mean
     log_z: Scores = top[:, 0] / tau + np.log(total)
     return log_z
-
-
-def _log_p(parts: Sequence[Candidates], odds: Sequence[Odds]) -> Scores:
-    """Return log p(item | q) of all candidates (Q, n), side by side."""
-    pairs = zip(parts, odds, strict=True)
-    return np.concatenate([part.scores / odd.tau + odd.shift[:, None] for part, odd in pairs], axis=1)
 
 
 def _ranked(values: Scores, order: NDArray[np.intp], keep: NDArray[np.bool_]) -> Scores:

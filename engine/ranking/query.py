@@ -13,7 +13,7 @@ from engine import media
 from engine.backbones import Backbone
 from engine.errors import Setting, Unreadable, UserError
 from engine.heads.embedder import Embedder
-from engine.media import clean_text, modality_of
+from engine.ids import clean_text
 from engine.types import Modality
 
 
@@ -89,11 +89,11 @@ def parse_queries(
 def _bare_input(argument: str) -> Input:
     """Return a bare argument as an input: a file where one of that name exists, else a text."""
     path = Path(argument)
-    modality = modality_of(path)
     try:
         is_file = path.is_file()
     except (OSError, ValueError):  # no file can be called so
         is_file = False
+    modality = media.modality_of(path) if is_file or path.suffix else None
     if is_file and modality:
         return file_input(modality, path)
     if is_file:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Unreadable, UserError
-from engine.media import clean_text
+from engine.ids import clean_text
 from engine.sources.base import (
     Collection,
     Row,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine import media
 from engine.errors import Unreadable
+from engine.ids import clean_text
 from engine.sources.base import Collection, Row, inside
 from engine.types import Skipped
 
@@ -64,7 +65,7 @@ def _lines(folder: Path, path: Path) -> list[str]:
     try:
         inside(folder, path)
         text = media.read(path).decode("utf-8-sig") if path.stat().st_size else ""
-        return [media.clean_text(line) for line in text.splitlines() if line.strip()]
+        return [clean_text(line) for line in text.splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise Unreadable(f"{path.name} is not UTF-8") from None
     except Unreadable as error:

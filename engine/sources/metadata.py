@@ -9,7 +9,7 @@ from typing import Any
 
 from engine import media
 from engine.errors import Unreadable, UserError
-from engine.ids import item_id
+from engine.ids import MAX_TEXT_BYTES, clean_text, item_id
 from engine.sources.base import (
     Collection,
     Row,
@@ -63,7 +63,7 @@ def _json(line: bytes) -> object:
 
 
 def _csv_lines(table: Path) -> Iterator[tuple[int, object]]:
-    csv.field_size_limit(media.MAX_TEXT_BYTES)
+    csv.field_size_limit(MAX_TEXT_BYTES)
     delimiter = "\t" if table.suffix == ".tsv" else ","
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
@@ -98,7 +98,7 @@ def _rows(table: Path, lines: Iterator[tuple[int, object]]) -> Iterator[Row | Sk
 
 def _row(folder: Path, number: int, fields: Mapping[str, Any]) -> Row:
     paths = _media(folder, fields)
-    texts = [media.clean_text(string(text, "text")) for text in _values(fields, ["text", "texts"])]
+    texts = [clean_text(string(text, "text")) for text in _values(fields, ["text", "texts"])]
     if not paths and not texts:
         raise Unreadable("names no medium and no text")
     given_id = checked_id(fields["id"]) if "id" in fields else None

@@ -1,13 +1,10 @@
 """The manifest: everything current, as `workspace.json` holds it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from engine.history import Arrival, History, Lesson, Reference
+from engine.history import History, Reference
 from engine.types import Modality, PolicyName, ShardKey
-
-FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -121,56 +118,3 @@ class Manifest:
     previous: Served | None = None
     sealed: Mapping[str, Sealed] = field(default_factory=dict)
     references: tuple[Reference, ...] = ()
-
-
-def to_json(manifest: Manifest) -> dict[str, Any]:
-    """Return what `workspace.json` holds."""
-    fields = asdict(manifest)
-    return {"format": FORMAT, **fields.pop("history"), **fields}
-
-
-def from_json(content: Mapping[str, Any]) -> Manifest:
-    """Return the manifest of this format or an older one; KeyError or TypeError where something is amiss."""
-    return Manifest(
-        width=content["width"],
-        aligned=content["aligned"],
-        backbones={m: BackboneRecord(**encoder) for m, encoder in content["backbones"].items()},
-        history=History(
-            tuple(Lesson(**lesson) for lesson in content["lessons"]),
-            tuple(Arrival(**arrival) for arrival in content["arrivals"]),
-        ),
-        served=_served(content["served"], content["format"]),
-        previous=_served(content["previous"], content["format"]) if content.get("previous") else None,
-        sealed={task: _sealed(fields) for task, fields in content["sealed"].items()}
-        if content["format"] > 2
-        else {},
-        references=tuple(Reference(**fields) for fields in content.get("references", ())),
-    )
-
-
-def _served(content: Mapping[str, Any], format: int) -> Served:
-    """Return what is served; of format 1 the policy alone: the next `index` builds its shards again."""
-    if format == 1:
-        return Served(content["policy"])
-    return Served(
-        content["policy"],
-        content["lessons"],
-        _shards(content["shards"]),
-        tuple(
-            ServedDirection(
-                d["query"], d["target"], d["policy"], tuple(Lookup(**lookup) for lookup in d["lookups"])
-            )
-            for d in content["directions"]
-        ),
-        content["policies"],
-        content["routers"],
-    )
-
-
-def _sealed(content: Mapping[str, Any]) -> Sealed:
-    temperatures = tuple(Temperature(**fields) for fields in content["temperatures"])
-    return Sealed(_shards(content["shards"]), content["sums"], temperatures)
-
-
-def _shards(content: Sequence[Mapping[str, Any]]) -> tuple[ServedShard, ...]:
-    return tuple(ServedShard(ShardKey(**shard["key"]), shard["path"]) for shard in content)

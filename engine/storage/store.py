@@ -106,11 +106,11 @@ class Store:
             content = json.loads(value)
             uses = txn.cursor(self._tables.uses)
             keys = list(uses.iternext_dup()) if uses.set_key(key) else []
-            rows = [parse(txn.get(row, b"", db=self._tables.rows)) for row in keys]
+            rows = [json.loads(txn.get(row, b"", db=self._tables.rows)) for row in keys]
         modality: Modality = content["modality"]
-        paths = {row.files[modality] for row in rows if modality in row.files}
+        paths = {row["files"][modality] for row in rows if modality in row["files"]}
         item = Item(id, modality, tuple(sorted(paths)), content["text"])
-        return item, tuple(sorted({row.task for row in rows}))
+        return item, tuple(sorted({row["task"] for row in rows}))
 
     def users(self, id: ItemId) -> list[bytes]:
         """Return the keys of the rows that name an item."""

@@ -1,21 +1,35 @@
-"""The workspace: its folders, the manifest read from it, who may write."""
+"""The workspace: its folders, the manifest read from it, who may write, what is left of removed features."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from engine.errors import Setting, UserError
+from engine.history import Arrival, History, Lesson, Reference
 from engine.storage import files
-from engine.storage.manifest import FORMAT, Manifest, from_json, to_json
+from engine.storage.manifest import (
+    BackboneRecord,
+    Lookup,
+    Manifest,
+    Sealed,
+    Served,
+    ServedDirection,
+    ServedShard,
+    Temperature,
+)
+from engine.storage.rows import ids_of
 from engine.storage.store import Store
+from engine.types import ItemId, Modality, Pair, ShardKey
 
 FOLDER = ".mneme"
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,59 @@ def open_at(root: Path) -> Workspace:
         raise UserError(f"{path} is damaged: {error}") from None
 
 
+def to_json(manifest: Manifest) -> dict[str, Any]:
+    """Return what `workspace.json` holds."""
+    fields = asdict(manifest)
+    return {"format": FORMAT, **fields.pop("history"), **fields}
+
+
+def from_json(content: Mapping[str, Any]) -> Manifest:
+    """Return the manifest of this format or an older one; KeyError or TypeError where something is amiss."""
+    return Manifest(
+        width=content["width"],
+        aligned=content["aligned"],
+        backbones={m: BackboneRecord(**encoder) for m, encoder in content["backbones"].items()},
+        history=History(
+            tuple(Lesson(**lesson) for lesson in content["lessons"]),
+            tuple(Arrival(**arrival) for arrival in content["arrivals"]),
+        ),
+        served=_served(content["served"], content["format"]),
+        previous=_served(content["previous"], content["format"]) if content.get("previous") else None,
+        sealed={task: _sealed(fields) for task, fields in content["sealed"].items()}
+        if content["format"] > 2
+        else {},
+        references=tuple(Reference(**fields) for fields in content.get("references", ())),
+    )
+
+
+def _served(content: Mapping[str, Any], format: int) -> Served:
+    """Return what is served; of format 1 the policy alone: the next `index` builds its shards again."""
+    if format == 1:
+        return Served(content["policy"])
+    return Served(
+        content["policy"],
+        content["lessons"],
+        _shards(content["shards"]),
+        tuple(
+            ServedDirection(
+                d["query"], d["target"], d["policy"], tuple(Lookup(**lookup) for lookup in d["lookups"])
+            )
+            for d in content["directions"]
+        ),
+        content["policies"],
+        content["routers"],
+    )
+
+
+def _sealed(content: Mapping[str, Any]) -> Sealed:
+    temperatures = tuple(Temperature(**fields) for fields in content["temperatures"])
+    return Sealed(_shards(content["shards"]), content["sums"], temperatures)
+
+
+def _shards(content: Sequence[Mapping[str, Any]]) -> tuple[ServedShard, ...]:
+    return tuple(ServedShard(ShardKey(**shard["key"]), shard["path"]) for shard in content)
+
+
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
     """Hold the workspace's writer lock, which the system frees when its holder dies.
@@ -132,3 +199,31 @@ def _holds_rows(root: Path) -> bool:
         return False
     with Store(root / "store") as store:
         return any(True for _ in store.rows())
+
+
+def sealed_tasks(manifest: Manifest, store: Store) -> list[str]:
+    """Return the sealed tasks, less those whose features have all come back."""
+    items: dict[str, set[ItemId]] = {task: set() for task in manifest.sealed}
+    for row in store.rows() if items else ():
+        if row.task in items:
+            items[row.task].update(ids_of(row))
+    return [task for task, ids in items.items() if store.lacking(ids)]
+
+
+def readable_pairs(manifest: Manifest, store: Store) -> list[Pair]:
+    """Return every pair, with those of its items whose features are stored."""
+    return pairs_left(manifest, store, store.pairs())
+
+
+def pairs_left(manifest: Manifest, store: Store, pairs: list[Pair]) -> list[Pair]:
+    """Return the pairs with those of their items whose features are stored; a pair without any is left out."""
+    if not manifest.sealed:
+        return pairs
+    gone = store.lacking({id for pair in pairs for ids in pair.items.values() for id in ids})
+    rest = [replace(pair, items=_items_left(pair, gone)) for pair in pairs]
+    return [pair for pair in rest if pair.items]
+
+
+def _items_left(pair: Pair, gone: set[ItemId]) -> dict[Modality, tuple[ItemId, ...]]:
+    left = {m: tuple(id for id in ids if id not in gone) for m, ids in pair.items.items()}
+    return {m: ids for m, ids in left.items() if ids}

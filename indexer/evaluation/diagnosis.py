@@ -12,8 +12,7 @@ from engine.ids import decode
 from engine.types import AllTasks, MergeName, Modality, PolicyName
 from indexer.evaluation.embedded import Vectors
 from indexer.evaluation.protocol import EvalSet
-from indexer.evaluation.runs import judge
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import Trial, judge
 
 TOP = 10
 """How many items of a run are looked at for those of other tasks."""

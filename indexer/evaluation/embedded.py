@@ -18,7 +18,8 @@ from indexer.embeddings.lru import LruCache
 from indexer.evaluation.composed_queries import part_ids, parts
 from indexer.policies.plan import Placement
 from indexer.routing.slda import Router, averaged
-from indexer.shards.shard import Shard, build_shard, to_gpu
+from indexer.shards.gpu import to_gpu
+from indexer.shards.shard import Shard, build_shard
 
 Vectors = NDArray[np.float32]
 

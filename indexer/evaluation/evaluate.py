@@ -12,10 +12,8 @@ from engine.heads.embedder import Embedder
 from engine.heads.head import read_record
 from engine.history import History, settled, up_to
 from engine.ranking.fusion import BEST
-from engine.storage.removed import readable
-from engine.storage.removed import tasks as sealed_tasks
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at
+from engine.storage.workspace import Workspace, open_at, readable_pairs, sealed_tasks
 from engine.types import Modality, Pair
 from indexer.embeddings.embeddings import EmbeddingCache, embedding_cache
 from indexer.evaluation import plans
@@ -25,13 +23,12 @@ from indexer.evaluation.embedded import Caches, Galleries, Queries
 from indexer.evaluation.plans import IndexPolicy, ReferenceHeads, System, lesson_numbers
 from indexer.evaluation.protocol import EvalSettings, eval_set
 from indexer.evaluation.results import Comparison, Result, compared, results
-from indexer.evaluation.runs import IndexState
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import IndexState, Trial
 from indexer.policies.plan import Plan
 from indexer.policies.statistics import DirectionStatistics
 from indexer.routing import routers
 from indexer.routing.slda import Router
-from indexer.shards import flat
+from indexer.shards import gpu
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Evaluation:
     @cached_property
     def pairs(self) -> list[Pair]:
         """The pairs whose features are stored."""
-        return readable(self.workspace.manifest, self.store)
+        return readable_pairs(self.workspace.manifest, self.store)
 
     @cached_property
     def sealed(self) -> list[str]:
@@ -137,7 +134,7 @@ class Evaluation:
             embeddings=self.embeddings,
             qrels=tested.qrels,
             depth=max(BEST, *self.settings.ks),
-            on_gpu=self.device == "cuda" and flat.gpus() > 0,
+            on_gpu=self.device == "cuda" and gpu.gpus() > 0,
             caches=self._caches,
         )
         # composed queries are planned for as their first part is, as search does

@@ -10,8 +10,7 @@ from engine.types import AllTasks, MergeName, Modality
 from indexer.evaluation import plans
 from indexer.evaluation.plans import System
 from indexer.evaluation.protocol import Condition, EvalSettings, OwnTask
-from indexer.evaluation.runs import Judged
-from indexer.evaluation.trial import Trial, judge_all
+from indexer.evaluation.runs import Judged, Trial, judge_all
 from indexer.policies.plan import Placement
 
 Cells = list[list[float | None]]
@@ -67,6 +66,11 @@ class Result:
     queries: list[int]
     seen: list[int]
     chance: list[float | None]
+
+    @property
+    def mean_chance(self) -> float | None:
+        """What a random order would find, averaged over tasks."""
+        return metrics.mean([value for value in self.chance if value is not None])
 
 
 @dataclass(frozen=True)

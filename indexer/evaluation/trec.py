@@ -14,8 +14,7 @@ from engine.storage import files
 from engine.types import AllTasks
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import Condition, EvalSet
-from indexer.evaluation.runs import IndexState
-from indexer.evaluation.trial import Trial, retrieve_all
+from indexer.evaluation.runs import IndexState, Trial, retrieve_all
 from indexer.policies.planner import direction_name
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.errors import UserError
+from engine.errors import InvalidSetting, UserError
 from engine.history import History, Reference, newest_head, settled
 from engine.types import PolicyName
 from indexer.policies.auto import auto
@@ -72,3 +72,14 @@ def parse_policy(name: str) -> PolicyName:
         if policy == name:
             return policy
     raise UserError(f"no policy {name!r}; policies are: {', '.join(POLICIES)}")
+
+
+def parse_budget(text: str) -> float:
+    """Parse a percentage above 0 and up to 100: `10%`, `2.5`."""
+    try:
+        parsed = float(text.removesuffix("%")) / 100
+    except ValueError:
+        parsed = -1.0
+    if not 0 < parsed <= 1:
+        raise InvalidSetting("budget", f"takes a percentage above 0 and up to 100, not {text!r}")
+    return parsed

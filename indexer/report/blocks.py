@@ -6,7 +6,7 @@ from html import escape
 from engine.types import MergeName, Modality
 from indexer.evaluation.results import Cells, Result
 from indexer.report import html, theme
-from indexer.report.narrative import MeanCause, chance, share
+from indexer.report.narrative import MeanCause, share
 
 TASK_KNOWLEDGE: dict[MergeName | None, str] = {
     None: "task known",
@@ -83,7 +83,7 @@ def policy_table(results: Sequence[Result]) -> str:
             for value, top in zip((r.final, r.forgetting), best[r.merge], strict=True)
         )
         rows.append(f"<tr><td>{policy}</td>{cells}</tr>")
-    random = "".join(f"<td>{share(chance(group[0]))}</td><td></td>" for group in by_merge.values())
+    random = "".join(f"<td>{share(group[0].mean_chance)}</td><td></td>" for group in by_merge.values())
     rows.append(f"<tr><td>chance</td>{random}</tr>")
     return _scrolled(rows)
 

@@ -11,7 +11,7 @@ from indexer.evaluation import plans
 from indexer.evaluation.embedded import Galleries
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import eval_set
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import Trial
 from indexer.policies.plan import Plan
 from indexer.policies.statistics import DirectionStatistics
 from indexer.shards import files as shards

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.evaluation import metrics
 from engine.types import MergeName, Modality, PolicyName
 from indexer.evaluation.diagnosis import Diagnosis
 from indexer.evaluation.results import Result
@@ -91,13 +90,8 @@ def _task_unknown(results: Sequence[Result]) -> str:
     contrast = "" if worst is best else f"; {_policy_and_merge(worst)}, {share(worst.final)}"
     return (
         f"With the task unknown, {_policy_and_merge(best)}, finds {share(best.final)}{contrast}. "
-        f"Chance is {share(chance(best))}."
+        f"Chance is {share(best.mean_chance)}."
     )
-
-
-def chance(result: Result) -> float | None:
-    """Return what a random order would find, averaged over tasks."""
-    return metrics.mean([value for value in result.chance if value is not None])
 
 
 def explanation(cause: MeanCause, results: Sequence[Result]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import ItemId, Modality, PolicyName
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import Trial
 from indexer.policies.plan import Plan
 
 MOST = 2048

@@ -8,7 +8,7 @@ from engine.evaluation import metrics
 from indexer.evaluation.composed_queries import parts
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.results import Result
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import Trial
 from indexer.report import costs as costing
 from indexer.report import html, narrative, plots, tsne
 from indexer.report.blocks import (

@@ -9,7 +9,6 @@ from typing import Any
 from engine.errors import UserError
 from engine.storage import files
 from indexer.evaluation.results import Result
-from indexer.report.narrative import chance
 from indexer.serving import export, remove
 from indexer.serving.preview import ReindexPreview
 from indexer.serving.reindex import ReindexSummary
@@ -117,7 +116,7 @@ def _cells(result: Result) -> tuple[str, ...]:
         "known" if result.task_known else f"unknown, {result.merge}",
         str(result.k),
         _decimals(result.final),
-        _decimals(chance(result)),
+        _decimals(result.mean_chance),
         _decimals(result.forgetting),
         _decimals(result.bwt),
     )

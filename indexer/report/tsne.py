@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.types import PolicyName
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import Trial
 from indexer.report.plots import Scatter
 
 MOST = 600

@@ -15,7 +15,7 @@ from engine.storage.workspace import writing
 from engine.types import PolicyName, Skipped
 from indexer.serving.build import serve
 from indexer.serving.wanted import ServingRequest
-from indexer.shards.flat import load_faiss
+from indexer.shards.shard import load_faiss
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from functools import cached_property, partial
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.history import History, settled, tasks, up_to, versions
-from engine.storage.removed import readable
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace
+from engine.storage.workspace import Workspace, readable_pairs
 from engine.types import ItemId, Modality, PolicyName
 from indexer.embeddings.embeddings import embedding_cache
 from indexer.policies.plan import Placement
@@ -89,7 +88,7 @@ class PlannedSnapshot:
             group: {version: ids for version, ids in items.items() if version in known}
             for group, items in served_items(self.workspace).items()
         }
-        pairs, sealed = readable(self.workspace.manifest, self.store), self.workspace.manifest.sealed
+        pairs, sealed = readable_pairs(self.workspace.manifest, self.store), self.workspace.manifest.sealed
         embeddings = embedding_cache(self.embedder, self.store, pairs)
         return Planner(embeddings, self.history, pairs, self._members(), by_head, sealed)
 

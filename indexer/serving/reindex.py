@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.errors import InvalidSetting, Setting, UserError
+from engine.errors import Setting, UserError
 from engine.storage.manifest import Served
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at, writing
 from engine.types import PolicyName
 from indexer.policies.auto import FEWEST_QUERIES
 from indexer.policies.planner import direction_name
-from indexer.policies.policies import parse_policy
+from indexer.policies.policies import parse_budget, parse_policy
 from indexer.serving.build import serve
 from indexer.serving.wanted import ServingRequest, current, planner_of, refuse
 
@@ -118,15 +118,6 @@ def parse(given: Sequence[str], budget: str | None) -> ServingRequest:
         raise UserError(
             f"{share_of} is for the policy partial: add {partial_policy}", [share_of, partial_policy]
         )
-    return ServingRequest(policy, policies, share(budget) if budget else DEFAULT_BUDGET if partial else 0.0)
-
-
-def share(text: str) -> float:
-    """Parse a percentage above 0 and up to 100: `10%`, `2.5`."""
-    try:
-        parsed = float(text.removesuffix("%")) / 100
-    except ValueError:
-        parsed = -1.0
-    if not 0 < parsed <= 1:
-        raise InvalidSetting("budget", f"takes a percentage above 0 and up to 100, not {text!r}")
-    return parsed
+    return ServingRequest(
+        policy, policies, parse_budget(budget) if budget else DEFAULT_BUDGET if partial else 0.0
+    )

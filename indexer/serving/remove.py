@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import Setting, UserError
-from engine.storage import removed
 from engine.storage.rows import ids_of
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at, writing
+from engine.storage.workspace import Workspace, open_at, sealed_tasks, writing
 from engine.types import ItemId
 from indexer.policies.policies import NEED_FEATURES
 from indexer.serving.build import serve
@@ -70,7 +69,7 @@ def check(workspace: Workspace, task: str) -> None:
 
 def _sorted_out(workspace: Workspace, store: Store, task: str) -> tuple[list[ItemId], int]:
     """Return the items that lose their features, and how many keep them for another task's sake."""
-    sealed = {task, *removed.tasks(workspace.manifest, store)}
+    sealed = {task, *sealed_tasks(workspace.manifest, store)}
     own, elsewhere = set[ItemId](), set[ItemId]()
     for row in store.rows():
         if row.task not in sealed:

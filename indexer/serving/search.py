@@ -11,17 +11,16 @@ import numpy as np
 from engine.backbones import Backbones
 from engine.errors import Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
-from engine.ranking.fusion import TaskPosterior
+from engine.ranking.fusion import ShardQuery, TaskPosterior, hits, rank
 from engine.ranking.query import Part, Query, compose, encode, target_of
-from engine.ranking.rank import ShardQuery, hits, rank
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import AllTasks, Hit, KnownTask, MergeName, Modality, PolicyName, Scope, ShardKey
 from indexer.routing.slda import Router, averaged
 from indexer.serving.planned_snapshot import PlannedSnapshot, lesson_number, plan_snapshot
 from indexer.serving.snapshot import ServedSnapshot, ShardLookup
-from indexer.shards import flat
-from indexer.shards.shard import Shard, to_gpu
+from indexer.shards import gpu
+from indexer.shards.shard import Shard
 
 T = TypeVar("T")
 
@@ -193,7 +192,7 @@ class Searcher:
     def _shard(self, lookup: ShardLookup) -> Shard:
         if lookup.key not in self._shards:
             shard = lookup.open()
-            self._shards[lookup.key] = to_gpu(shard) if self.device == "cuda" and flat.gpus() else shard
+            self._shards[lookup.key] = gpu.to_gpu(shard) if self.device == "cuda" and gpu.gpus() else shard
         return self._shards[lookup.key]
 
 

@@ -10,10 +10,10 @@ from urllib.parse import quote
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.history import Arrival, History, newest_head, settled, tasks
-from engine.storage import files, removed
+from engine.storage import files
 from engine.storage.manifest import BackboneRecord, Lookup, Served, ServedDirection, ServedShard
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace
+from engine.storage.workspace import Workspace, pairs_left, sealed_tasks
 from engine.types import ItemId, Modality, Pair, PolicyName, ShardKey
 from indexer.embeddings.embeddings import embedding_cache
 from indexer.policies.plan import ItemsByHead
@@ -151,7 +151,7 @@ def planner_of(workspace: Workspace, store: Store, request: ServingRequest, devi
     policies = policies_of(workspace.manifest.served, request).named
     refuse(workspace, policies)
     every = store.pairs()
-    members, readable = members_of(every), removed.left(workspace.manifest, store, every)
+    members, readable = members_of(every), pairs_left(workspace.manifest, store, every)
     return Planner(
         embedding_cache(Embedder(workspace, device), store, readable),
         with_arrivals(workspace.manifest.history, {task for task, _ in members}),
@@ -170,7 +170,7 @@ def policies_of(served: Served, request: ServingRequest) -> DirectionPolicies:
 
 def current(workspace: Workspace, store: Store) -> Workspace:
     """Return a workspace as it stands in memory once tasks whose features all came back are sealed no more."""
-    sealed = {task: workspace.manifest.sealed[task] for task in removed.tasks(workspace.manifest, store)}
+    sealed = {task: workspace.manifest.sealed[task] for task in sealed_tasks(workspace.manifest, store)}
     return replace(workspace, manifest=replace(workspace.manifest, sealed=sealed))
 
 

@@ -15,8 +15,7 @@ from engine.errors import UserError, Vanished
 from engine.ids import Ids
 from engine.storage import files
 from engine.types import ShardKey
-from indexer.shards import flat
-from indexer.shards.shard import Shard, Vectors
+from indexer.shards.shard import Flat, Shard, Vectors, load_faiss
 
 FORMAT = 3
 
@@ -49,6 +48,14 @@ def _map_vectors(path: Path) -> Vectors:
     return np.asarray(vectors)
 
 
+def _read_index(path: Path) -> Vectors:
+    """Return the vectors (N, E) of a flat index that FAISS wrote; RuntimeError where it is none."""
+    faiss = load_faiss()
+    index = faiss.read_index(str(path))
+    vectors: Vectors = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+    return vectors.reshape(index.ntotal, index.d).copy()
+
+
 def _parse_ids(content: bytes) -> Ids:
     ids: Ids = np.load(io.BytesIO(content), allow_pickle=False)
     return ids
@@ -59,7 +66,7 @@ def _parse_digits(content: bytes) -> Ids:
 
 
 NPY = Layout("vectors.npy", "ids.npy", _map_vectors, _parse_ids)
-FAISS = Layout("vectors.faiss", "stats.safetensors", flat.read_index, _parse_digits)
+FAISS = Layout("vectors.faiss", "stats.safetensors", _read_index, _parse_digits)
 LAYOUTS: Mapping[int, Layout] = {1: FAISS, 2: FAISS, 3: NPY}
 """By format. Shards of the first also keep a mean and a covariance, which nothing reads any more."""
 
@@ -102,7 +109,7 @@ def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
         raise _unreadable(folder, layout.vectors) from None
     if len(vectors) != len(ids):
         raise UserError(f"{folder} is damaged: {len(vectors)} vectors for {len(ids)} items; {MEND}")
-    return Shard(key, ids, vectors, flat.Flat(vectors))
+    return Shard(key, ids, vectors, Flat(vectors))
 
 
 def read_ids(folder: Path) -> Ids:

@@ -4,8 +4,8 @@ So one query or many, BLAS or not, CPU or GPU give the same ids in the same orde
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from engine.errors import UserError
 from engine.ids import Ids
 from engine.ranking.fusion import DECIMALS, Candidates, Numbers, Scores, log_partition
 from engine.types import ItemId, ShardKey
-from indexer.shards import flat
 
 MARGIN = 8
 """Candidates beyond k that are asked for."""
@@ -32,6 +31,12 @@ QUERY_BLOCK = 8192
 BLOCK_NUMBERS = 1 << 23
 """Numbers that the exact products may hold at a time (64 MiB)."""
 
+FEW = 2
+"""So few queries for each thread are faster a vector at a time than by blocks in BLAS (benchmarks.queries)."""
+
+FEW_THREADS = 2
+"""More threads were not measured: there BLAS multiplies all blocks."""
+
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
@@ -45,6 +50,34 @@ class Proposer(Protocol):
         Args:
             n: 1 to N. No row is proposed twice for a query, and no score strays by more than half of SLACK.
         """
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Inner products of queries with all vectors (N, E), in the memory or the file that these lie in."""
+
+    vectors: Vectors
+
+    def propose(self, queries: Vectors, n: int) -> tuple[Vectors, Rows]:
+        """Return the scores (Q, n) and rows (Q, n) of the n nearest vectors to each query (Q, E), best first."""
+        faiss, queries = load_faiss(), np.ascontiguousarray(queries)
+        assert queries.shape[1] == self.vectors.shape[1]  # FAISS would read past the end
+        scores, rows = np.empty((len(queries), n), np.float32), np.empty((len(queries), n), np.int64)
+        threads = faiss.omp_get_max_threads()
+        few = len(queries) <= FEW * threads <= FEW * FEW_THREADS
+        faiss.knn_inner_product(
+            faiss.swig_ptr(queries),
+            faiss.swig_ptr(self.vectors),
+            self.vectors.shape[1],
+            len(queries),
+            len(self.vectors),
+            n,
+            faiss.swig_ptr(scores),
+            faiss.swig_ptr(rows),
+            # with a selector FAISS goes vector by vector in this call; its threshold would set that for all threads
+            faiss.IDSelectorAll() if few else None,
+        )
+        return scores, rows
 
 
 @dataclass(frozen=True)
@@ -121,9 +154,15 @@ def build_shard(key: ShardKey, ids: Sequence[ItemId], vectors: Vectors) -> Shard
         raise UserError(f"head v{key.head:04d} gives no finite embeddings for {key.task} {key.modality}")
     unit = np.ascontiguousarray(vectors).view()
     unit.flags.writeable = False
-    return Shard(key, item_ids.encode(ids), unit, flat.Flat(unit))
+    return Shard(key, item_ids.encode(ids), unit, Flat(unit))
 
 
-def to_gpu(shard: Shard) -> Shard:
-    """Return a shard whose candidates are proposed by the first GPU; the CPU's vectors still decide."""
-    return replace(shard, proposer=flat.on_gpu(shard.vectors))
+def load_faiss() -> Any:
+    """Import FAISS, set to multiply blocks by BLAS whenever it may choose."""
+    try:
+        import faiss
+    except ImportError:
+        raise UserError("no FAISS installed: pip install 'mneme[cpu]' or 'mneme[gpu]'") from None
+    # left to itself, it compares 8 to 249 queries a vector at a time, which is 16 times slower
+    faiss.cvar.distance_compute_blas_threshold = 1
+    return faiss

@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
 from engine import ids
+from engine.errors import Unreadable
 from engine.ids import item_id
 
 NAMES = [f"{n:032x}" for n in (1, 15, 16, 255)]
@@ -52,3 +54,30 @@ def test_other_bytes_are_another_item() -> None:
 
 def test_where_a_modality_ends_and_its_bytes_begin_is_part_of_the_id() -> None:
     assert item_id("ab", b"c") != item_id("a", b"bc")
+
+
+# texts
+
+
+def test_a_text_is_stored_composed() -> None:
+    assert ids.clean_text("cafe\u0301") == "caf\u00e9"
+
+
+def test_outer_white_space_is_no_part_of_a_text() -> None:
+    assert ids.clean_text(" \ta  cat\r\n") == "a  cat"
+
+
+@pytest.mark.parametrize("text", ["", " \t\r\n", "\u3000"])
+def test_a_blank_text_is_refused(text: str) -> None:
+    with pytest.raises(Unreadable, match=r"^blank text$"):
+        ids.clean_text(text)
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(Unreadable, match="lone surrogate"):
+        ids.clean_text("a \ud800 cat")
+
+
+def test_a_text_over_the_limit_is_refused_by_its_bytes() -> None:
+    with pytest.raises(Unreadable, match=r"^text of 24 MiB; the limit is 16 MiB$"):
+        ids.clean_text("図" * (8 << 20))

@@ -317,30 +317,3 @@ def test_samples_louder_than_full_scale_are_clipped() -> None:
 def test_bytes_that_are_no_sound_are_refused() -> None:
     with pytest.raises(Unreadable, match=r"^broken sound: "):
         media.sound(b"not a sound" * 50)
-
-
-# texts
-
-
-def test_a_text_is_stored_composed() -> None:
-    assert media.clean_text("cafe\u0301") == "caf\u00e9"
-
-
-def test_outer_white_space_is_no_part_of_a_text() -> None:
-    assert media.clean_text(" \ta  cat\r\n") == "a  cat"
-
-
-@pytest.mark.parametrize("text", ["", " \t\r\n", "\u3000"])
-def test_a_blank_text_is_refused(text: str) -> None:
-    with pytest.raises(Unreadable, match=r"^blank text$"):
-        media.clean_text(text)
-
-
-def test_a_lone_surrogate_is_refused() -> None:
-    with pytest.raises(Unreadable, match="lone surrogate"):
-        media.clean_text("a \ud800 cat")
-
-
-def test_a_text_over_the_limit_is_refused_by_its_bytes() -> None:
-    with pytest.raises(Unreadable, match=r"^text of 24 MiB; the limit is 16 MiB$"):
-        media.clean_text("図" * (8 << 20))

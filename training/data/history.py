@@ -10,9 +10,8 @@ from torch import Tensor
 
 from engine.heads.embedder import Embedder
 from engine.history import Lesson
-from engine.storage.removed import readable
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace
+from engine.storage.workspace import Workspace, readable_pairs
 from engine.types import ItemId, Modality, Pair
 from training.data.pairs import PairSet, collect, id_prefix, number_of
 
@@ -45,7 +44,7 @@ def past_tasks(workspace: Workspace, store: Store, task: str) -> PastTasks:
     """Return what is left of every task learned so far but this one."""
 
     def earlier() -> list[tuple[Lesson, list[Pair]]]:
-        return earlier_lessons(workspace, readable(workspace.manifest, store), task)
+        return earlier_lessons(workspace, readable_pairs(workspace.manifest, store), task)
 
     def features(modality: Modality, numbers: Sequence[int]) -> dict[int, Tensor]:
         backbone = workspace.manifest.backbones[modality].id

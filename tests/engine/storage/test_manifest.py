@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from engine.storage.manifest import BackboneRecord, Manifest, Served, from_json, to_json
+from engine.storage.manifest import BackboneRecord, Manifest, Served
+from engine.storage.workspace import from_json, to_json
 from manifests import MANIFEST
 
 ON_DISK = """

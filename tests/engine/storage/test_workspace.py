@@ -8,7 +8,7 @@ import filelock
 import pytest
 
 from engine.errors import UserError
-from engine.storage import manifest, workspace
+from engine.storage import workspace
 from engine.storage.manifest import Served
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
@@ -68,7 +68,7 @@ def test_replacing_the_manifest_leaves_one_file(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     path = make_workspace(tmp_path) / "workspace.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": manifest.FORMAT + 1}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": workspace.FORMAT + 1}))
     with pytest.raises(UserError) as raised:
         workspace.open_at(path.parent)
     assert str(raised.value) == f"{path} has format 4; this mneme reads up to 3: upgrade mneme"

@@ -13,8 +13,7 @@ from indexer.evaluation import diagnosis
 from indexer.evaluation.diagnosis import Diagnosis, diagnoses, positives
 from indexer.evaluation.embedded import Galleries, Queries
 from indexer.evaluation.protocol import EvalSettings, eval_set
-from indexer.evaluation.runs import IndexState
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import IndexState, Trial
 from indexer.policies.plan import Placement
 from planar import Plane, ids, named
 

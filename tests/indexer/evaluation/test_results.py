@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -14,10 +15,10 @@ from indexer.evaluation.embedded import Galleries, Queries
 from indexer.evaluation.plans import IndexPolicy, ReferenceHeads
 from indexer.evaluation.protocol import EvalSettings, OwnTask, eval_set
 from indexer.evaluation.results import Result, compared, results
-from indexer.evaluation.runs import IndexState
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import IndexState, Trial
 from indexer.policies.plan import Placement, Plan
 from indexer.routing.slda import Router
+from judged import RESULT
 from planar import Plane, named
 
 REINDEX, STALE = IndexPolicy("reindex"), IndexPolicy("no-reindex")
@@ -284,3 +285,7 @@ def test_zero_shot_is_what_an_index_that_never_learned_finds(trained: Path, tmp_
     for r in evaluations.results(trained):
         if r.task_known:
             assert r.zero_shot == [untrained[r.query, r.k][order.index(task)] for task in worlds.TASKS]
+
+
+def test_chance_is_averaged_over_the_tasks_that_have_queries() -> None:
+    assert replace(RESULT, chance=[0.1, None, 0.3]).mean_chance == pytest.approx(0.2)

@@ -11,7 +11,7 @@ import worlds
 from engine.storage.store import Store
 from engine.types import Item, ItemId, PolicyName
 from evaluations import SETTINGS, evaluated
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import Trial
 from indexer.report import examples
 from indexer.report.regressions import Regression
 from indexer.report.sections import Report

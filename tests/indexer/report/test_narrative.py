@@ -4,8 +4,8 @@ import pytest
 
 from indexer.evaluation.diagnosis import Diagnosis
 from indexer.evaluation.results import Result
-from indexer.report.narrative import MeanCause, chance, explanation, headline, mean_causes, share
-from judged import RESULT, known, unknown
+from indexer.report.narrative import MeanCause, explanation, headline, mean_causes, share
+from judged import known, unknown
 
 CAUSE = Diagnosis("reindex", "text", "image", 3, "sky", {"text": 0.1, "image": 0.2}, 0.3, 0.8, "raw", 0.4)
 MEAN = MeanCause("reindex", "text", "image", {"text": 0.25, "image": 0.5}, 0.8, 0.3, "raw", 0.4)
@@ -104,10 +104,6 @@ def test_after_one_lesson_the_headline_says_that_more_shows_later() -> None:
 )
 def test_where_nothing_was_measured_the_headline_says_so(results: list[Result]) -> None:
     assert headline(results) == "No query has a right item in the gallery, so nothing can be said."
-
-
-def test_chance_is_averaged_over_the_tasks_that_have_queries() -> None:
-    assert chance(replace(RESULT, chance=[0.1, None, 0.3])) == pytest.approx(0.2)
 
 
 def test_causes_are_averaged_over_old_tasks_after_the_last_lesson() -> None:

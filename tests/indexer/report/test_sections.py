@@ -11,7 +11,7 @@ import worlds
 from engine.history import Reference
 from evaluations import SETTINGS, evaluated
 from indexer.evaluation.evaluate import Evaluation
-from indexer.evaluation.trial import Trial
+from indexer.evaluation.runs import Trial
 from indexer.report import costs, plots, sections, tsne
 from indexer.report.costs import Cost
 from indexer.report.narrative import explanation, mean_causes, share

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 import worlds
 from engine.evaluation.splits import Groups, grouped, items_of
 from engine.heads.embedder import Embedder
-from engine.storage.removed import readable
 from engine.storage.store import Store
+from engine.storage.workspace import readable_pairs
 from engine.types import Modality, Split
 from indexer.embeddings.embeddings import EmbeddingCache, embedding_cache
 from indexer.routing import routers, slda
@@ -66,7 +66,7 @@ def test_the_second_index_makes_no_router(trained: Path, tmp_path: Path) -> None
 
 
 def embedding(root: Path, store: Store) -> tuple[EmbeddingCache, Groups]:
-    pairs = readable(worlds.opened(root).manifest, store)
+    pairs = readable_pairs(worlds.opened(root).manifest, store)
     return embedding_cache(Embedder(worlds.opened(root)), store, pairs), grouped(pairs)
 
 

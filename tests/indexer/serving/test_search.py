@@ -21,7 +21,7 @@ from indexer.serving import search
 from indexer.serving.search import LikeliestTask, QueryScope, Searcher
 from indexer.serving.snapshot import ServedSnapshot
 from indexer.shards import files as shards
-from indexer.shards import flat
+from indexer.shards import gpu
 from indexer.shards import shard as shard_module
 from indexer.shards.shard import Shard
 
@@ -364,8 +364,8 @@ def test_shards_are_copied_to_the_gpus_that_are_there_where_these_are_to_be_used
         moved.append(shard)
         return shard
 
-    monkeypatch.setattr(flat, "gpus", lambda: gpus)
-    monkeypatch.setattr(search, "to_gpu", to_gpu)
+    monkeypatch.setattr(gpu, "gpus", lambda: gpus)
+    monkeypatch.setattr(gpu, "to_gpu", to_gpu)
     with opened(trained) as searcher:
         searcher.device = device
         searcher.nearest([picture()], "image", 5, KnownTask("sky"))

@@ -1,4 +1,6 @@
+import sys
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,9 +9,8 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.ranking import fusion
-from indexer.shards import flat
 from indexer.shards import shard as shards
-from indexer.shards.shard import build_shard, cosines, to_gpu
+from indexer.shards.shard import Flat, build_shard, cosines, load_faiss
 from unit_rows import KEY, E, Vectors, crowded, ids, shard_of, unit
 
 
@@ -212,23 +213,66 @@ def test_the_log_partition_of_a_large_shard_is_that_of_the_best_and_of_the_first
     assert shard.log_partition(queries, 0.1, best) == pytest.approx(expected, abs=1e-12)
 
 
-# on a GPU
-
-
-def test_a_shard_on_the_gpu_is_the_same_but_for_who_proposes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flat, "on_gpu", lambda vectors: Scripted(vectors[:, 0]))
-    shard = shard_of(unit(9))
-    moved = to_gpu(shard)
-    assert moved == replace(shard, proposer=moved.proposer)
-    assert isinstance(moved.proposer, Scripted)
-
-
-@pytest.mark.skipif(flat.gpus() == 0, reason="this FAISS sees no GPU")
-def test_the_gpu_answers_as_the_cpu_does() -> None:
-    shard, queries = shard_of(crowded()), unit(60, 4)
-    assert_array_equal(to_gpu(shard).search(queries, 12).ids, shard.search(queries, 12).ids)
-
-
 def test_a_shard_is_of_the_key_and_ids_it_is_built_of() -> None:
     shard = build_shard(KEY, ids(3), unit(3))
     assert (shard.key, shard.ids.tolist()) == (KEY, [id.encode() for id in ids(3)])
+
+
+# vectors that are all compared
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3, 20])
+@pytest.mark.parametrize("n", [1, 18, 150, 300])
+def test_the_nearest_vectors_are_proposed_best_first(queries: int, n: int) -> None:
+    vectors, asked = unit(300), unit(queries, 1)
+    scores, rows = Flat(vectors).propose(asked, n)
+    exact = asked @ vectors.T
+    assert_array_equal(rows, np.argsort(-exact, axis=1)[:, :n])
+    # float32 sums of 16 products of at most 1
+    np.testing.assert_allclose(scores, np.take_along_axis(exact, rows, 1), atol=1e-6)
+
+
+@dataclass
+class Spied:
+    """FAISS's search, noting whether it was handed a selector, without which it multiplies by BLAS."""
+
+    search: Any
+    selected: list[bool] = field(default_factory=list)
+
+    def __call__(self, *arguments: Any) -> None:
+        self.selected.append(arguments[-1] is not None)
+        self.search(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("queries", "threads", "selected"),
+    [(1, 1, True), (2, 1, True), (3, 1, False), (1, 2, True), (4, 2, True), (5, 2, False), (1, 3, False)],
+)
+def test_two_queries_a_thread_on_few_threads_go_vector_by_vector(
+    queries: int, threads: int, selected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faiss = load_faiss()
+    spied = Spied(faiss.knn_inner_product)
+    monkeypatch.setattr(faiss, "knn_inner_product", spied)
+    monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: threads)
+    Flat(unit(30)).propose(unit(queries, 1), 4)
+    assert spied.selected == [selected]
+
+
+def test_faiss_multiplies_by_blas_where_it_may_choose() -> None:
+    faiss = load_faiss()
+    faiss.cvar.distance_compute_blas_threshold = 20
+    assert load_faiss().cvar.distance_compute_blas_threshold == 1
+
+
+def test_queries_of_another_width_are_never_handed_to_faiss() -> None:
+    with pytest.raises(AssertionError):
+        Flat(unit(30)).propose(unit(4)[:, : E - 1], 3)
+
+
+def test_without_faiss_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(
+        UserError, match=r"^no FAISS installed: pip install 'mneme\[cpu\]' or 'mneme\[gpu\]'$"
+    ):
+        load_faiss()

@@ -16,8 +16,8 @@ from engine.storage import files
 from engine.types import ShardKey
 from indexer.routing import slda
 from indexer.shards import files as shards
-from indexer.shards import flat
-from indexer.shards.shard import to_gpu
+from indexer.shards import gpu
+from indexer.shards.shard import load_faiss
 from unit_rows import KEY, E, Vectors, crowded, ids, shard_of, unit
 
 NAMES = ("vectors.npy", "ids.npy")
@@ -37,7 +37,8 @@ def edit(folder: Path, changes: Mapping[str, Any]) -> None:
 def written_as(number: int, folder: Path, vectors: Vectors) -> Path:
     """Write a shard of an older format, as the releases of its time did."""
     folder = written(folder, vectors)
-    faiss, index = flat.load_faiss(), flat.load_faiss().IndexFlatIP(vectors.shape[1])
+    faiss = load_faiss()
+    index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     stats: dict[str, NDArray[Any]] = {
         "items": np.array(ids(len(vectors)), "S32").view(np.uint8).reshape(-1, 32)
@@ -252,7 +253,7 @@ def test_mapped_vectors_cannot_be_written_to(tmp_path: Path) -> None:
         shard.vectors[0] = 1.0
 
 
-@pytest.mark.skipif(flat.gpus() == 0, reason="this FAISS sees no GPU")
+@pytest.mark.skipif(gpu.gpus() == 0, reason="this FAISS sees no GPU")
 def test_a_mapped_shard_survives_its_move_to_the_gpu(tmp_path: Path) -> None:
-    moved = to_gpu(shards.read(written(tmp_path, crowded()), KEY, "fake-1"))
+    moved = gpu.to_gpu(shards.read(written(tmp_path, crowded()), KEY, "fake-1"))
     assert_array_equal(moved.search(unit(9, 1), 12).ids, shard_of(crowded()).search(unit(9, 1), 12).ids)

@@ -7,8 +7,7 @@ from engine.types import AllTasks, Pair
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.evaluation.embedded import Galleries, Queries
 from indexer.evaluation.protocol import EvalSettings, OwnTask, eval_set
-from indexer.evaluation.runs import IndexState
-from indexer.evaluation.trial import Trial, judge_all, retrieve_all
+from indexer.evaluation.runs import IndexState, Trial, judge_all, retrieve_all
 from indexer.policies.plan import Placement
 from planar import Plane, letters, named
 
