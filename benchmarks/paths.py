@@ -5,9 +5,10 @@
     python -m benchmarks.paths --tree ../another-checkout
 
 Each command runs in a process of its own, on its own copy of the small workspace of tests/worlds.py (three tasks of
-30 pairs, a lesson each). A file is on the way if one of its functions runs after its import; a file of which only the
-module's own lines run (imports, constants, classes) is `imported` alone. `--hops` tells which function called the
-first one of each file. To results/paths.json, unless commands or a tree are named.
+30 pairs, a lesson each). A file is `touched` if one of its functions runs after its import, `imported` if only the
+module's own lines do (imports, constants, classes). It is `on the way` if it led to another file that had not been
+reached yet: who follows a command reads through those, and ends in the others. `--hops` tells which function called
+the first one of each file. To results/paths.json, unless commands or a tree are named.
 """
 
 import argparse
@@ -42,7 +43,7 @@ class Trace:
 
     Attributes:
         imported: files of which anything ran.
-        hops: for each file on the way, from where its first function was called and which it was.
+        hops: for each file touched, from where its first function was called and which it was.
     """
 
     tree: Path
@@ -107,7 +108,12 @@ def main() -> None:
 
     traced = trace(given.tree.resolve(), given.commands or list(COMMANDS))
     counts = [
-        {"command": name, "on the way": len(seen["hops"]), "imported": len(seen["imported"])}
+        {
+            "command": name,
+            "on the way": len(leading_on(seen["hops"])),
+            "touched": len(seen["hops"]),
+            "imported": len(seen["imported"]),
+        }
         for name, seen in traced.items()
     ]
     if not given.commands and given.tree == ROOT:
@@ -119,6 +125,11 @@ def main() -> None:
         for file, (caller, function) in seen["hops"].items():
             print(f"  {file} {function}" + (f"  <- {caller}" if given.hops and caller else ""))
         print("  only imported:", *sorted(set(seen["imported"]) - set(seen["hops"])))
+
+
+def leading_on(hops: Mapping[str, tuple[str, str]]) -> set[str]:
+    """Return the files from which another was first reached: who follows a command reads through these."""
+    return {caller.partition(" ")[0] for caller, _ in hops.values() if caller}
 
 
 def trace(tree: Path, commands: list[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 ROWS = (("studies", "training"), ("indexer",), ("engine",))
@@ -52,7 +53,8 @@ def main() -> None:
 
 def renewed(page: str) -> str:
     """Return the page with what stands between its marks as the code now has it."""
-    parts = {"folders": sentences()} | {name: outline(hops) for name, hops in traced().items()}
+    parts = {"folders": sentences(), "counts": counts()}
+    parts |= {name: outline(hops) for name, hops in traced().items()}
     for name, lines in parts.items():
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(start)
@@ -61,9 +63,21 @@ def renewed(page: str) -> str:
 
 
 def traced() -> dict[str, dict[str, tuple[str, str]]]:
-    """Return for each command the files on its way, each with `file function` that led there and the function."""
-    rows = json.loads((ROOT / "benchmarks/results/paths.json").read_bytes())["rows"]
-    return {row["command"]: row["hops"] for row in rows}
+    """Return for each command the files it touches, each with `file function` that led there and the function."""
+    return {row["command"]: row["hops"] for row in measured()}
+
+
+def measured() -> list[dict[str, Any]]:
+    """Return what was traced of each command."""
+    rows: list[dict[str, Any]] = json.loads((ROOT / "benchmarks/results/paths.json").read_bytes())["rows"]
+    return rows
+
+
+def counts() -> Iterator[str]:
+    """Yield the table of how many files each command leads through and touches."""
+    yield from ("| command | files on the way | touched |", "| --- | --- | --- |")
+    for row in measured():
+        yield f"| `{row['command']}` | {row['on the way']} | {row['touched']} |"
 
 
 def sentences() -> Iterator[str]:
