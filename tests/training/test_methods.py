@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from typing import get_args
+from typing import cast, get_args
 
 import pytest
 
@@ -7,6 +7,7 @@ from engine.errors import UserError
 from engine.heads.head import Head
 from engine.types import LossName, MethodName, TrainSettings
 from training import methods
+from training.gradient import Strategy
 from training.methods import LOSSES
 from training.recipes import METHODS
 
@@ -242,3 +243,9 @@ def test_every_recipe_of_links_says_why_they_stand_where_they_do(name: MethodNam
 
 def test_the_text_of_one_method_holds_its_order() -> None:
     assert METHODS["dns"].order in methods.text("dns")
+
+
+def test_memories_go_past_what_remembered_rows_alone_tell_nothing_of() -> None:
+    links = {name: link.make for method in METHODS.values() for name, link in method.links.items()}
+    skipping = {name for name, make in links.items() if cast("type[Strategy]", make).skips_memory}
+    assert skipping == {"replay", "crosstask", "gem", "agem", "der", "derpp", "co2l", "cila"}

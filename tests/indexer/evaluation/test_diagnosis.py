@@ -30,11 +30,15 @@ def cosine(degrees: float) -> float:
     return float(np.cos(np.radians(degrees)))
 
 
-def planar(sky: tuple[Placement, ...]) -> Trial:
-    """Return a trial of two lessons, after which sky is placed so; each head turns by 90 degrees."""
+def planar(sky: tuple[Placement, ...], *others: str) -> Trial:
+    """Return a trial of two lessons, after which sky is placed so; each head turns by 90 degrees.
+
+    Args:
+        others: tasks without pairs, which were placed before.
+    """
     embeddings = cast(EmbeddingCache, Plane(DEGREES))
-    tested = eval_set(PAIRS, ["sky", "life"], ("text", "image"), EvalSettings())
-    plan = {"sky": sky, "life": (Placement(2, 2, 2),)}
+    tested = eval_set(PAIRS, [*others, "sky", "life"], ("text", "image"), EvalSettings())
+    plan = {**dict.fromkeys(others, (Placement(1, 1, 1),)), "sky": sky, "life": (Placement(2, 2, 2),)}
     return Trial(
         eval_set=tested,
         history=History((Lesson(1, "sky", 1), Lesson(2, "life", 2))),
@@ -116,6 +120,11 @@ def test_a_task_without_positive_pairs_is_not_diagnosed(trained: Path) -> None:
     settings = EvalSettings(gallery="train", relevance="label", details=False)  # right by label, in no pair
     with tried(trained, settings) as trial:
         assert list(diagnoses(trial, "matched", "raw")) == []
+
+
+def test_tasks_after_one_without_pairs_are_diagnosed_all_the_same() -> None:
+    trial = planar((Placement(1, 1, 1),), "places")
+    assert [diagnosed.task for diagnosed in diagnoses(trial, "matched", "raw")] == ["sky", "life"]
 
 
 def test_every_task_is_diagnosed_from_its_own_lesson_on(trained: Path) -> None:

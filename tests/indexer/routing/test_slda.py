@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,13 @@ def test_a_router_comes_back_from_disk_as_it_was(folder: Path) -> None:
     assert np.array_equal(again.weights, once.weights)
     assert np.array_equal(again.bias, once.bias)
     assert again.shrinkage == once.shrinkage
+
+
+def test_a_router_of_before_shrinkages_were_chosen_has_the_one_of_then(folder: Path) -> None:
+    facts = json.loads((folder / "router.json").read_text())
+    del facts["shrinkage"]
+    (folder / "router.json").write_text(json.dumps(facts))
+    assert slda.read(folder).shrinkage == 1.0
 
 
 def test_its_sums_and_their_items_come_back_as_they_were(folder: Path) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,15 @@ def test_recall_then_is_recall_now_after_the_reindex(world: Path) -> None:
     reindex.reindex(world / ".mneme", ServingRequest("reindex"))
     assert [one.now for one in previewed(world, ServingRequest("reindex")).recall] == then
     assert then != now
+
+
+def test_a_task_that_is_not_served_yet_has_no_recall_to_compare(world: Path) -> None:
+    source = worlds.save(
+        world / "late.npz", [replace(row, task="late") for row in worlds.rows("sky", start=30)]
+    )
+    worlds.learn(world, "late", source)
+    tasks = {change.task for change in previewed(world, ServingRequest("reindex")).recall}
+    assert tasks == {*worlds.TASKS}
 
 
 def without_validation_pairs(root: Path) -> Path:

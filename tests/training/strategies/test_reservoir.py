@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.testing import assert_close
@@ -195,3 +197,10 @@ def test_looking_up_gives_the_features_of_what_is_stored_and_says_what_is_not() 
         [[9, 9], [0, 0], [0, 0], [1, 1]],
         [True, False, False, True],
     )
+
+
+def test_the_item_of_number_0_is_as_present_as_any_other() -> None:
+    batch = FakeStore().lesson(1, batches=1)[0]
+    numbered = replace(batch, item={m: torch.arange(8) for m in batch.item})
+    taken = stream(Reservoir(NO_PAST, 8, {}), [numbered]).take(torch.arange(8))
+    assert {m: int(present.sum()) for m, present in taken.present.items()} == {"image": 8, "text": 8}
