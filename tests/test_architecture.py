@@ -2,7 +2,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,19 +77,25 @@ def walk(node: ast.AST, *, lazy: bool) -> Iterator[ast.AST]:
             yield from walk(child, lazy=lazy)
 
 
-def imported(file: Path, *, lazy: bool = True) -> set[str]:
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@cache
+def imported(file: Path, *, lazy: bool = True) -> frozenset[str]:
     """Return the modules that a file names in its imports; `from a import b` gives a and a.b."""
     names = set()
-    for node in walk(ast.parse(file.read_text()), lazy=lazy):
+    for node in walk(parsed(file), lazy=lazy):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: a relative import hides where it points"
             names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return frozenset(names)
 
 
-def first(modules: set[str]) -> set[str]:
+def first(modules: Set[str]) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
@@ -107,7 +114,7 @@ def test_every_layer_that_is_installed_has_its_rule() -> None:
     assert layers - {"tests", "benchmarks"} <= set(MAY_IMPORT)
 
 
-def circular(needs: Mapping[str, set[str]]) -> set[str]:
+def circular(needs: Mapping[str, Set[str]]) -> set[str]:
     """Return what needs itself, or needs what does."""
     settled: set[str] = set()
     while free := {name for name, needed in needs.items() if needed <= settled} - settled:
@@ -164,7 +171,7 @@ def test_a_module_of_the_indexer_has_a_test_file_that_mirrors_it(module: str) ->
 
 @EACH_FILE
 def test_nothing_is_ever_unpickled(file: Path) -> None:
-    tree = ast.parse(file.read_text())
+    tree = parsed(file)
     attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     loaded = {f"{node.value.id}.{node.attr}" for node in attributes if isinstance(node.value, ast.Name)}
     allowed = {
@@ -186,7 +193,7 @@ def test_a_file_is_at_most_250_lines(file: Path) -> None:
 
 @EACH_FILE
 def test_a_function_is_at_most_40_lines_below_its_signature(file: Path) -> None:
-    functions = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in ast.walk(parsed(file)) if isinstance(node, ast.FunctionDef)]
     lengths = {node.name: (node.end_lineno or 0) - node.body[0].lineno + 1 for node in functions}
     assert {name for name, lines in lengths.items() if lines > MOST_FUNCTION_LINES} == set()
 
@@ -195,7 +202,7 @@ def test_a_function_is_at_most_40_lines_below_its_signature(file: Path) -> None:
 def test_a_class_of_ours_inherits_from_nothing_of_ours(file: Path) -> None:
     bases = {
         ast.unparse(base)
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.ClassDef)
         for base in node.bases
     }
@@ -204,14 +211,14 @@ def test_a_class_of_ours_inherits_from_nothing_of_ours(file: Path) -> None:
 
 def named_settings(file: Path) -> set[str]:
     """Return the names of the settings that the messages of a file speak of."""
-    calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(file)) if isinstance(node, ast.Call)]
     named = [call.args[0] for call in calls if ast.unparse(call.func) in ("Setting", "InvalidSetting")]
     return {str(name.value) for name in named if isinstance(name, ast.Constant)}
 
 
 @EACH_FILE
 def test_no_layer_speaks_of_options_of_the_command_line(file: Path) -> None:
-    tree = ast.parse(file.read_text())
+    tree = parsed(file)
     holders = [
         node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
     ]

@@ -30,7 +30,7 @@ def test_every_command_shown_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    pictures.render(tmp_path / "pictures", per_task=30)
+    pictures.render(tmp_path / "pictures", per_task=12)
     for command in commands(document):
         monkeypatch.setattr("sys.argv", command)
         with pytest.raises(SystemExit) as stop:

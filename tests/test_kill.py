@@ -7,17 +7,18 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+import apart
 import worlds
 from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Input
+from engine.storage.store import Store
 from engine.storage.workspace import open_at
 from engine.types import Hit, TrainSettings
 from indexer.serving.index import index
@@ -32,31 +33,6 @@ KILLS = int(os.environ.get("MNEME_KILLS", "2"))
 EPOCHS = 10
 QUERIES = [b"a red tram in the rain", b"five yellow tulips"]
 BUILTIN = WorkspaceOptions(["builtin"])
-MORTAL = """
-import os, signal, sys
-from pathlib import Path
-from engine.storage.store import Store
-import cli
-
-last, touches = int(sys.argv.pop(1)), 0
-
-def mortal(touch):
-    def touch_or_die(*arguments):
-        global touches
-        touches += 1
-        if touches == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return touch(*arguments)
-    return touch_or_die
-
-os.fsync, Store.writing = mortal(os.fsync), mortal(Store.writing)
-Path.rename, Path.replace = mortal(Path.rename), mortal(Path.replace)
-try:
-    cli.main()
-finally:
-    print(touches, file=sys.__stderr__)
-"""
-"""Runs `mneme`, and kills it before it flushes, renames or opens a transaction for the time that is given first."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +50,7 @@ class Calm:
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
     folder = tmp_path_factory.mktemp("calm")
     source, indexed, learned, reindexed = (folder / name for name in ("pictures", "one", "two", "three"))
-    pictures.render(source, per_task=60)
+    pictures.render(source, per_task=30)
     touches = {"index": touches_of(indexed, *INDEX, str(source))}
     shutil.copytree(indexed, learned)
     touches["train"] = touches_of(learned, *TRAIN)
@@ -166,16 +142,34 @@ def test_what_the_manifest_names_is_on_the_disk_before_the_manifest_is(
     )
 
 
-def mortal(workspace: Path, touch: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    program = [sys.executable, "-c", MORTAL, str(touch), *arguments, "-w", str(workspace)]
-    return subprocess.run(program, capture_output=True, text=True, check=False)
+def mortal(last: int, touches: Connection, *arguments: str) -> None:
+    """Run `mneme`, killed before its last flush, rename or opening of a transaction; tell how many there were."""
+    count = 0
+
+    def mortal(touch: Callable[..., object]) -> Callable[..., object]:
+        def touch_or_die(*given: object) -> object:
+            nonlocal count
+            count += 1
+            if count == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return touch(*given)
+
+        return touch_or_die
+
+    for owner, name in ((os, "fsync"), (Store, "writing"), (Path, "rename"), (Path, "replace")):
+        setattr(owner, name, mortal(getattr(owner, name)))
+    try:
+        apart.mneme(*arguments)
+    finally:
+        touches.send(count)
 
 
 def touches_of(workspace: Path, *arguments: str) -> int:
     """Run a command in peace; return how often it touched the disk."""
-    done = mortal(workspace, 0, *arguments)
-    assert done.returncode == 0, done.stderr
-    return int(done.stderr.splitlines()[-1])
+    heard, told = apart.pipe()
+    assert apart.run(mortal, 0, told, *arguments, "-w", str(workspace)) == 0
+    count: int = heard.recv()
+    return count
 
 
 def moment(attempt: int, touches: int) -> int:
@@ -184,7 +178,8 @@ def moment(attempt: int, touches: int) -> int:
 
 
 def kill(workspace: Path, touch: int, *arguments: str) -> None:
-    assert mortal(workspace, touch, *arguments).returncode == -signal.SIGKILL
+    _, told = apart.pipe()
+    assert apart.run(mortal, touch, told, *arguments, "-w", str(workspace)) == -signal.SIGKILL
 
 
 def answers(workspace: Path) -> list[list[Hit]]:

@@ -1,13 +1,14 @@
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+import apart
 import worlds
 from commands import Run, is_one_line
 from evaluations import SETTINGS, evaluated
@@ -150,15 +151,15 @@ def test_without_its_extra_a_report_is_refused_before_anything_is_evaluated(
     assert is_one_line(told, 1, f"a report needs {words}: run `pip install 'mneme[report]'`")
 
 
+def evaluate_without_extras(*arguments: str) -> None:
+    cast("dict[str, object]", sys.modules).update(matplotlib=None, sklearn=None)
+    apart.mneme("evaluate", *arguments)
+
+
 def test_an_evaluation_without_a_report_needs_no_extra(trained: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys; sys.modules.update(matplotlib=None, sklearn=None); "
-        "import cli; sys.argv[0] = 'mneme'; cli.main()"
-    )
-    options = ("-w", str(trained), "--policy", "matched", "--k", "1")
-    command = (sys.executable, "-c", program, "evaluate", *options)
+    figures = tmp_path / "figures.csv"
+    options = ("-w", str(trained), "--policy", "matched", "--k", "1", "--csv", str(figures))
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert apart.run(evaluate_without_extras, *options) == 0
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["policy", *["matched"] * 6]
+    assert [line.split(",")[0] for line in figures.read_text().splitlines()] == ["policy", *["matched"] * 6]

@@ -1,11 +1,10 @@
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import apart
 import worlds
 from engine.errors import UserError
 from engine.ranking.query import Part
@@ -133,15 +132,10 @@ def test_an_index_under_partial_moves_nothing(world: Path, trained: Path) -> Non
     assert served(world) == before
 
 
-SWITCHING = """
-import sys
-from pathlib import Path
-from indexer.serving import reindex
-from indexer.serving.wanted import ServingRequest
-for _ in range(3):
-    reindex.reindex(Path(sys.argv[1]), ServingRequest("reindex"))
-    reindex.reindex(Path(sys.argv[1]), ServingRequest("no-reindex"))
-"""
+def switch(root: Path) -> None:
+    for _ in range(3):
+        reindex.reindex(root, ServingRequest("reindex"))
+        reindex.reindex(root, ServingRequest("no-reindex"))
 
 
 def test_searches_answer_wholly_from_the_old_or_the_new_state(world: Path) -> None:
@@ -149,12 +143,12 @@ def test_searches_answer_wholly_from_the_old_or_the_new_state(world: Path) -> No
     with open_searcher(world / ".mneme", policy="reindex") as searcher:
         news = hits(searcher)
     seen = []
-    command = [sys.executable, "-c", SWITCHING, str(world / ".mneme")]
-    with subprocess.Popen(command) as switching, open_searcher(world / ".mneme") as searcher:
-        while switching.poll() is None:
+    with open_searcher(world / ".mneme") as searcher:
+        switching = apart.begun(switch, world / ".mneme")
+        while switching.is_alive():
             seen.append(hits(searcher))
             searcher.refresh()
-    assert switching.returncode == 0
+    assert switching.exitcode == 0
     assert olds in seen
     assert all(state in (olds, news) for state in seen)
 

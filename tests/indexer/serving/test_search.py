@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import apart
 import worlds
 from engine.backbones import builtin
 from engine.errors import UserError, Vanished
@@ -283,22 +282,15 @@ def test_how_many_are_asked_for_changes_neither_order_nor_probability(
     assert all(ranking == ranked[200][:k] for k, ranking in ranked.items())
 
 
-SWITCHING = """
-import sys
-from pathlib import Path
-from engine.ingest.setup import WorkspaceOptions
-from indexer.serving.index import index
-root, source = map(Path, sys.argv[1:])
-index(root, [source], WorkspaceOptions(), policy="reindex")
-index(root, [source], WorkspaceOptions())  # which clears what was replaced away
-"""
+def switch(root: Path, source: Path) -> None:
+    indexing.index(root, [source], WorkspaceOptions(), policy="reindex")
+    indexing.index(root, [source], WorkspaceOptions())  # which clears what was replaced away
 
 
 def test_a_reader_whose_shards_were_replaced_reads_the_manifest_again(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
-    command = [sys.executable, "-c", SWITCHING, str(root / ".mneme"), str(trained / "sky.npz")]
     with opened(root) as searcher:
-        subprocess.run(command, check=True, capture_output=True)
+        assert apart.run(switch, root / ".mneme", trained / "sky.npz") == 0
         hits = searcher.nearest([picture()], "image", 5, ROUTED)
     assert {hit.head for hit in hits} == {3}
 
@@ -306,11 +298,10 @@ def test_a_reader_whose_shards_were_replaced_reads_the_manifest_again(trained: P
 def test_a_reader_whose_router_was_replaced_reads_the_manifest_again(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     more = worlds.save(tmp_path / "more.npz", worlds.rows("sky", 10, start=30))
-    command = [sys.executable, "-c", SWITCHING, str(root / ".mneme"), str(more)]
     with opened(root) as searcher:
         routers = searcher.snapshot.workspace.routers
         before = set(routers.iterdir())
-        subprocess.run(command, check=True, capture_output=True)
+        assert apart.run(switch, root / ".mneme", more) == 0
         assert not before & set(routers.iterdir())
         assert searcher.infer_task([picture()], "image").task == "sky"
 
