@@ -143,6 +143,7 @@ def index(
                 progress=bar("indexing", "rows"),
             )
     show_skipped(done.skipped, quiet=quiet)
+    show_notes(done.notes, quiet=quiet)
     if as_json:
         show_json(asdict(done) | {"skipped": [skipped_json(skipped) for skipped in done.skipped]})
         return
@@ -574,6 +575,7 @@ def teach(
             on_epoch=lambda number, epoch: show_epoch(number + 1, settings.epochs),
         )
     show_skipped([skipped for report in reports for skipped in report.skipped], quiet=quiet)
+    show_notes([line for report in reports for line in report.notes], quiet=quiet)
     for link in outcome.unaware:
         note(f"note: {link} knows nothing of the lessons before, which were trained without it")
     if outcome.lost:
@@ -651,6 +653,12 @@ def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
     for row in () if quiet else map(skipped_json, skipped):
         place = row["path"] if row["line"] is None else f"{row['path']} line {row['line']}"
         print(f"skipped {printable(place)}: {printable(row['reason'])}", file=sys.stderr)
+
+
+def show_notes(notes: Sequence[str], *, quiet: bool) -> None:
+    """Print what a person should know of how a source was read."""
+    for line in () if quiet else notes:
+        note(f"note: {printable(line)}")
 
 
 def skipped_json(skipped: Skipped) -> dict[str, Any]:

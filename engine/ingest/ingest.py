@@ -23,7 +23,7 @@ SPARED = 10
 
 @dataclass
 class IngestReport:
-    """What a run did to the store, counted in rows."""
+    """What a run did to the store, counted in rows; and what a person should know of how the source was read."""
 
     added: int = 0
     updated: int = 0
@@ -31,6 +31,7 @@ class IngestReport:
     unchanged: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     tasks: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def read(self) -> int:
@@ -81,7 +82,7 @@ def ingest(
             txn.remove_row(key)
         txn.drop_unused()
     reading.report.removed = len(gone)
-    return reading.report
+    return reading.noted()
 
 
 def preview(store: Store, source: Path, *, task: str | None = None) -> IngestReport:
@@ -95,7 +96,7 @@ def preview(store: Store, source: Path, *, task: str | None = None) -> IngestRep
         reading.report.updated += not is_new
     reading.refuse_empty()
     reading.report.removed = len(reading.gone())
-    return reading.report
+    return reading.noted()
 
 
 def _begin(store: Store, source: Path, task: str | None) -> "_Reading":
@@ -171,6 +172,11 @@ class _Reading:
     def gone(self) -> list[bytes]:
         """Return the keys of the rows that the source no longer has."""
         return [key for key in self.known if key not in self.met]
+
+    def noted(self) -> IngestReport:
+        """Return the report with what is to be said of the source, once it is read."""
+        self.report.notes += self.matcher.collection.notes
+        return self.report
 
     def refuse_empty(self) -> None:
         """Raise where no row was usable: a source that cannot be read must not empty the store."""

@@ -64,8 +64,9 @@ class Matcher:
             row.split or hashed_split(row.id or " ".join(media or [id for _, id in items])),
             row.labels,
             by_modality,
-            {modality: str(path) for modality, path in row.media.items()},
+            {modality: str(path) for modality, path in {**row.media, **row.origins}.items()},
             row.other,
+            row.id,
         )
 
     def _as_remembered(self, row: Row) -> StoredRow | None:

@@ -33,8 +33,10 @@ def open_source(source: Path, *, media: Path | None = None, limits: Limits = LIM
         return table.open_table(source, source, folder=media, limits=limits)
     if suffix == ".json":
         return captions.open_coco(source, media, limits)
-    if suffix == ".txt":
+    if suffix == ".txt" and captions.holds_tokens(source):
         return captions.open_flickr(source, media, limits)
+    if suffix == ".txt":
+        return table.open_table(source, source, folder=media, limits=limits)
     raise UserError(
         f"{source} is no source: give a folder, a .jsonl, .csv, .tsv, .npz or .parquet file, "
         "or the captions of COCO (.json) or Flickr (.txt)"

@@ -117,6 +117,12 @@ def _beside(source: Path, names: Sequence[str]) -> Path:
     )
 
 
+def holds_tokens(source: Path) -> bool:
+    """Say whether a text file begins as a token file of Flickr does."""
+    with regular(source).open("rb") as file:
+        return TOKEN.fullmatch(file.readline(1 << 16).decode("utf-8", "replace").strip()) is not None
+
+
 def open_flickr(source: Path, media: Path | None, limits: Limits) -> Collection:
     """Open a token file of Flickr8k or 30k: a line `NAME.jpg#0`, a tab and a caption; a row for each image."""
     captions: dict[str, list[str]] = {}
@@ -133,10 +139,6 @@ def open_flickr(source: Path, media: Path | None, limits: Limits) -> Collection:
                     raise Unreadable("not `NAME#NUMBER`, white space and a caption")
             except Unreadable as error:
                 broken.append(Skipped(str(source), str(error), number))
-    if not captions:
-        raise UserError(
-            f"{source} is no source: a token file of Flickr8k has lines of `NAME.jpg#0`, a tab, a caption"
-        )
     folder = media or _beside(source, list(captions)[:20])
 
     def rows() -> Iterator[Row | Skipped]:

@@ -11,7 +11,7 @@ from engine import media
 from engine.errors import Unreadable, UserError
 from engine.ids import clean_text, item_id
 from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task, inside
-from engine.sources.columns import Columns, Part, understood
+from engine.sources.columns import KNOWN, Columns, Part, understood
 from engine.sources.tables.delimited import open_delimited
 from engine.sources.tables.json_lines import open_json_lines
 from engine.sources.tables.npz import open_npz
@@ -26,7 +26,6 @@ OPEN = {
     ".parquet": open_parquet,
     ".npz": open_npz,
 }
-ARRAYS = (".npz", ".parquet")
 ONE_VALUE: tuple[Part, ...] = ("id", "task", "split")
 
 
@@ -45,11 +44,10 @@ def open_table(
         folder: where the media lie that it names; None: beside it.
         split: of rows that name none.
     """
-    table = OPEN[path.suffix.lower()](path, limits)
+    table = OPEN.get(path.suffix.lower(), open_delimited)(path, limits)
     columns = understood(table.columns)
-    is_usable = columns.vectors or columns.media or {"text", "file"} & {*columns.parts.values()}
-    if path.suffix.lower() in ARRAYS and not is_usable:
-        raise UserError(f"{path} holds no features: give an array (N, D) for each modality, rows aligned")
+    if table.is_complete:
+        _check_usable(path, columns, table.columns)
     notes = [*table.notes, *columns.notes]
     widths = dict(columns.vectors.values())
     encoded = None if not columns.vectors else ["text"] if "text" in columns.parts.values() else []
@@ -65,6 +63,16 @@ def open_table(
                 yield Skipped(str(path), str(error), number)
 
     return Collection(source, table.total, rows, widths, encoded, notes)
+
+
+def _check_usable(path: Path, columns: Columns, names: Iterable[str]) -> None:
+    """Raise where no row of a table could be used."""
+    if not columns.vectors and not columns.media and not {"text", "file"} & {*columns.parts.values()}:
+        listing = ", ".join(map(repr, names))
+        raise UserError(
+            f"{path} has no column of media, texts or features, but {listing}; "
+            f"columns that are read are: {', '.join(KNOWN)}, or an array (N, D) for each modality"
+        )
 
 
 @dataclass

@@ -18,6 +18,7 @@ class StoredRow:
         named: whether the row itself named its task.
         files: absolute path of each modality's file.
         other: the fields of the row that mean nothing to mneme.
+        id: the one that the row itself gave.
     """
 
     source: str
@@ -29,6 +30,7 @@ class StoredRow:
     items: Mapping[Modality, tuple[ItemId, ...]]
     files: Mapping[Modality, str]
     other: Mapping[str, object] = field(default_factory=dict)
+    id: str | None = None
 
     @property
     def key(self) -> bytes:

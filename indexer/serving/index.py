@@ -31,6 +31,7 @@ class IndexSummary:
     items: dict[str, int]
     shards_built: int
     seconds: float
+    notes: list[str]
 
 
 def index(
@@ -84,4 +85,5 @@ def _summary(reports: Sequence[IngestReport], store: Store, built: int, seconds:
         items=store.counts(),
         shards_built=built,
         seconds=seconds,
+        notes=[note for report in reports for note in report.notes],
     )

@@ -21,7 +21,7 @@ def open_json_lines(path: Path, limits: Limits) -> Table:
     for _, fields in islice(_rows(path, limits), PEEKED):
         for name, value in fields.items() if isinstance(fields, Mapping) else ():
             columns[name] = columns.get(name) or _width(value)
-    return Table(columns, total, lambda: _rows(path, limits))
+    return Table(columns, total, lambda: _rows(path, limits), is_complete=False)
 
 
 def _width(value: object) -> int | None:

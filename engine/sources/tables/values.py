@@ -3,7 +3,7 @@
 import math
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -48,13 +48,15 @@ class Table:
         rows: reads them, one after the other.
         notes: what a person should know of how it is read.
         literal: whether every cell is a string, so that a list is written as one (`a; b`).
+        is_complete: whether rows bring no other columns.
     """
 
     columns: Mapping[str, int | None]
     total: int
     rows: Callable[[], Iterator[Line]]
     notes: Sequence[str] = ()
-    literal: bool = field(default=False)
+    literal: bool = False
+    is_complete: bool = True
 
 
 def over(name: str, limit: int, what: str) -> UserError:

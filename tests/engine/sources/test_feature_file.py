@@ -238,7 +238,9 @@ def test_a_single_value_for_all_rows_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_a_file_without_features_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no features: give an array \(N, D\) for each modality"):
+    with pytest.raises(
+        UserError, match=r"has no column of media, texts or features, but 'labels'; columns that"
+    ):
         npz(tmp_path, {"labels": np.array(["a", "b"])})
 
 
@@ -276,5 +278,5 @@ def test_an_npz_with_damaged_numbers_is_a_user_error(tmp_path: Path) -> None:
 def test_a_zip_of_something_else_is_a_user_error(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "rows.npz", "w") as file:
         file.writestr("letter.txt", "dear all")
-    with pytest.raises(UserError, match="holds no features"):
+    with pytest.raises(UserError, match="has no column of media, texts or features"):
         open_source(tmp_path / "rows.npz")
