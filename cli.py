@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import sys
 import unicodedata
@@ -294,10 +295,12 @@ def query(
         for number, asked in enumerate(queries):
             result = searcher.search(asked, to, k, searcher.scope(task, merge), min_score=min_score)
             answers.append((title(asked), result.hits))
+            if what == "-" and not (as_json or paths):
+                print(f"{number + 1}: {printable(title(asked))}")
             if result.inferred and not quiet:
                 note(f"task: {result.inferred.task} (probability {result.inferred.probability:.2f})")
-            if number == 0 and not quiet and searcher.is_meaningless(asked, to):
-                note("note: these modalities share no space before the first `mneme train`; hits are chance")
+            if number == 0 and not quiet:
+                show_notes(searcher.notes(asked, to), quiet=quiet)
             for hit in result.hits:
                 show_hit(number, hit, as_json=as_json, paths=paths)
     if html:
@@ -320,6 +323,7 @@ def evaluate(
     split: Annotated[Split, typer.Option(help="Whose pairs ask.")] = "test",
     gallery: Annotated[Gallery, typer.Option(help="Whose pairs are searched.")] = "test",
     relevance: Annotated[Relevance, typer.Option(help="Right is what shares a pair, or a label.")] = "pair",
+    all_: Annotated[bool, typer.Option("--all", help="Print every row, not the first 20.")] = False,
     csv: Annotated[
         Path | None, typer.Option(help="Write the figures to this file too.", show_default=False)
     ] = None,
@@ -364,7 +368,11 @@ def evaluate(
         if runs:
             trec.write(opened, runs)
         results = list(opened.results())
-        print(json.dumps(evaluation.to_json(opened, results)) if as_json else tables.evaluation(results))
+        print(
+            json.dumps(evaluation.to_json(opened, results))
+            if as_json
+            else tables.evaluation(results, everything=all_)
+        )
         if report:
             page.write(report, opened, results)
         if opened.sealed:
@@ -578,6 +586,8 @@ def teach(
     show_notes([line for report in reports for line in report.notes], quiet=quiet)
     for link in outcome.unaware:
         note(f"note: {link} knows nothing of the lessons before, which were trained without it")
+    if not reference:
+        note("note: answers are as before until `mneme index` serves this lesson")
     if outcome.lost:
         note(f"note: not trained on, since their features were removed: {', '.join(outcome.lost)}")
     return outcome
@@ -633,8 +643,13 @@ def workspace_options(backbone: list[str] | None, dim: int | None) -> "Workspace
 
 
 def note_backbone(spec: str) -> None:
-    """Tell a person which backbone was chosen for a new workspace."""
+    """Tell a person which backbone was chosen for a new workspace, and what that means."""
     note(f"backbone: {spec} (name another with --backbone when a workspace is made)")
+    if spec == "builtin":
+        note(
+            "note: no CLIP weights are on this machine; builtin knows no words until a lesson teaches it some:"
+        )
+        note("      mneme train SOURCE --task NAME")
 
 
 def say_where(root: Path, device: DeviceName, verbose: bool) -> None:
@@ -721,7 +736,8 @@ def show_hit(number: int, hit: Hit, *, as_json: bool, paths: bool) -> None:
     elif paths:
         print(printable(what))
     else:
-        print(f"{hit.rank}\t{hit.score:.3f}\t{printable(hit.task)}\t{printable(what)}")
+        probability = "" if hit.log_p is None else f"\tp {math.exp(hit.log_p):.2g}"
+        print(f"{hit.rank}\t{hit.score:.3f}\t{printable(hit.task)}\t{printable(what)}{probability}")
 
 
 def show_json(content: dict[str, Any]) -> None:
@@ -741,6 +757,14 @@ def _is_harmless(character: str) -> bool:
     return character in joiners or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
+def hint_of(error: Exception) -> str:
+    """Return what a person may have meant who gave a query of several words without quotes."""
+    if sys.argv[1:2] != ["query"] or "unexpected extra argument" not in str(error):
+        return ""
+    words = [word for word in sys.argv[2:] if not word.startswith("-")]
+    return f' (a text of several words wants quotes: mneme query "{printable(" ".join(words))}")'
+
+
 def main() -> None:
     """Run the command line; an error that a person can mend is one line on stderr and exit status 1."""
     import warnings
@@ -756,7 +780,7 @@ def main() -> None:
         print(f"error: {printable(with_options(str(error), error.settings))}", file=sys.stderr)
         raise SystemExit(1) from None
     except typer.exceptions.TyperException as error:
-        print(f"error: {printable(error.format_message())}", file=sys.stderr)
+        print(f"error: {printable(error.format_message())}{hint_of(error)}", file=sys.stderr)
         raise SystemExit(getattr(error, "exit_code", 2)) from None
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
