@@ -140,7 +140,7 @@ def from_json(content: Mapping[str, Any]) -> Manifest:
 def _served(content: Mapping[str, Any], format: int) -> Served:
     """Return what is served; of format 1 the policy alone: the next `index` builds its shards again."""
     if format == 1:
-        return Served(content["policy"])
+        return Served(content["policy"], chosen=True)
     return Served(
         content["policy"],
         content["lessons"],
@@ -153,6 +153,7 @@ def _served(content: Mapping[str, Any], format: int) -> Served:
         ),
         content["policies"],
         content["routers"],
+        content.get("chosen", True),  # what there was before anything was chosen unasked
     )
 
 

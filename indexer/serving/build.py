@@ -96,6 +96,7 @@ def commit(
         directions=wanted.directions(),
         policies=wanted.policies.own,
         routers=routed,
+        chosen=wanted.chosen,
     )
     manifest = replace(manifest, served=served)
     return workspace if manifest == before else workspace.with_manifest(manifest)

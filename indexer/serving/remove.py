@@ -57,7 +57,7 @@ def check(workspace: Workspace, task: str) -> None:
     if task not in indexed:
         raise UserError(f"no task {task!r} in the index; tasks are: {', '.join(indexed)}")
     for direction, policy in [("", served.policy), *served.policies.items()]:
-        if policy in NEED_FEATURES:
+        if policy in NEED_FEATURES and (direction or served.chosen):
             where = f" for {direction}" if direction else ""
             other = Setting("policy", command="reindex")
             raise UserError(
