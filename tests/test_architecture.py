@@ -37,7 +37,6 @@ LONG_FILES = {"cli.py"}
 SPEAK_OF_OPTIONS = {
     "cli",
     "studies.demo.demo",  # prints commands to type
-    "training.recipes",  # prose that `mneme methods` prints
 }
 HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich", "pydantic"}
 MODULES_OF = {

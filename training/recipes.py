@@ -92,7 +92,7 @@ METHODS: Mapping[MethodName, Recipe] = {
     ),
     "experts": Recipe(
         "train anew on the task alone: one head per task",
-        "the upper bound for a known task; ask with --policy matched",
+        "the upper bound for a known task; ask with policy matched",
         start="initialisation",
     ),
     "ewc": Recipe(

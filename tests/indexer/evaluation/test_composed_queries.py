@@ -50,3 +50,9 @@ def test_parts_are_named_as_options_stand_on_the_command_line() -> None:
         "audio+depth",
         "text+depth",
     }
+
+
+def test_a_pair_of_the_parts_alone_has_the_query_too() -> None:
+    pair = Pair("p", {"image": (A,), "audio": (C,)}, "sky", "train")
+    (with_query,) = with_queries([pair], "image+audio")
+    assert with_query.items["image+audio"] == (A + C,)
