@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -129,7 +130,7 @@ def index(
     from indexer.serving import index as indexing
 
     if dry_run:
-        done = indexing.dry_run(root, source, task=task)
+        done = indexing.dry_run(root, source, task=task, allow_mass_delete=allow_mass_delete)
     else:
         with progress_bars(quiet=quiet) as bar:
             done = indexing.index(
@@ -143,12 +144,18 @@ def index(
                 progress=bar("indexing", "rows"),
             )
     show_skipped(done.skipped, quiet=quiet)
+    for left, rows in {} if quiet else done.left.items():
+        note(
+            f"note: {rows} rows of {left}, which is no more, were not found again; to drop them: mneme remove "
+            f"--source {shlex.quote(left)}"
+        )
     if as_json:
         show_json(asdict(done) | {"skipped": [skipped_json(skipped) for skipped in done.skipped]})
         return
+    moved, kept = (f"{n} {what}, " if n else "" for n, what in ((done.moved, "moved"), (done.kept, "kept")))
     print(
-        f"{done.added} added, {done.updated} updated, {done.removed} removed, {done.unchanged} unchanged, "
-        f"{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
+        f"{done.added} added, {done.updated} updated, {moved}{done.removed} removed, {done.unchanged} unchanged, "
+        f"{kept}{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
     )
     print("items: " + ", ".join(f"{n} {modality}" for modality, n in sorted(done.items.items())))
 
