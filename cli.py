@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from engine.errors import Setting, UserError
+from engine.errors import Setting, UserError, inaccessible
 from engine.types import (
     DeviceName,
     Gallery,
@@ -449,34 +449,62 @@ def export(
 
 @app.command()
 def remove(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="An item's id or its beginning, a file, or a folder.", show_default=False),
+    ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", "-t", help="Whose features go.", show_default=False)
+        str | None, typer.Option("--task", "-t", help="Rows of this task only.", show_default=False)
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Rows read from here; it need not exist any more.", show_default=False),
     ] = None,
     features: Annotated[
-        bool, typer.Option("--features", help="The features alone: vectors stay, and can be searched.")
+        bool, typer.Option("--features", help="A task's features alone: vectors stay, and can be searched.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would go; write nothing.")] = False,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the stored features of a task; it can still be searched."""
-    if not features:
-        raise UserError(
-            "only features can be removed so far, with --features; to remove items delete their files and run "
-            "`mneme index` on their source again"
-        )
-    if task is None:
+    """Remove rows from the index, and the items that no other row names; or a task's stored features alone."""
+    if features and task is None:
         raise UserError("say whose features are to go: --task T")
+    if features and (what or source or dry_run):
+        raise UserError("--features goes with --task T alone")
+    if not (what or source or task is not None):
+        raise UserError("say what is to go: an item's id, a file or folder, --task T or --source S")
     from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
+    from engine.storage.selection import Selection
     from indexer.report import text as tables
     from indexer.serving import remove as removing
 
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
-    done = removing.remove_features(root, task, device=resolve(device))
-    show_json(asdict(done)) if as_json else print(tables.removed(done))
+    if features and task is not None:
+        dropped = removing.remove_features(root, task, device=resolve(device))
+        show_json(asdict(dropped)) if as_json else print(tables.removed(dropped))
+        return
+    named = Selection(what or "", task, source)
+    done = (
+        removing.dry_run(root, named)
+        if dry_run
+        else removing.remove_rows(root, named, device=resolve(device))
+    )
+    show_json(asdict(done)) if as_json else print(tables.rows_removed(done))
+    if done.present:
+        note(
+            f"note: the files of {done.present} of these rows are still there: "
+            "the next `mneme index` of their source brings them back"
+        )
+    if done.in_sums:
+        note(
+            f"note: the features of {', '.join(done.in_sums)} were removed before, so the router's sums keep "
+            "what these items added to them"
+        )
 
 
 @app.command()
@@ -757,6 +785,9 @@ def main() -> None:
     except typer.exceptions.TyperException as error:
         print(f"error: {printable(error.format_message())}", file=sys.stderr)
         raise SystemExit(getattr(error, "exit_code", 2)) from None
+    except PermissionError as error:
+        print(f"error: {printable(str(inaccessible(error)))}", file=sys.stderr)
+        raise SystemExit(1) from None
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

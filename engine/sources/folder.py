@@ -57,6 +57,8 @@ def _file_row(folder: Path, path: Path) -> Row | Skipped:
             raise Unreadable("no text in it")
     except Unreadable as error:
         return Skipped(str(path), str(error))
+    except OSError as error:  # of a folder that may be listed, but not entered
+        return Skipped(str(path), (error.strerror or str(error)).lower())
     return Row(str(path.relative_to(folder)), media={modality: path} if modality else {}, texts=texts)
 
 

@@ -134,9 +134,7 @@ def without_gone(
         )
         for direction in state.directions
     )
-    trimmed = replace(
-        state, shards=tuple(filter(None, left)), directions=directions, routers={**state.routers, **routed}
-    )
+    trimmed = replace(state, shards=tuple(filter(None, left)), directions=directions, routers=dict(routed))
     return trimmed if stay else None
 
 
