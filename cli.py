@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from engine.errors import Setting, UserError
+from engine.errors import Setting, UserError, inaccessible
 from engine.types import (
     DeviceName,
     Gallery,
@@ -130,7 +131,7 @@ def index(
     from indexer.serving import index as indexing
 
     if dry_run:
-        done = indexing.dry_run(root, source, task=task)
+        done = indexing.dry_run(root, source, task=task, allow_mass_delete=allow_mass_delete)
     else:
         with progress_bars(quiet=quiet) as bar:
             done = indexing.index(
@@ -145,12 +146,18 @@ def index(
             )
     show_skipped(done.skipped, quiet=quiet)
     show_notes(done.notes, quiet=quiet)
+    for left, rows in {} if quiet else done.left.items():
+        note(
+            f"note: {rows} rows of {left}, which is no more, were not found again; to drop them: mneme remove "
+            f"--source {shlex.quote(left)}"
+        )
     if as_json:
         show_json(asdict(done) | {"skipped": [skipped_json(skipped) for skipped in done.skipped]})
         return
+    moved, kept = (f"{n} {what}, " if n else "" for n, what in ((done.moved, "moved"), (done.kept, "kept")))
     print(
-        f"{done.added} added, {done.updated} updated, {done.removed} removed, {done.unchanged} unchanged, "
-        f"{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
+        f"{done.added} added, {done.updated} updated, {moved}{done.removed} removed, {done.unchanged} unchanged, "
+        f"{kept}{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
     )
     print("items: " + ", ".join(f"{n} {modality}" for modality, n in sorted(done.items.items())))
 
@@ -451,34 +458,62 @@ def export(
 
 @app.command()
 def remove(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="An item's id or its beginning, a file, or a folder.", show_default=False),
+    ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", "-t", help="Whose features go.", show_default=False)
+        str | None, typer.Option("--task", "-t", help="Rows of this task only.", show_default=False)
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Rows read from here; it need not exist any more.", show_default=False),
     ] = None,
     features: Annotated[
-        bool, typer.Option("--features", help="The features alone: vectors stay, and can be searched.")
+        bool, typer.Option("--features", help="A task's features alone: vectors stay, and can be searched.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would go; write nothing.")] = False,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the stored features of a task; it can still be searched."""
-    if not features:
-        raise UserError(
-            "only features can be removed so far, with --features; to remove items delete their files and run "
-            "`mneme index` on their source again"
-        )
-    if task is None:
+    """Remove rows from the index, and the items that no other row names; or a task's stored features alone."""
+    if features and task is None:
         raise UserError("say whose features are to go: --task T")
+    if features and (what or source or dry_run):
+        raise UserError("--features goes with --task T alone")
+    if not (what or source or task is not None):
+        raise UserError("say what is to go: an item's id, a file or folder, --task T or --source S")
     from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
+    from engine.storage.selection import Selection
     from indexer.report import text as tables
     from indexer.serving import remove as removing
 
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
-    done = removing.remove_features(root, task, device=resolve(device))
-    show_json(asdict(done)) if as_json else print(tables.removed(done))
+    if features and task is not None:
+        dropped = removing.remove_features(root, task, device=resolve(device))
+        show_json(asdict(dropped)) if as_json else print(tables.removed(dropped))
+        return
+    named = Selection(what or "", task, source)
+    done = (
+        removing.dry_run(root, named)
+        if dry_run
+        else removing.remove_rows(root, named, device=resolve(device))
+    )
+    show_json(asdict(done)) if as_json else print(tables.rows_removed(done))
+    if done.present:
+        note(
+            f"note: the files of {done.present} of these rows are still there: "
+            "the next `mneme index` of their source brings them back"
+        )
+    if done.in_sums:
+        note(
+            f"note: the features of {', '.join(done.in_sums)} were removed before, so the router's sums keep "
+            "what these items added to them"
+        )
 
 
 @app.command()
@@ -782,6 +817,9 @@ def main() -> None:
     except typer.exceptions.TyperException as error:
         print(f"error: {printable(error.format_message())}{hint_of(error)}", file=sys.stderr)
         raise SystemExit(getattr(error, "exit_code", 2)) from None
+    except PermissionError as error:
+        print(f"error: {printable(str(inaccessible(error)))}", file=sys.stderr)
+        raise SystemExit(1) from None
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

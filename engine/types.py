@@ -84,7 +84,12 @@ class ShardKey:
 
 @dataclass(frozen=True)
 class Hit:
-    """One line of an answer; score is the cosine, -1 to 1."""
+    """One line of an answer; score is the cosine, -1 to 1.
+
+    Attributes:
+        path: the first of its paths.
+        paths: those that exist before those that do not, and those in the task of the hit before others.
+    """
 
     rank: int
     score: float
@@ -96,6 +101,7 @@ class Hit:
     text: str | None
     head: int
     log_p: float | None = None
+    paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class Skipped:
 
     Attributes:
         line: counted from 1.
+        name: of the row, where that much could be read.
         settings: those that the reason speaks of, as in a UserError.
     """
 
@@ -129,6 +136,7 @@ class Skipped:
     reason: str
     line: int | None = None
     settings: tuple[Setting, ...] = ()
+    name: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -151,11 +151,11 @@ def hits(
     log_p = [None] * ranking.scores.shape[1] if ranking.log_p is None else ranking.log_p[0].tolist()
     hit_rank = 0
     for score, id, part, log in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], log_p, strict=True):
-        known = None if score == NO_SCORE or score < min_score else store.item(id.decode())
+        key = shard_queries[part].shard.key
+        known = None if score == NO_SCORE or score < min_score else store.item(id.decode(), key.task)
         if known is None:
             continue
         item, tasks = known
-        key = shard_queries[part].shard.key
         hit_rank += 1
         yield Hit(
             rank=hit_rank,
@@ -168,6 +168,7 @@ def hits(
             text=item.text,
             head=key.head,
             log_p=log,
+            paths=item.paths,
         )
 
 

@@ -114,6 +114,8 @@ def _row(folder: Path, path: Path, texts: Mapping[str, list[Path]]) -> Row | Ski
             raise Unreadable("no text in it")
     except Unreadable as error:
         return Skipped(str(path), str(error))
+    except OSError as error:  # of a folder that may be listed, but not entered
+        return Skipped(str(path), (error.strerror or str(error)).lower())
     return Row(_name(folder, path), media={modality: path} if modality else {}, texts=lines)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from engine.errors import Setting, UserError
+from engine.errors import Setting, UserError, inaccessible
 from engine.history import Arrival, History, Lesson, Reference
 from engine.storage import files
 from engine.storage.manifest import (
@@ -187,9 +187,11 @@ def writing(root: Path) -> Iterator[None]:
     try:
         files.drop_drafts(root)
         yield
-    except UserError:
+    except (UserError, OSError) as error:
         if is_new and not _holds_rows(root):
             shutil.rmtree(root, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            raise inaccessible(error) from None
         raise
     finally:
         lock.release()

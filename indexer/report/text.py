@@ -89,6 +89,16 @@ def removed(summary: remove.RemovalSummary) -> str:
     )
 
 
+def rows_removed(summary: remove.RowRemoval) -> str:
+    """Return what `mneme remove` prints for people."""
+    would = "would be " if summary.dry_run else ""
+    tasks = ", ".join(f"{task} (all)" if task in summary.emptied else task for task in summary.tasks)
+    return (
+        f"{summary.rows} rows of {tasks} and {summary.items} items with {summary.bytes / 1e6:.1f} MB of features "
+        f"{would}removed in {summary.seconds:.1f} s"
+    )
+
+
 def status(content: dict[str, Any]) -> str:
     """Return what `mneme status` prints for people."""
     backbone = ", ".join(f"{modality} by {spec}" for modality, spec in sorted(content["backbone"].items()))

@@ -142,7 +142,7 @@ def _batch(shard: Shard, block: slice, store: Store, schema: Any) -> Any:
     """Return a block of a shard's rows, less the items that the store has let go."""
     import pyarrow as pa
 
-    described = [_described(store, id.decode()) for id in shard.ids[block].tolist()]
+    described = [_described(store, id.decode(), shard.key.task) for id in shard.ids[block].tolist()]
     rows = [row for row, item in enumerate(described) if item]
     items = [item for item in described if item]
     vectors, key = shard.vectors[block][rows], shard.key
@@ -160,9 +160,9 @@ def _batch(shard: Shard, block: slice, store: Store, schema: Any) -> Any:
     return pa.record_batch([*arrays, embedding], schema=schema)
 
 
-def _described(store: Store, id: ItemId) -> tuple[list[str], str | None, str | None] | None:
+def _described(store: Store, id: ItemId, task: str) -> tuple[list[str], str | None, str | None] | None:
     """Return the tasks, path and text of an item; None where it is gone."""
-    item, tasks = store.item(id) or (None, ())
+    item, tasks = store.item(id, task) or (None, ())
     if item is None or not tasks:
         return None
     path = item.paths[0].encode(errors="backslashreplace").decode() if item.paths else None

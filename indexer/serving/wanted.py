@@ -21,7 +21,6 @@ from indexer.policies.planner import Members, Planner, Route, direction_name
 from indexer.policies.policies import NEED_FEATURES
 from indexer.shards import files as shards
 
-
 ENOUGH_PAIRS = 20
 """With so many validation pairs of a task, `auto` can choose its head better than by habit."""
 
@@ -235,7 +234,13 @@ def served_shards(wanted: Iterable[WantedShard]) -> tuple[ServedShard, ...]:
 
 
 def with_arrivals(history: History, indexed: Iterable[str]) -> History:
-    """Return a history that notes the tasks which are indexed for the first time, without a lesson of their own."""
-    new = sorted(set(indexed) - set(tasks(history)))
+    """Return a history that notes the tasks which are indexed for the first time, without a lesson of their own.
+
+    A task that had no lesson and holds nothing any more is forgotten.
+    """
+    held = set(indexed)
+    known = {*held, *(lesson.task for lesson in history.lessons)}
+    kept = [arrival for arrival in history.arrivals if arrival.task in known]
+    new = sorted(held - set(tasks(history)))
     arrivals = [Arrival(task, len(history.lessons), newest_head(history)) for task in new]
-    return replace(history, arrivals=(*history.arrivals, *arrivals))
+    return replace(history, arrivals=(*kept, *arrivals))
