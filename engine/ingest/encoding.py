@@ -11,7 +11,7 @@ from typing import TypeAlias
 from engine.backbones import Backbone, Features, Prepared
 from engine.errors import Unreadable
 from engine.ids import item_id
-from engine.media import read
+from engine.media import Flag, collected, read
 from engine.sources.base import Row
 from engine.storage.rows import FileStamp
 from engine.storage.store import Store
@@ -31,6 +31,7 @@ class LoadedItem:
         prepared: what its backbone is to encode; None where its features are known already.
         features: those (D,) that its source brought; None where they are stored, or to be encoded.
         stamp: what its file looked like; None of a text or of features.
+        flags: what was odd about it.
     """
 
     item: Item
@@ -38,6 +39,7 @@ class LoadedItem:
     prepared: Prepared | None = None
     features: Features | None = None
     stamp: FileStamp | None = None
+    flags: frozenset[Flag] = frozenset()
 
 
 Loaded: TypeAlias = "list[LoadedItem] | Unreadable"
@@ -103,7 +105,9 @@ class Loader:
         backbone = self.backbone(item.modality)
         if self.store.has_features(item.id, backbone.id):
             return LoadedItem(item, backbone, stamp=stamp)
-        return LoadedItem(item, backbone, prepared=backbone.prepare(item.modality, data), stamp=stamp)
+        with collected() as flags:
+            prepared = backbone.prepare(item.modality, data)
+        return LoadedItem(item, backbone, prepared=prepared, stamp=stamp, flags=frozenset(flags))
 
 
 def encode(items: Iterable[LoadedItem]) -> dict[tuple[ItemId, str], Features]:

@@ -10,6 +10,8 @@ from engine.errors import Unreadable, UserError
 from engine.ingest import gone, moved
 from engine.ingest.encoding import Loaded, LoadedItem, Loader, encode
 from engine.ingest.matching import Matcher, match
+from engine.ingest.report import IngestReport
+from engine.media import caught
 from engine.sources import open_source
 from engine.sources.base import Row, checked_task
 from engine.storage.rows import StoredRow
@@ -18,42 +20,6 @@ from engine.types import Skipped
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done and the rows expected."""
-
-
-@dataclass
-class IngestReport:
-    """What a run did to the store, counted in rows.
-
-    Attributes:
-        moved: those whose file, or whole source, has another name now.
-        kept: those that could not be looked at, and stay as they were.
-        left: of a source that moved, those that were not met again, by where it stood.
-        notes: what a person should know of how the source was read.
-    """
-
-    added: int = 0
-    updated: int = 0
-    moved: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    kept: int = 0
-    left: dict[str, int] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
-    tasks: set[str] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def read(self) -> int:
-        """How many rows were usable."""
-        return self.added + self.updated + self.moved + self.unchanged
-
-    def count(self, stored: StoredRow | None, now: StoredRow) -> None:
-        """Count a row by what was stored of it before, if anything."""
-        has_moved = stored is not None and stored.key != now.key and moved.is_alike(stored, now)
-        self.added += stored is None
-        self.moved += has_moved
-        self.updated += stored is not None and stored != now and not has_moved
-        self.unchanged += stored == now
 
 
 def silent(done: int, total: int) -> None:
@@ -76,8 +42,9 @@ def ingest(
         allow_mass_delete: drop rows even where more than half of them are gone.
     """
     reading = _begin(loader.store, source, task)
-    for chunk in loader.chunks(reading.changed(progress)):
-        reading.land(chunk)
+    with caught() as printed:
+        for chunk in loader.chunks(reading.changed(progress)):
+            reading.land(chunk)
     lost = reading.gone()
     if not allow_mass_delete:
         reading.refuse_empty(lost)
@@ -90,7 +57,8 @@ def ingest(
             txn.remove_row(row.key)
         txn.drop_unused()
     reading.report.left = moved.left_behind(loader.store, reading.matcher.former)
-    return reading.noted()
+    reading.report.note(reading.matcher.collection.notes, printed)
+    return reading.report
 
 
 def preview(
@@ -105,7 +73,8 @@ def preview(
     stamp = moved.stamp_by_look(store, lost)
     guesses = [reading.matcher.remembered(row, stamp) for row in new]
     reading.count_gone(lost, Counter(moved.mark(row) for row in guesses if row is not None))
-    return reading.noted()
+    reading.report.note(reading.matcher.collection.notes, ())
+    return reading.report
 
 
 def forget(store: Store, source: Path, *, task: str | None = None) -> IngestReport:
@@ -183,6 +152,7 @@ class _Reading:
                 txn.put_features(id, backbone, array)
             for (now, items), stored in zip(usable, before, strict=True):
                 for ready in items:
+                    self.report.flag(ready)
                     txn.put_item(ready.item)
                     if ready.stamp:
                         txn.put_stamp(ready.item.paths[0], ready.stamp)
@@ -196,11 +166,6 @@ class _Reading:
         self.report.count(stored, now)
         if stored is None and self.matcher.known:
             self.added[moved.mark(now)] += 1
-
-    def noted(self) -> IngestReport:
-        """Return the report with what is to be said of the source, once it is read."""
-        self.report.notes += self.matcher.collection.notes
-        return self.report
 
     def foresee(self, row: Row) -> bool:
         """Count a row that would have to be read; say whether it is new here."""

@@ -4,7 +4,8 @@ import stat
 from pathlib import Path
 
 from engine.errors import Unreadable
-from engine.media.kinds import HEAD, Kind, sniff
+from engine.media.kinds import HEAD, Kind, modality_of, sniff
+from engine.types import Modality
 
 MAX_BYTES = 512 << 20
 
@@ -31,6 +32,18 @@ def probe(path: Path) -> Kind | None:
             return sniff(file.read(HEAD))
     except OSError as error:
         raise Unreadable((error.strerror or str(error)).lower()) from None
+
+
+def modality_at(path: Path) -> Modality | None:
+    """Return what a file holds: by its first bytes, or where these say nothing known by its suffix.
+
+    None where that is no medium, or one that cannot be read.
+    """
+    try:
+        kind = probe(path)
+    except Unreadable:
+        kind = None
+    return modality_of(path) if kind is None else kind.modality
 
 
 def _size(path: Path) -> int:

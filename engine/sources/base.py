@@ -1,5 +1,6 @@
 """What a source is read into, and what every kind of source checks."""
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,7 @@ def checked_task(task: object) -> str:
     """Return a task's name, or raise where it could not name a folder or an option's value."""
     if not isinstance(task, str):
         raise Unreadable("task is not a string")
+    task = unicodedata.normalize("NFC", task).strip()
     if not task.strip() or not task.isprintable() or len(task.encode()) > MAX_NAME:
         raise Unreadable(f"task must be 1 to {MAX_NAME} bytes of printable characters")
     if task in (".", "..", "all", "auto"):

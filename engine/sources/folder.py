@@ -10,7 +10,7 @@ from engine import media
 from engine.errors import Unreadable
 from engine.ids import clean_text
 from engine.sources.base import Collection, Row, inside
-from engine.types import Skipped
+from engine.types import Modality, Skipped
 
 TEXT_SUFFIXES = (".txt", ".caption")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -28,7 +28,7 @@ class _Found:
         seen: folders that were entered, by device and number: a link to one leads round in a circle.
     """
 
-    media: list[Path] = field(default_factory=list)
+    media: dict[Path, Modality] = field(default_factory=dict)
     unread: list[Path] = field(default_factory=list)
     texts: dict[str, list[Path]] = field(default_factory=dict)
     passed: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ def open_folder(folder: Path) -> Collection:
         for error in found.closed:
             yield Skipped(str(error.filename), (error.strerror or str(error)).lower())
         for path in sorted([*found.media, *found.unread, *alone]):
-            yield _row(folder, path, found.texts)
+            yield _row(folder, path, found.media.get(path), found.texts)
 
     return Collection(folder, len(found.media) + len(found.unread) + len(alone), rows, notes=notes)
 
@@ -76,8 +76,8 @@ def _note(path: Path, found: _Found) -> None:
     suffix = path.suffix.lower()
     if suffix in TEXT_SUFFIXES:
         found.texts.setdefault(str(path.with_suffix("")), []).append(path)
-    elif media.modality_of(path):
-        found.media.append(path)
+    elif modality := media.modality_at(path):
+        found.media[path] = modality
     elif suffix in media.NOT_READ:
         found.unread.append(path)
     elif path.name in METADATA:
@@ -98,13 +98,14 @@ def _notes(folder: Path, found: _Found) -> list[str]:
     return notes
 
 
-def _row(folder: Path, path: Path, texts: Mapping[str, list[Path]]) -> Row | Skipped:
+def _row(
+    folder: Path, path: Path, modality: Modality | None, texts: Mapping[str, list[Path]]
+) -> Row | Skipped:
     """Return the row of one file; a text file without a medium beside it is a row of texts."""
     suffix = path.suffix.lower()
     try:
-        if suffix in media.NOT_READ:
+        if not modality and suffix not in TEXT_SUFFIXES:
             raise Unreadable(f"{suffix} files cannot be read")
-        modality = media.modality_of(path)
         _within(folder, path)
         beside = (
             [*texts.get(str(path.with_suffix("")), []), *texts.get(str(path), [])] if modality else [path]

@@ -1,5 +1,7 @@
 """Rows of a table, of whatever form: media beside it, texts, or features that it brings itself."""
 
+import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from engine import media
 from engine.errors import Unreadable, UserError
 from engine.ids import clean_text, item_id
 from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task, inside
-from engine.sources.columns import KNOWN, Columns, Part, understood
+from engine.sources.tables.columns import KNOWN, Columns, Part, understood
 from engine.sources.tables.delimited import open_delimited
 from engine.sources.tables.json_lines import open_json_lines
 from engine.sources.tables.npz import open_npz
@@ -186,7 +188,7 @@ class Reading:
             raise Unreadable("videos cannot be read")
         for value in self._parts(values, "file"):
             path = _path(self.folder, value, "file_name")
-            modality = media.modality_of(path)
+            modality = media.modality_at(path)
             if modality is None:
                 raise Unreadable(f"{path.suffix or path.name} is no medium that can be read")
             paths[modality] = path
@@ -239,4 +241,13 @@ def _path(folder: Path, value: object, name: str) -> Path:
         raise Unreadable(f"{name} is an address; only files are read")
     if Path(value).is_absolute():
         raise Unreadable(f"{name} is an absolute path; give it relative to the source")
-    return inside(folder, folder / value)
+    return inside(folder, _existing(folder, value))
+
+
+def _existing(folder: Path, value: str) -> Path:
+    """Return the file of a name, whichever way its accents are composed: NFC, or NFD as macOS wrote it."""
+    path = folder / value
+    if not value.isascii() and not os.path.lexists(path):
+        others = (folder / unicodedata.normalize(form, value) for form in ("NFC", "NFD"))
+        return next((other for other in others if os.path.lexists(other)), path)
+    return path

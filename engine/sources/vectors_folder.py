@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from engine.errors import Unreadable, UserError
 from engine.sources.base import Collection, Row
-from engine.sources.columns import understood
 from engine.sources.table import Reading
+from engine.sources.tables.columns import understood
 from engine.sources.tables.parquet import open_parquet
 from engine.sources.tables.values import Limits, Line, over, regular
 from engine.types import Modality, Skipped

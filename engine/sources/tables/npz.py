@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Unreadable, UserError
-from engine.sources.columns import MEDIA
+from engine.sources.tables.columns import MEDIA
 from engine.sources.tables.values import Limits, Line, Table, over, plain, regular, vector
 
 BLOCK = 1024

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import Unreadable, UserError
-from engine.sources.columns import LABELS
+from engine.sources.tables.columns import LABELS
 from engine.sources.tables.values import Limits, Line, Table, over, plain, regular, vector
 
 BATCH = 1024

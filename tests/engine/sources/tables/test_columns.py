@@ -1,7 +1,7 @@
 import pytest
 
 from engine.errors import UserError
-from engine.sources.columns import understood
+from engine.sources.tables.columns import understood
 
 
 def test_the_usual_names_are_taken_without_a_word() -> None:
