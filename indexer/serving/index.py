@@ -10,7 +10,8 @@ from pathlib import Path
 from engine.errors import UserError
 from engine.ingest import gone
 from engine.ingest.encoding import Loader
-from engine.ingest.ingest import IngestReport, Progress, forget, ingest, preview, silent
+from engine.ingest.ingest import Progress, forget, ingest, preview, silent
+from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
 from engine.storage.workspace import writing

@@ -13,7 +13,8 @@ from conftest import FakeBackbone
 from engine.errors import Unreadable, UserError
 from engine.ids import item_id
 from engine.ingest.encoding import CHUNK, Loader
-from engine.ingest.ingest import IngestReport, ingest, preview
+from engine.ingest.ingest import ingest, preview
+from engine.ingest.report import IngestReport
 from engine.storage.store import Store
 from engine.types import Modality, Skipped
 
