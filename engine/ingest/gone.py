@@ -103,6 +103,19 @@ def rows_of(store: Store, source: Path, task: str | None) -> list[StoredRow]:
     return [row for row in store.rows() if row.source == str(source) and task in (None, row.task)]
 
 
+def nothing_read(source: Path, task: str | None, skipped: Sequence[Skipped], known: int) -> UserError:
+    """Return the error about a source of which no row was usable: the first reason, and how many there are."""
+    of_task = f" of task {task!r}" if task else ""
+    if not skipped:
+        return nothing_left(f"nothing to read{of_task} in {source}", source, known)
+    first = skipped[0]
+    where = f"{first.path} line {first.line}" if first.line else first.path
+    return UserError(
+        f"nothing{of_task} in {source} could be read: {where}: {first.reason} ({len(skipped)} skipped)",
+        first.settings,
+    )
+
+
 def nothing_left(problem: str, source: Path, known: int) -> UserError:
     """Return the error about a source of which nothing is left, and how its rows are dropped."""
     if not known:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from engine.errors import Unreadable, UserError
+from engine.errors import Unreadable
 from engine.ingest import gone, moved
 from engine.ingest.encoding import Loaded, LoadedItem, Loader, encode
 from engine.ingest.matching import Matcher, match
@@ -56,7 +56,8 @@ def ingest(
         for row in lost:
             txn.remove_row(row.key)
         txn.drop_unused()
-    reading.report.left = moved.left_behind(loader.store, reading.matcher.former)
+    if reading.matcher.former:
+        reading.report.left = moved.left_behind(loader.store, reading.matcher.former)
     reading.report.note(reading.matcher.collection.notes, printed)
     return reading.report
 
@@ -192,23 +193,13 @@ class _Reading:
 
     def count_gone(self, lost: Sequence[StoredRow], added: Counter[moved.Mark]) -> None:
         """Count rows that are gone; one that another row was added for has moved."""
-        renamed = moved.pairs_of(lost, added)
+        renamed = moved.pairs_of(lost, added) if lost else 0
         self.report.added -= renamed
         self.report.moved += renamed
         self.report.removed = len(lost) - renamed
 
     def refuse_empty(self, lost: Sequence[StoredRow]) -> None:
         """Raise where no row was usable: a source that cannot be read must not empty the store."""
-        if self.report.read:
-            return
-        of_task = f" of task {self.matcher.task!r}" if self.matcher.task else ""
-        source = self.matcher.collection.source
-        if self.report.skipped:
-            first = self.report.skipped[0]
-            where = f"{first.path} line {first.line}" if first.line else first.path
-            raise UserError(
-                f"nothing{of_task} in {source} could be read: {where}: {first.reason} "
-                f"({len(self.report.skipped)} skipped)",
-                first.settings,
-            )
-        raise gone.nothing_left(f"nothing to read{of_task} in {source}", source, len(lost))
+        if not self.report.read:
+            source, skipped = self.matcher.collection.source, self.report.skipped
+            raise gone.nothing_read(source, self.matcher.task, skipped, len(lost))

@@ -1,17 +1,42 @@
 """The rows of a source beside those that the store keeps: under which key, as what, and whether they changed."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 from engine.ids import item_id
 from engine.ingest.encoding import look
-from engine.ingest.moved import Former, find, survey
+from engine.ingest.gone import is_vanished
+from engine.ingest.moved import Former, find
 from engine.sources.base import Collection, Row
 from engine.storage.rows import FileStamp, StoredRow, ids_of, row_key
 from engine.storage.store import Store
 from engine.types import ItemId, Modality, Split
+
+
+@dataclass(frozen=True)
+class KnownRow:
+    """What tells whether a pass over a source could meet a stored row again."""
+
+    key: bytes
+    task: str
+    named: bool
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is stored of a source, and of all others.
+
+    Attributes:
+        home: the default task of the place where the source stood before it moved; None: it never did.
+        elsewhere: of each other source the tasks of rows that named none, the default one first.
+    """
+
+    rows: Sequence[KnownRow]
+    home: str | None
+    elsewhere: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -101,6 +126,26 @@ class Matcher:
         return self.remembered(row, lambda path: self.store.stamp(former.name(str(path), self.collection)))
 
 
+def survey(store: Store, collection: Collection) -> Survey:
+    """Look at every stored row once."""
+    own, home = list[KnownRow](), None
+    elsewhere: dict[str, dict[str, bool]] = defaultdict(dict)
+    for row in store.rows():
+        if row.source == str(collection.source):
+            own.append(KnownRow(row.key, row.task, row.named))
+            home = row.task if row.inherited else home
+        elif row.named:
+            elsewhere[row.source].setdefault("", False)
+        else:
+            is_default = row.inherited or row.task in (Path(row.source).name, Path(row.source).stem)
+            elsewhere[row.source][row.task] = is_default
+    return Survey(own, home, {source: _default_first(tasks) for source, tasks in elsewhere.items()})
+
+
+def _default_first(tasks: Mapping[str, bool]) -> list[str]:
+    return sorted(filter(None, tasks), key=lambda task: (not tasks[task], task))
+
+
 def match(store: Store, collection: Collection, task: str | None) -> Matcher:
     """Look up what the store keeps of a source; where it stood before is looked for only among places that are gone.
 
@@ -111,7 +156,8 @@ def match(store: Store, collection: Collection, task: str | None) -> Matcher:
     home = stored.home
     if home is None and any(not row.named and row.task == collection.name for row in stored.rows):
         home = collection.name
-    former = find(store, collection, task, stored.elsewhere)
+    vanished = {source: tasks for source, tasks in stored.elsewhere.items() if is_vanished(Path(source))}
+    former = find(store, collection, task, vanished) if vanished else None
     if former and home and former.task not in (None, home):
         former = None  # the source has a default task of its own already
     home = home or (former and former.task) or collection.name

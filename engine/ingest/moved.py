@@ -1,7 +1,7 @@
 """A source whose folder or file was renamed: known again by the names and the content of what is in it."""
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from engine import media
 from engine.errors import Unreadable
 from engine.ids import item_id
 from engine.ingest.encoding import look
-from engine.ingest.gone import is_vanished
 from engine.sources.base import Collection, Row
 from engine.storage.rows import FileStamp, StoredRow, ids_of, row_key
 from engine.storage.store import Store
@@ -19,29 +18,6 @@ from engine.types import ItemId, Skipped
 
 Mark: TypeAlias = "tuple[str, frozenset[ItemId]]"
 """A row's task, and the items that it is known again by."""
-
-
-@dataclass(frozen=True)
-class KnownRow:
-    """What tells whether a pass over a source could meet a stored row again."""
-
-    key: bytes
-    task: str
-    named: bool
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What is stored of a source, and of all others.
-
-    Attributes:
-        home: the default task of the place where the source stood before it moved; None: it never did.
-        elsewhere: of each other source the tasks of rows that named none, the default one first.
-    """
-
-    rows: Sequence[KnownRow]
-    home: str | None
-    elsewhere: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -63,41 +39,21 @@ class Former:
         return name.replace(f"{now}{os.sep}", f"{before}{os.sep}")
 
 
-def survey(store: Store, collection: Collection) -> Survey:
-    """Look at every stored row once."""
-    own, home = list[KnownRow](), None
-    elsewhere: dict[str, dict[str, bool]] = defaultdict(dict)
-    for row in store.rows():
-        if row.source == str(collection.source):
-            own.append(KnownRow(row.key, row.task, row.named))
-            home = row.task if row.inherited else home
-        elif row.named:
-            elsewhere[row.source].setdefault("", False)
-        else:
-            is_default = row.inherited or row.task in (Path(row.source).name, Path(row.source).stem)
-            elsewhere[row.source][row.task] = is_default
-    return Survey(own, home, {source: _default_first(tasks) for source, tasks in elsewhere.items()})
-
-
-def _default_first(tasks: Mapping[str, bool]) -> list[str]:
-    return sorted(filter(None, tasks), key=lambda task: (not tasks[task], task))
-
-
 def find(
-    store: Store, collection: Collection, task: str | None, elsewhere: Mapping[str, Sequence[str]]
+    store: Store, collection: Collection, task: str | None, vanished: Mapping[str, Sequence[str]]
 ) -> Former | None:
     """Return where a source stood before, by the first row of it that is stored from a place that is no more.
 
     Args:
         task: the one that is asked for.
+        vanished: of each such place the tasks of rows that named none, the likeliest first.
     """
-    vanished = [source for source in elsewhere if is_vanished(Path(source))]
-    for row in collection.rows() if vanished else ():
+    for row in collection.rows():
         if isinstance(row, Skipped) or (task is not None and row.task not in (None, task)):
             continue
         given = row.task or task
-        for source in vanished:
-            for home in [given] if given else elsewhere[source]:
+        for source, tasks in vanished.items():
+            for home in [given] if given else tasks:
                 former = Former(source, None if given else home)
                 before = store.row(row_key(source, home, former.name(row.name, collection)))
                 if before is not None and _holds(store, before, row):
@@ -142,10 +98,8 @@ def stamp_by_look(store: Store, rows: Sequence[StoredRow]) -> Callable[[Path], F
     return lambda path: by_look.get(look(path) or (-1, -1))
 
 
-def left_behind(store: Store, former: Former | None) -> dict[str, int]:
+def left_behind(store: Store, former: Former) -> dict[str, int]:
     """Return how many rows of where a source stood before were not met again, by that place."""
-    if former is None:
-        return {}
     left = sum(row.source == former.source for row in store.rows())
     return {former.source: left} if left else {}
 

@@ -199,8 +199,7 @@ def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = Non
         pairs = zip(parts, odds, strict=True)
         log_p = np.concatenate([part.scores / odd.tau + odd.shift[:, None] for part, odd in pairs], axis=1)
     numbers = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
-    keys = scores if log_p is None else log_p
-    order = np.lexsort((part, numbers, -keys.round(DECIMALS)), axis=1)
+    order = np.lexsort((part, numbers, -(scores if log_p is None else log_p).round(DECIMALS)), axis=1)
     repeated = _repeated(np.take_along_axis(numbers, order, 1))
     order = np.take_along_axis(order, np.argsort(repeated, kind="stable"), 1)[:, :k]
     keep = np.arange(order.shape[1]) < (~repeated).sum(axis=1, keepdims=True)

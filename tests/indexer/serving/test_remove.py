@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 import worlds
-from commands import Run, is_one_line
+from commands import Run
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.ranking.query import Part
@@ -331,19 +331,6 @@ def test_status_says_which_tasks_have_features(sealed: Path, run: Run) -> None:
         "life": True,
         "places": True,
     }
-
-
-def test_items_cannot_be_removed_by_the_command(run: Run) -> None:
-    assert is_one_line(
-        run("remove", "--task", "sky"),
-        1,
-        "only features can be removed so far, with --features; to remove items delete their files and run "
-        "`mneme index` on their source again",
-    )
-
-
-def test_the_command_asks_for_a_task(run: Run) -> None:
-    assert is_one_line(run("remove", "--features"), 1, "say whose features are to go: --task T")
 
 
 def test_the_report_counts_what_went_and_what_other_tasks_keep(removal: tuple[Path, RemovalSummary]) -> None:
