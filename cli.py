@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -102,6 +102,19 @@ Backbones = Annotated[
 ]
 Dim = Annotated[int | None, typer.Option(help="The shared width of a new workspace.")]
 Policy = Annotated[PolicyName | None, typer.Option(help="How old tasks are kept and asked.")]
+Media = Annotated[
+    Path | None, typer.Option(help="The folder of the media that a table or COCO names.", show_default=False)
+]
+MaxRows = Annotated[
+    int | None, typer.Option(help="Refuse a table of more rows; default 20 million.", show_default=False)
+]
+MaxWidth = Annotated[
+    int | None,
+    typer.Option(help="Refuse longer vectors, or more columns; default 65,536.", show_default=False),
+]
+MaxBytes = Annotated[
+    int | None, typer.Option(help="Refuse a table that unpacks to more; default 64 GiB.", show_default=False)
+]
 MassDelete = Annotated[bool, typer.Option(help="Drop rows even where most of a source is gone.")]
 
 
@@ -116,6 +129,10 @@ def index(
     policy: Policy = None,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
+    media: Media = None,
+    max_rows: MaxRows = None,
+    max_width: MaxWidth = None,
+    max_bytes: MaxBytes = None,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
@@ -126,12 +143,15 @@ def index(
     from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
 
-    root, options = workspaces.place(workspace), workspace_options(backbone, dim)
+    root = workspaces.place(workspace)
+    options = workspace_options(
+        backbone, dim, media, {"rows": max_rows, "width": max_width, "bytes": max_bytes}
+    )
     say_where(root, device, verbose)
     from indexer.serving import index as indexing
 
     if dry_run:
-        done = indexing.dry_run(root, source, task=task, allow_mass_delete=allow_mass_delete)
+        done = indexing.dry_run(root, source, options, task=task, allow_mass_delete=allow_mass_delete)
     else:
         with progress_bars(quiet=quiet) as bar:
             done = indexing.index(
@@ -206,6 +226,10 @@ def train(
     dim: Dim = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Of initialisation, order and dropout.")] = TrainSettings.seed,
+    media: Media = None,
+    max_rows: MaxRows = None,
+    max_width: MaxWidth = None,
+    max_bytes: MaxBytes = None,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
@@ -216,7 +240,10 @@ def train(
     from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
 
-    root, options = workspaces.place(workspace), workspace_options(backbone, dim)
+    root = workspaces.place(workspace)
+    options = workspace_options(
+        backbone, dim, media, {"rows": max_rows, "width": max_width, "bytes": max_bytes}
+    )
     say_where(root, device, verbose)
     settings = TrainSettings(
         task=task,
@@ -668,13 +695,21 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int
         yield bar
 
 
-def workspace_options(backbone: list[str] | None, dim: int | None) -> "WorkspaceOptions":
-    """Return what is asked of a workspace; backbones that cannot be had are refused before torch is imported."""
+def workspace_options(
+    backbone: list[str] | None, dim: int | None, media: Path | None, most: Mapping[str, int | None]
+) -> "WorkspaceOptions":
+    """Return what is asked of a workspace; backbones that cannot be had are refused before torch is imported.
+
+    Args:
+        most: how much of a table is read: rows, width, bytes; None: as much as usual.
+    """
     from engine import backbones
     from engine.ingest.setup import WorkspaceOptions
+    from engine.sources.tables.values import Limits, SourceOptions
 
     backbones.check(backbone or [])
-    return WorkspaceOptions(backbone or (), dim, note_backbone)
+    limits = Limits(**{f"max_{name}": limit for name, limit in most.items() if limit is not None})
+    return WorkspaceOptions(backbone or (), dim, note_backbone, SourceOptions(media, limits))
 
 
 def note_backbone(spec: str) -> None:

@@ -47,12 +47,17 @@ Keep = Literal["best", "last"]
 
 @dataclass(frozen=True)
 class Item:
-    """One image, sound or text; where it stands is known by its paths, what it is by its id."""
+    """One image, sound or text; where it stands is known by its paths, what it is by its id.
+
+    Attributes:
+        row: what a row that names it says of itself: its own id, its source, its other fields.
+    """
 
     id: ItemId
     modality: Modality
     paths: tuple[str, ...] = ()
     text: str | None = None
+    row: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Hit:
     Attributes:
         path: the first of its paths.
         paths: those that exist before those that do not, and those in the task of the hit before others.
+        row: what the row says of itself that names it, of the task of the hit where there are several.
     """
 
     rank: int
@@ -102,6 +108,7 @@ class Hit:
     head: int
     log_p: float | None = None
     paths: tuple[str, ...] = ()
+    row: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def learn(
     with writing(root):
         workspace, backbones = open_or_make(root, sources, options, device)
         with Store(workspace.store, readonly=not sources) as store:
-            loader = Loader(store, backbones.of)
+            loader = Loader(store, backbones.of, options.sources)
             reports = [
                 ingest(
                     loader, source, task=settings.task, allow_mass_delete=allow_mass_delete, progress=progress

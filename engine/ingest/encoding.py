@@ -13,6 +13,7 @@ from engine.errors import Unreadable
 from engine.ids import item_id
 from engine.media import Flag, collected, read
 from engine.sources.base import Row
+from engine.sources.tables.values import AS_USUAL, SourceOptions
 from engine.storage.rows import FileStamp
 from engine.storage.store import Store
 from engine.types import Item, ItemId, Modality
@@ -53,10 +54,12 @@ class Loader:
     Attributes:
         store: knows what is encoded already.
         backbone: returns the backbone of a modality; raises Unreadable where none reads it.
+        sources: how the sources are read that bring the rows.
     """
 
     store: Store
     backbone: Callable[[Modality], Backbone]
+    sources: SourceOptions = AS_USUAL
 
     def chunks(self, rows: Iterator[Row]) -> Iterator[list[tuple[Row, Loaded]]]:
         """Yield rows with their items, or with the reason why a row cannot be used, CHUNK at a time.

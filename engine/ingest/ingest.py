@@ -14,6 +14,7 @@ from engine.ingest.report import IngestReport
 from engine.media import caught
 from engine.sources import open_source
 from engine.sources.base import Row, checked_task
+from engine.sources.tables.values import AS_USUAL, SourceOptions
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.types import Skipped
@@ -41,7 +42,7 @@ def ingest(
         task: for rows that name no task; where rows name theirs, only the rows of this one are taken.
         allow_mass_delete: drop rows even where more than half of them are gone.
     """
-    reading = _begin(loader.store, source, task)
+    reading = _begin(loader.store, source, task, loader.sources)
     with caught() as printed:
         for chunk in loader.chunks(reading.changed(progress)):
             reading.land(chunk)
@@ -63,10 +64,15 @@ def ingest(
 
 
 def preview(
-    store: Store, source: Path, *, task: str | None = None, allow_mass_delete: bool = False
+    store: Store,
+    source: Path,
+    *,
+    task: str | None = None,
+    allow_mass_delete: bool = False,
+    sources: SourceOptions = AS_USUAL,
 ) -> IngestReport:
     """Count what `ingest` would do, judged by names, sizes and times; nothing is decoded or stored."""
-    reading = _begin(store, source, task)
+    reading = _begin(store, source, task, sources)
     new = [row for row in reading.changed(silent) if reading.foresee(row)]
     lost = reading.gone()
     if not (allow_mass_delete and lost):
@@ -92,11 +98,11 @@ def forget(store: Store, source: Path, *, task: str | None = None) -> IngestRepo
     return IngestReport(removed=len(rows))
 
 
-def _begin(store: Store, source: Path, task: str | None) -> "_Reading":
+def _begin(store: Store, source: Path, task: str | None, sources: SourceOptions) -> "_Reading":
     """Open a source and look up the stored rows that could be met again."""
     if task is not None:
         checked_task(task)
-    return _Reading(match(store, open_source(source), task))
+    return _Reading(match(store, open_source(source, sources), task))
 
 
 @dataclass

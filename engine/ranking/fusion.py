@@ -1,7 +1,6 @@
 """Several shards searched with a query, and what they offer merged into one ranking, by cosine or by probability.
 
-Cosines of shards that different heads built are not comparable. A mixture over tasks is:
-p(item | q) = sum over tasks of p(task | q) p(item | task, q), and p(item | task, q) = exp(s / tau - log Z(q)).
+A mixture: p(item | q) = sum over tasks of p(task | q) exp(s / tau - log Z(q)), Z over the items of the task.
 """
 
 from collections.abc import Iterator, Sequence
@@ -169,6 +168,7 @@ def hits(
             head=key.head,
             log_p=log,
             paths=item.paths,
+            row=item.row,
         )
 
 

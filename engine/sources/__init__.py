@@ -5,17 +5,14 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.sources.base import Collection
-from engine.sources.tables.values import LIMITS, Limits
+from engine.sources.tables.values import AS_USUAL, SourceOptions
 
 
-def open_source(source: Path, *, media: Path | None = None, limits: Limits = LIMITS) -> Collection:
-    """Open a source, whatever its kind.
-
-    Args:
-        media: the folder that the media of a data set lie in; None: where they usually do.
-    """
+def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
+    """Open a source, whatever its kind."""
     from engine.sources import captions, folder, splits, table, vectors_folder
 
+    media, limits = options.media, options.limits
     source = Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow links
     if not source.exists():
         raise UserError(f"no such file or folder: {source}")

@@ -1,6 +1,6 @@
 """LMDB: which rows were read, the items they name, and the items' features.
 
-Rows are the truth; what uses an item, and so its paths and tasks, is looked up from them. Five tables:
+Rows are the truth; an item's uses, paths and tasks are looked up from them. Five tables:
 rows (row key -> JSON), uses (item -> row keys), items (item -> JSON), files (path -> what it held when it
 was last read), features (item and backbone -> float32).
 """
@@ -98,10 +98,7 @@ class Store:
             return [pair for _, pair in keyed]
 
     def item(self, id: ItemId, task: str | None = None) -> tuple[Item, tuple[str, ...]] | None:
-        """Return an item and the tasks it stands in; None where no row names it any more.
-
-        Its paths are those that exist before those that do not, and those in the task given before others.
-        """
+        """Return an item, the rows of a task first, and the tasks it stands in; None where no row names it."""
         key = to_key(id)
         with self._env.begin() as txn:
             value = txn.get(key, db=self._tables.items)
@@ -112,9 +109,11 @@ class Store:
             keys = list(uses.iternext_dup()) if uses.set_key(key) else []
             rows = [json.loads(txn.get(row, b"", db=self._tables.rows)) for row in keys]
         modality: Modality = content["modality"]
-        found = [(row["task"] != task, row["files"][modality]) for row in rows if modality in row["files"]]
-        found.sort(key=lambda each: (not os.path.exists(each[1]), each))  # noqa: PTH110 - false on any error
-        item = Item(id, modality, tuple(dict.fromkeys(path for _, path in found)), content["text"])
+        rows.sort(key=lambda row: (row["task"] != task, row["task"], row["name"]))
+        paths = dict.fromkeys(row["files"][modality] for row in rows if modality in row["files"])
+        alive = sorted(paths, key=lambda path: not os.path.exists(path))  # noqa: PTH110 - false on any error
+        row = {**rows[0]["other"], "id": rows[0].get("id"), "source": rows[0]["source"]} if rows else {}
+        item = Item(id, modality, tuple(alive), content["text"], row)
         return item, tuple(sorted({row["task"] for row in rows}))
 
     def users(self, id: ItemId) -> list[bytes]:
@@ -231,7 +230,7 @@ class Writer:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keep the garbage collector from looking, again and again, at many objects that are made to stay."""
+    """Keep the garbage collector from looking at many objects that are made to stay."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

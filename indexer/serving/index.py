@@ -65,7 +65,7 @@ def index(
         present = [source for source in sources if source not in vanished]
         workspace, backbones = open_or_make(root, present, options, device)
         with Store(workspace.store, readonly=False) as store:
-            loader = Loader(store, backbones.of)
+            loader = Loader(store, backbones.of, options.sources)
             try:
                 reports = [
                     ingest(loader, source, task=task, allow_mass_delete=allow_mass_delete, progress=progress)
@@ -80,7 +80,12 @@ def index(
 
 
 def dry_run(
-    root: Path, sources: Sequence[Path], *, task: str | None = None, allow_mass_delete: bool = False
+    root: Path,
+    sources: Sequence[Path],
+    options: WorkspaceOptions,
+    *,
+    task: str | None = None,
+    allow_mass_delete: bool = False,
 ) -> IndexSummary:
     """Say what `index` would do to the store; nothing is written."""
     began = time.perf_counter()
@@ -89,7 +94,13 @@ def dry_run(
         folder = root / "store" if (root / "store").is_dir() else Path(nowhere)
         with Store(folder, readonly=folder != Path(nowhere)) as store:
             reports = [
-                preview(store, source, task=task, allow_mass_delete=allow_mass_delete)
+                preview(
+                    store,
+                    source,
+                    task=task,
+                    allow_mass_delete=allow_mass_delete,
+                    sources=options.sources,
+                )
                 for source in sources
                 if source not in vanished
             ]

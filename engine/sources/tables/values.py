@@ -39,6 +39,21 @@ LIMITS = Limits()
 
 
 @dataclass(frozen=True)
+class SourceOptions:
+    """How sources are read.
+
+    Attributes:
+        media: the folder that the media lie in which a table names; None: where they usually do.
+    """
+
+    media: Path | None = None
+    limits: Limits = LIMITS
+
+
+AS_USUAL = SourceOptions()
+
+
+@dataclass(frozen=True)
 class Table:
     """A table that was opened.
 

@@ -9,7 +9,8 @@ from bound import by_permissions
 from engine.errors import UserError
 from engine.ingest.encoding import Loader
 from engine.ingest.gone import is_vanished, obstacle, sort_out
-from engine.ingest.ingest import IngestReport, ingest, preview
+from engine.ingest.ingest import ingest, preview
+from engine.ingest.report import IngestReport
 from engine.storage.rows import StoredRow
 from engine.types import Skipped
 

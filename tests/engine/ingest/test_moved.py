@@ -8,7 +8,8 @@ import pytest
 from conftest import FakeBackbone
 from engine.ids import item_id
 from engine.ingest.encoding import Loader
-from engine.ingest.ingest import IngestReport, ingest, preview
+from engine.ingest.ingest import ingest, preview
+from engine.ingest.report import IngestReport
 from engine.storage.store import Store
 
 

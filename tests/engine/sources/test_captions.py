@@ -7,6 +7,7 @@ import pytest
 from engine.errors import UserError
 from engine.sources import open_source
 from engine.sources.base import Row
+from engine.sources.tables.values import SourceOptions
 from engine.types import Skipped
 
 IMAGES = [
@@ -28,7 +29,7 @@ def coco(folder: Path, name: str = "captions.json", **content: Any) -> Path:
 
 
 def read(source: Path, media: Path | None = None) -> list[Row]:
-    return [row for row in open_source(source, media=media).rows() if isinstance(row, Row)]
+    return [row for row in open_source(source, SourceOptions(media)).rows() if isinstance(row, Row)]
 
 
 def test_the_captions_of_an_image_are_one_row_under_its_id(tmp_path: Path) -> None:
