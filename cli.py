@@ -648,8 +648,6 @@ def teach(
     show_notes([line for report in reports for line in report.notes], quiet=quiet)
     for link in outcome.unaware:
         note(f"note: {link} knows nothing of the lessons before, which were trained without it")
-    if not reference:
-        note("note: answers are as before until `mneme index` serves this lesson")
     if outcome.lost:
         note(f"note: not trained on, since their features were removed: {', '.join(outcome.lost)}")
     return outcome
@@ -782,6 +780,8 @@ def show_lesson(outcome: "Outcome", *, as_json: bool) -> None:
         f"epoch {outcome.epochs.index(kept) + 1} of {len(outcome.epochs)}, loss {kept.loss:.3f}{validation}, "
         f"{outcome.seconds:.1f} s"
     )
+    if lesson.number:
+        print("next: `mneme index` serves it; until then answers are as before")
 
 
 def with_options(message: str, settings: Sequence[Setting]) -> str:

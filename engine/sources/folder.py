@@ -22,6 +22,7 @@ class _Found:
     """What lies in a folder and those below it.
 
     Attributes:
+        unread: media that cannot be read, and what they are.
         texts: text files, by the path of the medium they may stand beside, with and without its suffix.
         passed: how many files of each suffix are no media and no texts.
         closed: folders that cannot be listed, and why.
@@ -29,7 +30,7 @@ class _Found:
     """
 
     media: dict[Path, Modality] = field(default_factory=dict)
-    unread: list[Path] = field(default_factory=list)
+    unread: dict[Path, str] = field(default_factory=dict)
     texts: dict[str, list[Path]] = field(default_factory=dict)
     passed: Counter[str] = field(default_factory=Counter)
     metadata: list[Path] = field(default_factory=list)
@@ -38,22 +39,28 @@ class _Found:
 
 
 def open_folder(folder: Path) -> Collection:
-    """Open a folder of media files; one of text files alone is a folder of texts."""
+    """Open a folder of media files; in a folder of text files alone these are rows of texts."""
     found = _Found()
     _walk(folder, found)
     notes = _notes(folder, found)
     beside = {str(path) for path in found.media} | {str(path.with_suffix("")) for path in found.media}
     alone = sorted(path for stem, paths in found.texts.items() if stem not in beside for path in paths)
-    if found.media and alone:
-        example = _name(folder, alone[0])
-        notes.append(f"{len(alone)} text files stand beside no medium and are left out, like {example}")
-        alone = []
+    with_media = {path.parent for path in found.media}
+    if stray := [path for path in alone if path.parent in with_media]:
+        example = _name(folder, stray[0])
+        notes.append(f"{len(stray)} text files stand beside no medium and are left out, like {example}")
+        alone = [path for path in alone if path.parent not in with_media]
 
     def rows() -> Iterator[Row | Skipped]:
         for error in found.closed:
             yield Skipped(str(error.filename), (error.strerror or str(error)).lower())
         for path in sorted([*found.media, *found.unread, *alone]):
-            yield _row(folder, path, found.media.get(path), found.texts)
+            if path in found.unread:
+                yield Skipped(
+                    str(path), f"{found.unread[path]} files cannot be read", name=_name(folder, path)
+                )
+            else:
+                yield _row(folder, path, found.media.get(path), found.texts)
 
     return Collection(folder, len(found.media) + len(found.unread) + len(alone), rows, notes=notes)
 
@@ -61,7 +68,12 @@ def open_folder(folder: Path) -> Collection:
 def _walk(folder: Path, found: _Found) -> None:
     """Note what lies in a folder; hidden folders are left out, a linked one inside the folder is entered once."""
     for place, folders, names in os.walk(folder, onerror=found.closed.append, followlinks=True):
-        status = os.stat(place)  # noqa: PTH116 - as os.walk does
+        try:
+            status = os.stat(place)  # noqa: PTH116 - as os.walk does
+        except OSError as error:
+            found.closed.append(error)
+            folders.clear()
+            continue
         here = (status.st_dev, status.st_ino)
         if here in found.seen:
             folders.clear()
@@ -76,14 +88,26 @@ def _note(path: Path, found: _Found) -> None:
     suffix = path.suffix.lower()
     if suffix in TEXT_SUFFIXES:
         found.texts.setdefault(str(path.with_suffix("")), []).append(path)
-    elif modality := media.modality_at(path):
-        found.media[path] = modality
-    elif suffix in media.NOT_READ:
-        found.unread.append(path)
     elif path.name in METADATA:
         found.metadata.append(path)
+    elif kind := _kind(path):
+        if kind.modality:
+            found.media[path] = kind.modality
+        else:
+            found.unread[path] = kind.name
     else:
         found.passed[suffix or path.name] += 1
+
+
+def _kind(path: Path) -> media.Kind | None:
+    """Return what a file is, by its content or else its suffix; None where it is no medium at all."""
+    try:
+        kind = media.probe(path)
+    except Unreadable:
+        kind = None
+    suffix = path.suffix.lower()
+    known = suffix in media.SUFFIXES or suffix in media.NOT_READ
+    return kind or (media.Kind(suffix, media.modality_of(path)) if known else None)
 
 
 def _notes(folder: Path, found: _Found) -> list[str]:
@@ -102,10 +126,7 @@ def _row(
     folder: Path, path: Path, modality: Modality | None, texts: Mapping[str, list[Path]]
 ) -> Row | Skipped:
     """Return the row of one file; a text file without a medium beside it is a row of texts."""
-    suffix = path.suffix.lower()
     try:
-        if not modality and suffix not in TEXT_SUFFIXES:
-            raise Unreadable(f"{suffix} files cannot be read")
         _within(folder, path)
         beside = (
             [*texts.get(str(path.with_suffix("")), []), *texts.get(str(path), [])] if modality else [path]
@@ -114,9 +135,9 @@ def _row(
         if not modality and not lines:
             raise Unreadable("no text in it")
     except Unreadable as error:
-        return Skipped(str(path), str(error))
+        return Skipped(str(path), str(error), name=_name(folder, path))
     except OSError as error:  # of a folder that may be listed, but not entered
-        return Skipped(str(path), (error.strerror or str(error)).lower())
+        return Skipped(str(path), (error.strerror or str(error)).lower(), name=_name(folder, path))
     return Row(_name(folder, path), media={modality: path} if modality else {}, texts=lines)
 
 

@@ -167,7 +167,7 @@ def serve(root: Path, policy: PolicyName, **directions: PolicyName) -> None:
     """Write into the manifest under which policy is served."""
     workspace = worlds.opened(root)
     policies = {name.replace("_", "-"): own for name, own in directions.items()}
-    served = replace(workspace.manifest.served, policy=policy, policies=policies)
+    served = replace(workspace.manifest.served, policy=policy, policies=policies, chosen=True)
     workspace.with_manifest(replace(workspace.manifest, served=served))
 
 
