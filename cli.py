@@ -7,9 +7,10 @@ import os
 import shlex
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -144,9 +145,7 @@ def index(
     from engine.storage import workspace as workspaces
 
     root = workspaces.place(workspace)
-    options = workspace_options(
-        backbone, dim, media, {"rows": max_rows, "width": max_width, "bytes": max_bytes}
-    )
+    options = workspace_options(backbone, dim, media, (max_rows, max_width, max_bytes))
     say_where(root, device, verbose)
     from indexer.serving import index as indexing
 
@@ -165,12 +164,7 @@ def index(
                 progress=bar("indexing", "rows"),
             )
     show_skipped(done.skipped, quiet=quiet)
-    show_notes(done.notes, quiet=quiet)
-    for left, rows in {} if quiet else done.left.items():
-        note(
-            f"note: {rows} rows of {left}, which is no more, were not found again; to drop them: mneme remove "
-            f"--source {shlex.quote(left)}"
-        )
+    show_notes([*done.notes, *starmap(told_of_left, done.left.items())], quiet=quiet)
     if as_json:
         show_json(asdict(done) | {"skipped": [skipped_json(skipped) for skipped in done.skipped]})
         return
@@ -241,9 +235,7 @@ def train(
     from engine.storage import workspace as workspaces
 
     root = workspaces.place(workspace)
-    options = workspace_options(
-        backbone, dim, media, {"rows": max_rows, "width": max_width, "bytes": max_bytes}
-    )
+    options = workspace_options(backbone, dim, media, (max_rows, max_width, max_bytes))
     say_where(root, device, verbose)
     settings = TrainSettings(
         task=task,
@@ -402,11 +394,8 @@ def evaluate(
         if runs:
             trec.write(opened, runs)
         results = list(opened.results())
-        print(
-            json.dumps(evaluation.to_json(opened, results))
-            if as_json
-            else tables.evaluation(results, everything=all_)
-        )
+        figures = json.dumps(evaluation.to_json(opened, results)) if as_json else None
+        print(figures or tables.evaluation(results, everything=all_))
         if report:
             page.write(report, opened, results)
         if opened.sealed:
@@ -694,19 +683,20 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int
 
 
 def workspace_options(
-    backbone: list[str] | None, dim: int | None, media: Path | None, most: Mapping[str, int | None]
+    backbone: list[str] | None, dim: int | None, media: Path | None, most: tuple[int | None, ...]
 ) -> "WorkspaceOptions":
     """Return what is asked of a workspace; backbones that cannot be had are refused before torch is imported.
 
     Args:
-        most: how much of a table is read: rows, width, bytes; None: as much as usual.
+        most: rows, width and bytes of a table that is read; None: as much as usual.
     """
     from engine import backbones
     from engine.ingest.setup import WorkspaceOptions
     from engine.sources.tables.values import Limits, SourceOptions
 
     backbones.check(backbone or [])
-    limits = Limits(**{f"max_{name}": limit for name, limit in most.items() if limit is not None})
+    named = zip(("max_rows", "max_width", "max_bytes"), most, strict=True)
+    limits = Limits(**{name: limit for name, limit in named if limit is not None})
     return WorkspaceOptions(backbone or (), dim, note_backbone, SourceOptions(media, limits))
 
 
@@ -736,6 +726,14 @@ def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
     for row in () if quiet else map(skipped_json, skipped):
         place = row["path"] if row["line"] is None else f"{row['path']} line {row['line']}"
         print(f"skipped {printable(place)}: {printable(row['reason'])}", file=sys.stderr)
+
+
+def told_of_left(source: str, rows: int) -> str:
+    """Return what to say of rows of a source that moved, which were not met again."""
+    return (
+        f"rows of {source}, which is no more, that were not found again: {rows}; to drop them: "
+        f"mneme remove --source {shlex.quote(source)}"
+    )
 
 
 def show_notes(notes: Sequence[str], *, quiet: bool) -> None:

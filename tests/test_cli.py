@@ -23,6 +23,7 @@ HIT = {
     "paths",
     "text",
     "head",
+    "row",
 }
 
 
@@ -42,6 +43,7 @@ def test_index_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "unchanged",
         "kept",
         "left",
+        "notes",
         "skipped",
         "items",
         "shards_built",
@@ -68,7 +70,7 @@ def test_a_renamed_folder_is_said_to_have_moved_and_its_hits_exist(run: Run, tmp
     assert result.out.startswith("0 added, 0 updated, 2 moved, 0 removed, 0 unchanged, 0 skipped; 0 shards")
     assert foreseen.out.split(";")[0] == result.out.split(";")[0]
     assert result.err == (
-        f"note: 1 rows of {tmp_path / 'alps'}, which is no more, were not found again; to drop them: "
+        f"note: rows of {tmp_path / 'alps'}, which is no more, that were not found again: 1; to drop them: "
         f"mneme remove --source {tmp_path / 'alps'}\n"
     )
     run("remove", "--source", "alps")
@@ -156,9 +158,10 @@ def test_query_prints_one_object_a_line_with_the_keys_it_promises(run: Run, trai
 
 def test_query_prints_rank_score_task_and_text_for_people(run: Run, trained: Path) -> None:
     (first, *_) = run("query", "a dog and a cat", "-w", trained, "--to", "text").out.splitlines()
-    rank, score, task, text = first.split("\t")
+    rank, score, task, text, *probability = first.split("\t")
     assert (rank, task in worlds.TASKS, text.startswith("a ")) == ("1", True, True)
     assert -1 <= float(score) <= 1
+    assert [float(part.removeprefix("p ")) <= 1 for part in probability] == [True]
 
 
 def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:

@@ -1,5 +1,6 @@
 """Folders of a data set cut into splits, each with a metadata file of its own (Hugging Face's ImageFolder)."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,9 @@ def open_splits(folder: Path, limits: Limits) -> Collection | None:
     """Open a folder whose folders are splits; None where it is no such folder."""
     parts = {
         place.name: open_table(folder, place / name, split=SPLITS[place.name], limits=limits)
-        for place in sorted(folder.iterdir())
-        if place.name in SPLITS and place.is_dir()
+        for place in (folder / name for name in sorted(SPLITS))
         for name in METADATA
-        if (place / name).is_file()
+        if os.path.isfile(place / name)  # noqa: PTH113 - false where it cannot be looked at
     }
     if not parts:
         return None

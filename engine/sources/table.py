@@ -1,7 +1,5 @@
 """Rows of a table, of whatever form: media beside it, texts, or features that it brings itself."""
 
-import os
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +9,9 @@ from numpy.typing import NDArray
 
 from engine import media
 from engine.errors import Unreadable, UserError
-from engine.ids import clean_text, item_id
-from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task, inside
+from engine.ids import clean_text
+from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task
+from engine.sources.cells import listed, path_of, row_name, string, word
 from engine.sources.tables.columns import KNOWN, Columns, Part, understood
 from engine.sources.tables.delimited import open_delimited
 from engine.sources.tables.json_lines import open_json_lines
@@ -62,7 +61,7 @@ def open_table(
                     raise cells
                 yield reading.row(number, cells)
             except Unreadable as error:
-                yield Skipped(str(path), str(error), number)
+                yield Skipped(str(path), str(error), number, name=reading.id_of(cells))
 
     return Collection(source, table.total, rows, widths, encoded, notes)
 
@@ -114,16 +113,16 @@ class Reading:
         values = {name: value for name, value in cells.items() if value is not None}
         features = self._features(values)
         paths = self._origins(values, features) if features else self._media(values)
-        texts = [clean_text(_string(text, "text")) for text in self._parts(values, "text")]
+        texts = [clean_text(string(text, "text")) for text in self._parts(values, "text")]
         if not features and not paths and not texts:
             raise Unreadable("no features in it" if self.columns.vectors else "names no medium and no text")
         id, task, split = (self._part(values, part) for part in ONE_VALUE)
-        id = None if id is None else checked_id(_word(id, "id"))
+        id = None if id is None else checked_id(word(id, "id"))
         row = Row(
-            id or (f"row {number}" if features else _name(paths, texts)),
+            id or (f"row {number}" if features else row_name(paths, texts)),
             line=number,
             id=id,
-            task=None if task is None else checked_task(_word(task, "task")),
+            task=None if task is None else checked_task(word(task, "task")),
             split=self.split if split is None else checked_split(split),
             labels=tuple(dict.fromkeys(self._labels(values))),
             media={} if features else paths,
@@ -133,6 +132,12 @@ class Reading:
             other={name: values[name] for name in self.columns.fields if name in values},
         )
         return self._told_apart(row)
+
+    def id_of(self, cells: Mapping[str, object] | Unreadable) -> str | None:
+        """Return the id of a row that cannot be used, as far as it can be told."""
+        known = {} if isinstance(cells, Unreadable) else cells
+        ids = [known[name] for name, part in self.columns.parts.items() if part == "id" and name in known]
+        return str(ids[0]) if ids and isinstance(ids[0], str | int) else None
 
     def _told_apart(self, row: Row) -> Row:
         """Return the row under a name of its own; a row a caption, all with the same picture, is Flickr8k's style."""
@@ -144,7 +149,7 @@ class Reading:
     def _parts(self, values: Mapping[str, object], part: Part) -> list[object]:
         """Return what a row's columns say of one part, lists flattened, without what is null."""
         named = [values[name] for name, of in self.columns.parts.items() if of == part and name in values]
-        return [value for cell in named for value in _listed(cell)]
+        return [value for cell in named for value in listed(cell)]
 
     def _part(self, values: Mapping[str, object], part: Part) -> object | None:
         """Return what a row's column says of a part that has one value; None where it says nothing."""
@@ -167,7 +172,7 @@ class Reading:
             elif isinstance(cell, str) and self.literal:
                 yield from (label.strip() for label in cell.split(";") if label.strip())
             elif cell is not None:
-                yield from (_word(label, "label") for label in _listed(cell))
+                yield from (word(label, "label") for label in listed(cell))
 
     def _features(self, values: Mapping[str, object]) -> dict[Modality, NDArray[np.float32]]:
         features = {}
@@ -182,12 +187,14 @@ class Reading:
     def _media(self, values: Mapping[str, object]) -> dict[Modality, Path]:
         """Return the files that a row names, which are read."""
         paths = {
-            m: _path(self.folder, values[name], m) for name, m in self.columns.media.items() if name in values
+            m: path_of(self.folder, values[name], m)
+            for name, m in self.columns.media.items()
+            if name in values
         }
         if "video" in paths:
             raise Unreadable("videos cannot be read")
         for value in self._parts(values, "file"):
-            path = _path(self.folder, value, "file_name")
+            path = path_of(self.folder, value, "file_name")
             modality = media.modality_at(path)
             if modality is None:
                 raise Unreadable(f"{path.suffix or path.name} is no medium that can be read")
@@ -207,47 +214,3 @@ class Reading:
             for m, value in named
             if isinstance(value, str)
         }
-
-
-def _name(paths: Mapping[Modality, Path], texts: list[str]) -> str:
-    return " ".join(map(str, paths.values())) or item_id("text", texts[0].encode())
-
-
-def _listed(cell: object) -> list[object]:
-    """Return what stands in a cell, one value or a list of them, without what is null."""
-    return [value for value in (cell if isinstance(cell, list) else [cell]) if value is not None]
-
-
-def _word(value: object, name: str) -> str:
-    """Return a name or a number as a string."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if isinstance(value, int | float) else _string(value, name)
-
-
-def _string(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise Unreadable(f"{name} is not a string")
-    return value
-
-
-def _path(folder: Path, value: object, name: str) -> Path:
-    """Return the file that a cell names, inside the folder."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise Unreadable(f"{name} is not a path")
-    if "://" in value:
-        raise Unreadable(f"{name} is an address; only files are read")
-    if Path(value).is_absolute():
-        raise Unreadable(f"{name} is an absolute path; give it relative to the source")
-    return inside(folder, _existing(folder, value))
-
-
-def _existing(folder: Path, value: str) -> Path:
-    """Return the file of a name, whichever way its accents are composed: NFC, or NFD as macOS wrote it."""
-    path = folder / value
-    if not value.isascii() and not os.path.lexists(path):
-        others = (folder / unicodedata.normalize(form, value) for form in ("NFC", "NFD"))
-        return next((other for other in others if os.path.lexists(other)), path)
-    return path

@@ -22,7 +22,7 @@ FOLDERS: dict[str, Modality] = {"img_emb": "image", "text_emb": "text", "audio_e
 
 def open_vectors(folder: Path, limits: Limits) -> Collection | None:
     """Open a folder of embeddings; None where it is none."""
-    files = {m: _numbered(folder / name, "*.npy") for name, m in FOLDERS.items() if (folder / name).is_dir()}
+    files = {modality: _numbered(folder / name, "*.npy") for name, modality in FOLDERS.items()}
     files = {modality: paths for modality, paths in files.items() if paths}
     if not files:
         return None

@@ -93,8 +93,11 @@ def rows_removed(summary: remove.RowRemoval) -> str:
     """Return what `mneme remove` prints for people."""
     would = "would be " if summary.dry_run else ""
     tasks = ", ".join(f"{task} (all)" if task in summary.emptied else task for task in summary.tasks)
+    rows, items = (
+        f"{n} {what}{'s' * (n != 1)}" for n, what in ((summary.rows, "row"), (summary.items, "item"))
+    )
     return (
-        f"{summary.rows} rows of {tasks} and {summary.items} items with {summary.bytes / 1e6:.1f} MB of features "
+        f"{rows} of {tasks} and {items} with {summary.bytes / 1e6:.1f} MB of features "
         f"{would}removed in {summary.seconds:.1f} s"
     )
 

@@ -331,7 +331,7 @@ def test_a_file_is_removed_by_its_path(run: Run, tmp_path: Path) -> None:
     run("index", "pictures", "--backbone", "builtin")
     (tmp_path / "pictures/red.png").unlink()
     told = run("remove", "pictures/red.png")
-    assert told.out.startswith("1 rows of pictures and 2 items with 0.0 MB of features removed in ")
+    assert told.out.startswith("1 row of pictures and 2 items with 0.0 MB of features removed in ")
     assert (told.status, told.err) == (0, "")
     paths = run("query", "pictures/green.png", "--to", "image", "--paths").out
     assert "red.png" not in paths
