@@ -57,7 +57,7 @@ class Item:
     modality: Modality
     paths: tuple[str, ...] = ()
     text: str | None = None
-    row: Mapping[str, object] = field(default_factory=dict)
+    row: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Hit:
     head: int
     log_p: float | None = None
     paths: tuple[str, ...] = ()
-    row: Mapping[str, object] = field(default_factory=dict)
+    row: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

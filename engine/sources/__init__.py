@@ -18,7 +18,7 @@ def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
         raise UserError(f"no such file or folder: {source}")
     if source.is_dir():
         for name in ("metadata.jsonl", "metadata.csv", "metadata.parquet"):
-            if os.path.isfile(source / name):  # noqa: PTH113 - false where it cannot be looked at
+            if (source / name).is_file():
                 return table.open_table(source, source / name, folder=media or source, limits=limits)
         return (
             splits.open_splits(source, limits)

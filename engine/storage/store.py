@@ -109,7 +109,7 @@ class Store:
             keys = list(uses.iternext_dup()) if uses.set_key(key) else []
             rows = [json.loads(txn.get(row, b"", db=self._tables.rows)) for row in keys]
         modality: Modality = content["modality"]
-        rows.sort(key=lambda row: (row["task"] != task, row["task"], row["name"]))
+        rows.sort(key=lambda row: (row["task"] != task, row["files"].get(modality, ""), row["name"]))
         paths = dict.fromkeys(row["files"][modality] for row in rows if modality in row["files"])
         alive = sorted(paths, key=lambda path: not os.path.exists(path))  # noqa: PTH110 - false on any error
         row = {**rows[0]["other"], "id": rows[0].get("id"), "source": rows[0]["source"]} if rows else {}
