@@ -2,18 +2,21 @@
 
 import io
 import json
+import math
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from engine.errors import Setting, UserError
+from engine.errors import Setting, UserError, inaccessible
 from engine.types import (
     DeviceName,
     Gallery,
@@ -100,6 +103,19 @@ Backbones = Annotated[
 ]
 Dim = Annotated[int | None, typer.Option(help="The shared width of a new workspace.")]
 Policy = Annotated[PolicyName | None, typer.Option(help="How old tasks are kept and asked.")]
+Media = Annotated[
+    Path | None, typer.Option(help="The folder of the media that a table or COCO names.", show_default=False)
+]
+MaxRows = Annotated[
+    int | None, typer.Option(help="Refuse a table of more rows; default 20 million.", show_default=False)
+]
+MaxWidth = Annotated[
+    int | None,
+    typer.Option(help="Refuse longer vectors, or more columns; default 65,536.", show_default=False),
+]
+MaxBytes = Annotated[
+    int | None, typer.Option(help="Refuse a table that unpacks to more; default 64 GiB.", show_default=False)
+]
 MassDelete = Annotated[bool, typer.Option(help="Drop rows even where most of a source is gone.")]
 
 
@@ -114,6 +130,10 @@ def index(
     policy: Policy = None,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option(help="Say what would be done; write nothing.")] = False,
+    media: Media = None,
+    max_rows: MaxRows = None,
+    max_width: MaxWidth = None,
+    max_bytes: MaxBytes = None,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
@@ -124,12 +144,13 @@ def index(
     from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
 
-    root, options = workspaces.place(workspace), workspace_options(backbone, dim)
+    root = workspaces.place(workspace)
+    options = workspace_options(backbone, dim, media, (max_rows, max_width, max_bytes))
     say_where(root, device, verbose)
     from indexer.serving import index as indexing
 
     if dry_run:
-        done = indexing.dry_run(root, source, task=task)
+        done = indexing.dry_run(root, source, options, task=task, allow_mass_delete=allow_mass_delete)
     else:
         with progress_bars(quiet=quiet) as bar:
             done = indexing.index(
@@ -143,12 +164,14 @@ def index(
                 progress=bar("indexing", "rows"),
             )
     show_skipped(done.skipped, quiet=quiet)
+    show_notes([*done.notes, *starmap(told_of_left, done.left.items())], quiet=quiet)
     if as_json:
         show_json(asdict(done) | {"skipped": [skipped_json(skipped) for skipped in done.skipped]})
         return
+    moved, kept = (f"{n} {what}, " if n else "" for n, what in ((done.moved, "moved"), (done.kept, "kept")))
     print(
-        f"{done.added} added, {done.updated} updated, {done.removed} removed, {done.unchanged} unchanged, "
-        f"{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
+        f"{done.added} added, {done.updated} updated, {moved}{done.removed} removed, {done.unchanged} unchanged, "
+        f"{kept}{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
     )
     print("items: " + ", ".join(f"{n} {modality}" for modality, n in sorted(done.items.items())))
 
@@ -197,6 +220,10 @@ def train(
     dim: Dim = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Of initialisation, order and dropout.")] = TrainSettings.seed,
+    media: Media = None,
+    max_rows: MaxRows = None,
+    max_width: MaxWidth = None,
+    max_bytes: MaxBytes = None,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
@@ -207,7 +234,8 @@ def train(
     from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
 
-    root, options = workspaces.place(workspace), workspace_options(backbone, dim)
+    root = workspaces.place(workspace)
+    options = workspace_options(backbone, dim, media, (max_rows, max_width, max_bytes))
     say_where(root, device, verbose)
     settings = TrainSettings(
         task=task,
@@ -293,10 +321,12 @@ def query(
         for number, asked in enumerate(queries):
             result = searcher.search(asked, to, k, searcher.scope(task, merge), min_score=min_score)
             answers.append((title(asked), result.hits))
+            if what == "-" and not (as_json or paths):
+                print(f"{number + 1}: {printable(title(asked))}")
             if result.inferred and not quiet:
                 note(f"task: {result.inferred.task} (probability {result.inferred.probability:.2f})")
-            if number == 0 and not quiet and searcher.is_meaningless(asked, to):
-                note("note: these modalities share no space before the first `mneme train`; hits are chance")
+            if number == 0 and not quiet:
+                show_notes(searcher.notes(asked, to), quiet=quiet)
             for hit in result.hits:
                 show_hit(number, hit, as_json=as_json, paths=paths)
     if html:
@@ -319,6 +349,7 @@ def evaluate(
     split: Annotated[Split, typer.Option(help="Whose pairs ask.")] = "test",
     gallery: Annotated[Gallery, typer.Option(help="Whose pairs are searched.")] = "test",
     relevance: Annotated[Relevance, typer.Option(help="Right is what shares a pair, or a label.")] = "pair",
+    all_: Annotated[bool, typer.Option("--all", help="Print every row, not the first 20.")] = False,
     csv: Annotated[
         Path | None, typer.Option(help="Write the figures to this file too.", show_default=False)
     ] = None,
@@ -363,7 +394,8 @@ def evaluate(
         if runs:
             trec.write(opened, runs)
         results = list(opened.results())
-        print(json.dumps(evaluation.to_json(opened, results)) if as_json else tables.evaluation(results))
+        figures = json.dumps(evaluation.to_json(opened, results)) if as_json else None
+        print(figures or tables.evaluation(results, everything=all_))
         if report:
             page.write(report, opened, results)
         if opened.sealed:
@@ -442,34 +474,62 @@ def export(
 
 @app.command()
 def remove(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="An item's id or its beginning, a file, or a folder.", show_default=False),
+    ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", "-t", help="Whose features go.", show_default=False)
+        str | None, typer.Option("--task", "-t", help="Rows of this task only.", show_default=False)
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Rows read from here; it need not exist any more.", show_default=False),
     ] = None,
     features: Annotated[
-        bool, typer.Option("--features", help="The features alone: vectors stay, and can be searched.")
+        bool, typer.Option("--features", help="A task's features alone: vectors stay, and can be searched.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would go; write nothing.")] = False,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove the stored features of a task; it can still be searched."""
-    if not features:
-        raise UserError(
-            "only features can be removed so far, with --features; to remove items delete their files and run "
-            "`mneme index` on their source again"
-        )
-    if task is None:
+    """Remove rows from the index, and the items that no other row names; or a task's stored features alone."""
+    if features and task is None:
         raise UserError("say whose features are to go: --task T")
+    if features and (what or source or dry_run):
+        raise UserError("--features goes with --task T alone")
+    if not (what or source or task is not None):
+        raise UserError("say what is to go: an item's id, a file or folder, --task T or --source S")
     from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
+    from engine.storage.selection import Selection
     from indexer.report import text as tables
     from indexer.serving import remove as removing
 
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
-    done = removing.remove_features(root, task, device=resolve(device))
-    show_json(asdict(done)) if as_json else print(tables.removed(done))
+    if features and task is not None:
+        dropped = removing.remove_features(root, task, device=resolve(device))
+        show_json(asdict(dropped)) if as_json else print(tables.removed(dropped))
+        return
+    named = Selection(what or "", task, source)
+    done = (
+        removing.dry_run(root, named)
+        if dry_run
+        else removing.remove_rows(root, named, device=resolve(device))
+    )
+    show_json(asdict(done)) if as_json else print(tables.rows_removed(done))
+    if done.present:
+        note(
+            f"note: the files of {done.present} of these rows are still there: "
+            "the next `mneme index` of their source brings them back"
+        )
+    if done.in_sums:
+        note(
+            f"note: the features of {', '.join(done.in_sums)} were removed before, so the router's sums keep "
+            "what these items added to them"
+        )
 
 
 @app.command()
@@ -574,6 +634,7 @@ def teach(
             on_epoch=lambda number, epoch: show_epoch(number + 1, settings.epochs),
         )
     show_skipped([skipped for report in reports for skipped in report.skipped], quiet=quiet)
+    show_notes([line for report in reports for line in report.notes], quiet=quiet)
     for link in outcome.unaware:
         note(f"note: {link} knows nothing of the lessons before, which were trained without it")
     if outcome.lost:
@@ -621,18 +682,32 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int
         yield bar
 
 
-def workspace_options(backbone: list[str] | None, dim: int | None) -> "WorkspaceOptions":
-    """Return what is asked of a workspace; backbones that cannot be had are refused before torch is imported."""
+def workspace_options(
+    backbone: list[str] | None, dim: int | None, media: Path | None, most: tuple[int | None, ...]
+) -> "WorkspaceOptions":
+    """Return what is asked of a workspace; backbones that cannot be had are refused before torch is imported.
+
+    Args:
+        most: rows, width and bytes of a table that is read; None: as much as usual.
+    """
     from engine import backbones
     from engine.ingest.setup import WorkspaceOptions
+    from engine.sources.tables.values import Limits, SourceOptions
 
     backbones.check(backbone or [])
-    return WorkspaceOptions(backbone or (), dim, note_backbone)
+    named = zip(("max_rows", "max_width", "max_bytes"), most, strict=True)
+    limits = Limits(**{name: limit for name, limit in named if limit is not None})
+    return WorkspaceOptions(backbone or (), dim, note_backbone, SourceOptions(media, limits))
 
 
 def note_backbone(spec: str) -> None:
-    """Tell a person which backbone was chosen for a new workspace."""
+    """Tell a person which backbone was chosen for a new workspace, and what that means."""
     note(f"backbone: {spec} (name another with --backbone when a workspace is made)")
+    if spec == "builtin":
+        note(
+            "note: no CLIP weights are on this machine; builtin knows no words until a lesson teaches it some:"
+        )
+        note("      mneme train SOURCE --task NAME")
 
 
 def say_where(root: Path, device: DeviceName, verbose: bool) -> None:
@@ -651,6 +726,20 @@ def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
     for row in () if quiet else map(skipped_json, skipped):
         place = row["path"] if row["line"] is None else f"{row['path']} line {row['line']}"
         print(f"skipped {printable(place)}: {printable(row['reason'])}", file=sys.stderr)
+
+
+def told_of_left(source: str, rows: int) -> str:
+    """Return what to say of rows of a source that moved, which were not met again."""
+    return (
+        f"rows of {source}, which is no more, that were not found again: {rows}; to drop them: "
+        f"mneme remove --source {shlex.quote(source)}"
+    )
+
+
+def show_notes(notes: Sequence[str], *, quiet: bool) -> None:
+    """Print what a person should know of how a source was read."""
+    for line in () if quiet else notes:
+        note(f"note: {printable(line)}")
 
 
 def skipped_json(skipped: Skipped) -> dict[str, Any]:
@@ -689,6 +778,8 @@ def show_lesson(outcome: "Outcome", *, as_json: bool) -> None:
         f"epoch {outcome.epochs.index(kept) + 1} of {len(outcome.epochs)}, loss {kept.loss:.3f}{validation}, "
         f"{outcome.seconds:.1f} s"
     )
+    if lesson.number:
+        print("next: `mneme index` serves it; until then answers are as before")
 
 
 def with_options(message: str, settings: Sequence[Setting]) -> str:
@@ -713,7 +804,8 @@ def show_hit(number: int, hit: Hit, *, as_json: bool, paths: bool) -> None:
     elif paths:
         print(printable(what))
     else:
-        print(f"{hit.rank}\t{hit.score:.3f}\t{printable(hit.task)}\t{printable(what)}")
+        probability = "" if hit.log_p is None else f"\tp {math.exp(hit.log_p):.2g}"
+        print(f"{hit.rank}\t{hit.score:.3f}\t{printable(hit.task)}\t{printable(what)}{probability}")
 
 
 def show_json(content: dict[str, Any]) -> None:
@@ -733,6 +825,14 @@ def _is_harmless(character: str) -> bool:
     return character in joiners or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
+def hint_of(error: Exception) -> str:
+    """Return what a person may have meant who gave a query of several words without quotes."""
+    if sys.argv[1:2] != ["query"] or "unexpected extra argument" not in str(error):
+        return ""
+    words = [word for word in sys.argv[2:] if not word.startswith("-")]
+    return f' (a text of several words wants quotes: mneme query "{printable(" ".join(words))}")'
+
+
 def main() -> None:
     """Run the command line; an error that a person can mend is one line on stderr and exit status 1."""
     import warnings
@@ -748,8 +848,11 @@ def main() -> None:
         print(f"error: {printable(with_options(str(error), error.settings))}", file=sys.stderr)
         raise SystemExit(1) from None
     except typer.exceptions.TyperException as error:
-        print(f"error: {printable(error.format_message())}", file=sys.stderr)
+        print(f"error: {printable(error.format_message())}{hint_of(error)}", file=sys.stderr)
         raise SystemExit(getattr(error, "exit_code", 2)) from None
+    except PermissionError as error:
+        print(f"error: {printable(str(inaccessible(error)))}", file=sys.stderr)
+        raise SystemExit(1) from None
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None

@@ -136,6 +136,8 @@ def placed(layer: str, x: int, top: int) -> Iterator[Box]:
     columns: list[list[str]] = []
     while left := set(needs).difference(*columns):
         columns.append(sorted(left - {other for folder in left for other in needs[folder]}))
+        if not columns[-1]:
+            raise ValueError(f"imports go round in a circle among {', '.join(sorted(left))}")
     for column in [*columns, [layer]]:
         y = top
         for folder in column:

@@ -50,6 +50,11 @@ class Vanished(UserError):
     """A file that the manifest named has been replaced since: read the manifest again, once."""
 
 
+def inaccessible(error: OSError) -> UserError:
+    """Return the error that says which file the system refused, and why."""
+    return UserError(f"cannot access {error.filename}: {(error.strerror or str(error)).lower()}")
+
+
 class Unreadable(UserError):
     """The reason why one file or row of a source is skipped, and the file to blame where one is known."""
 

@@ -47,12 +47,17 @@ Keep = Literal["best", "last"]
 
 @dataclass(frozen=True)
 class Item:
-    """One image, sound or text; where it stands is known by its paths, what it is by its id."""
+    """One image, sound or text; where it stands is known by its paths, what it is by its id.
+
+    Attributes:
+        row: what a row that names it says of itself: its own id, its source, its other fields.
+    """
 
     id: ItemId
     modality: Modality
     paths: tuple[str, ...] = ()
     text: str | None = None
+    row: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,13 @@ class ShardKey:
 
 @dataclass(frozen=True)
 class Hit:
-    """One line of an answer; score is the cosine, -1 to 1."""
+    """One line of an answer; score is the cosine, -1 to 1.
+
+    Attributes:
+        path: the first of its paths.
+        paths: those that exist before those that do not, and those in the task of the hit before others.
+        row: what the row says of itself that names it, of the task of the hit where there are several.
+    """
 
     rank: int
     score: float
@@ -96,6 +107,8 @@ class Hit:
     text: str | None
     head: int
     log_p: float | None = None
+    paths: tuple[str, ...] = ()
+    row: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,7 @@ class Skipped:
 
     Attributes:
         line: counted from 1.
+        name: of the row, where that much could be read.
         settings: those that the reason speaks of, as in a UserError.
     """
 
@@ -129,6 +143,7 @@ class Skipped:
     reason: str
     line: int | None = None
     settings: tuple[Setting, ...] = ()
+    name: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,11 @@ def is_one_line(result: Completed, status: int, message: str) -> bool:
 
 
 def colours(folder: Path, *names: str) -> Path:
-    """Return a folder of plain pictures, each with its colour as caption."""
+    """Return a folder of pictures of one colour but for a gray corner, each with its colour as caption."""
     folder.mkdir()
     for name in names:
-        Image.new("RGB", (32, 24), name).save(folder / f"{name}.png")
+        picture = Image.new("RGB", (32, 24), name)
+        picture.paste("gray", (0, 0, 2, 2))
+        picture.save(folder / f"{name}.png")
         (folder / f"{name}.txt").write_text(f"a {name} picture\n")
     return folder

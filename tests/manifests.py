@@ -28,6 +28,7 @@ MANIFEST = Manifest(
         (ServedDirection("text", "image", "auto", (Lookup(0, 1, 0.06),)),),
         {"text-image": "auto"},
         {"text": "text-0a1b2c3d"},
+        chosen=True,
     ),
     previous=Served("reindex"),
     sealed={

@@ -20,8 +20,10 @@ HIT = {
     "task",
     "tasks",
     "path",
+    "paths",
     "text",
     "head",
+    "row",
 }
 
 
@@ -36,8 +38,12 @@ def test_index_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
         "tasks",
         "added",
         "updated",
+        "moved",
         "removed",
         "unchanged",
+        "kept",
+        "left",
+        "notes",
         "skipped",
         "items",
         "shards_built",
@@ -51,6 +57,49 @@ def test_a_second_index_does_nothing(run: Run, trained: Path) -> None:
     again = run("index", trained / "sky.npz", "--json").json
     assert (again["added"], again["updated"], again["removed"], again["unchanged"]) == (0, 0, 0, 30)
     assert again["shards_built"] == 0
+
+
+def test_a_renamed_folder_is_said_to_have_moved_and_its_hits_exist(run: Run, tmp_path: Path) -> None:
+    colours(tmp_path / "alps", "red", "green", "blue")
+    run("index", "alps", "--backbone", "builtin")
+    (tmp_path / "alps").rename(tmp_path / "tyrol")
+    (tmp_path / "tyrol/blue.png").unlink()
+    (tmp_path / "tyrol/blue.txt").unlink()
+    foreseen = run("index", "tyrol", "--dry-run")
+    result = run("index", "tyrol")
+    assert result.out.startswith("0 added, 0 updated, 2 moved, 0 removed, 0 unchanged, 0 skipped; 0 shards")
+    assert foreseen.out.split(";")[0] == result.out.split(";")[0]
+    assert result.err == (
+        f"note: rows of {tmp_path / 'alps'}, which is no more, that were not found again: 1; to drop them: "
+        f"mneme remove --source {tmp_path / 'alps'}\n"
+    )
+    run("remove", "--source", "alps")
+    hits = run("query", "tyrol/red.png", "--to", "image", "--task", "alps", "--json").lines
+    assert [hit["paths"] for hit in hits] == [[hit["path"]] for hit in hits]
+    assert {hit["path"] for hit in hits} == {str(tmp_path / f"tyrol/{name}.png") for name in ("red", "green")}
+
+
+def test_a_folder_that_was_emptied_is_dropped_where_that_is_allowed(run: Run, tmp_path: Path) -> None:
+    folder = colours(tmp_path / "two words", "red", "green", "blue")
+    run("index", folder, "--backbone", "builtin")
+    for file in folder.iterdir():
+        file.unlink()
+    assert run("index", folder).err == (
+        f"error: nothing to read in {folder}, and 3 rows of it are indexed: is a disk not mounted? To drop them "
+        f"run again with --allow-mass-delete, or run `mneme remove --source '{folder}'`\n"
+    )
+    done = run("index", folder, "--allow-mass-delete").out
+    assert done.startswith("0 added, 0 updated, 3 removed, 0 unchanged, 0 skipped; 0 shards")
+    assert run("status", "--json").json["items"] == {}
+
+
+def test_a_hit_names_a_living_copy_before_the_one_that_is_gone(run: Run, tmp_path: Path) -> None:
+    for name in ("alps", "tyrol"):
+        run("index", colours(tmp_path / name, "red", "green"), "--backbone", "builtin")
+    (tmp_path / "alps/red.png").unlink()
+    gone, living = (str(tmp_path / f"{name}/red.png") for name in ("alps", "tyrol"))
+    (hit, *_) = run("query", "--image", living, "--to", "image", "--task", "alps", "--json").lines
+    assert (hit["path"], hit["paths"]) == (living, [living, gone])
 
 
 def test_a_dry_run_says_what_would_be_added_and_leaves_no_workspace(
@@ -109,9 +158,10 @@ def test_query_prints_one_object_a_line_with_the_keys_it_promises(run: Run, trai
 
 def test_query_prints_rank_score_task_and_text_for_people(run: Run, trained: Path) -> None:
     (first, *_) = run("query", "a dog and a cat", "-w", trained, "--to", "text").out.splitlines()
-    rank, score, task, text = first.split("\t")
+    rank, score, task, text, *probability = first.split("\t")
     assert (rank, task in worlds.TASKS, text.startswith("a ")) == ("1", True, True)
     assert -1 <= float(score) <= 1
+    assert [float(part.removeprefix("p ")) <= 1 for part in probability] == [True]
 
 
 def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:

@@ -114,7 +114,7 @@ def trained(base: Path) -> Path:
         for task, pairs in (("sky", rows("sky")), ("life", life), ("places", rows("places"))):
             source = save(root / f"{task}.npz", pairs)
             learn(root, task, source, epochs=6)
-            index(root, source)
+            index(root, source, policy="no-reindex")
     return root
 
 

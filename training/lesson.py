@@ -13,7 +13,8 @@ from engine.heads import head as heads
 from engine.heads.head import Head, Record
 from engine.history import Lesson, Reference
 from engine.ingest.encoding import Loader
-from engine.ingest.ingest import IngestReport, Progress, ingest, silent
+from engine.ingest.ingest import Progress, ingest, silent
+from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, writing
@@ -109,7 +110,7 @@ def learn(
     with writing(root):
         workspace, backbones = open_or_make(root, sources, options, device)
         with Store(workspace.store, readonly=not sources) as store:
-            loader = Loader(store, backbones.of)
+            loader = Loader(store, backbones.of, options.sources)
             reports = [
                 ingest(
                     loader, source, task=settings.task, allow_mass_delete=allow_mass_delete, progress=progress

@@ -148,10 +148,12 @@ def describe_text(data: bytes) -> Row:
     The signs are the bits of the n-gram's digest: a random projection (Achlioptas 2003) without a matrix.
     """
     try:
-        text = data.decode()[:TEXT_LIMIT]
+        text = data.decode()
     except UnicodeDecodeError:
         raise Unreadable("text that is not UTF-8") from None
-    weights = grams(text)
+    if len(text) > TEXT_LIMIT:
+        media.raise_flag("long")
+    weights = grams(text[:TEXT_LIMIT])
     digests = b"".join(blake2b(gram.encode(), digest_size=WIDTH // 8).digest() for gram in weights)
     bits = np.unpackbits(np.frombuffer(digests, np.uint8)).reshape(-1, WIDTH)
     row: Row = np.fromiter(weights.values(), np.float32) @ (2 * bits.astype(np.float32) - 1)

@@ -11,8 +11,9 @@ from typing import TypeAlias
 from engine.backbones import Backbone, Features, Prepared
 from engine.errors import Unreadable
 from engine.ids import item_id
-from engine.media import read
+from engine.media import Flag, collected, read
 from engine.sources.base import Row
+from engine.sources.tables.values import AS_USUAL, SourceOptions
 from engine.storage.rows import FileStamp
 from engine.storage.store import Store
 from engine.types import Item, ItemId, Modality
@@ -31,6 +32,7 @@ class LoadedItem:
         prepared: what its backbone is to encode; None where its features are known already.
         features: those (D,) that its source brought; None where they are stored, or to be encoded.
         stamp: what its file looked like; None of a text or of features.
+        flags: what was odd about it.
     """
 
     item: Item
@@ -38,6 +40,7 @@ class LoadedItem:
     prepared: Prepared | None = None
     features: Features | None = None
     stamp: FileStamp | None = None
+    flags: frozenset[Flag] = frozenset()
 
 
 Loaded: TypeAlias = "list[LoadedItem] | Unreadable"
@@ -51,10 +54,12 @@ class Loader:
     Attributes:
         store: knows what is encoded already.
         backbone: returns the backbone of a modality; raises Unreadable where none reads it.
+        sources: how the sources are read that bring the rows.
     """
 
     store: Store
     backbone: Callable[[Modality], Backbone]
+    sources: SourceOptions = AS_USUAL
 
     def chunks(self, rows: Iterator[Row]) -> Iterator[list[tuple[Row, Loaded]]]:
         """Yield rows with their items, or with the reason why a row cannot be used, CHUNK at a time.
@@ -103,7 +108,9 @@ class Loader:
         backbone = self.backbone(item.modality)
         if self.store.has_features(item.id, backbone.id):
             return LoadedItem(item, backbone, stamp=stamp)
-        return LoadedItem(item, backbone, prepared=backbone.prepare(item.modality, data), stamp=stamp)
+        with collected() as flags:
+            prepared = backbone.prepare(item.modality, data)
+        return LoadedItem(item, backbone, prepared=prepared, stamp=stamp, flags=frozenset(flags))
 
 
 def encode(items: Iterable[LoadedItem]) -> dict[tuple[ItemId, str], Features]:

@@ -1,47 +1,26 @@
 """Bring the store up to date with a source: what is new, changed or gone, in transactions."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from engine.errors import Setting, Unreadable, UserError
+from engine.errors import Unreadable
+from engine.ingest import gone, moved
 from engine.ingest.encoding import Loaded, LoadedItem, Loader, encode
-from engine.ingest.matching import Matcher
+from engine.ingest.matching import Matcher, match
+from engine.ingest.report import IngestReport
+from engine.media import caught
 from engine.sources import open_source
 from engine.sources.base import Row, checked_task
-from engine.storage.rows import StoredRow, ids_of
+from engine.sources.tables.values import AS_USUAL, SourceOptions
+from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.types import Skipped
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done and the rows expected."""
-
-SPARED = 10
-"""So many rows may vanish from a source without a question."""
-
-
-@dataclass
-class IngestReport:
-    """What a run did to the store, counted in rows."""
-
-    added: int = 0
-    updated: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    tasks: set[str] = field(default_factory=set)
-
-    @property
-    def read(self) -> int:
-        """How many rows were usable."""
-        return self.added + self.updated + self.unchanged
-
-    def count(self, stored: StoredRow | None, now: StoredRow) -> None:
-        """Count a row by what was stored of it before, if anything."""
-        self.added += stored is None
-        self.updated += stored is not None and stored != now
-        self.unchanged += stored == now
 
 
 def silent(done: int, total: int) -> None:
@@ -63,54 +42,67 @@ def ingest(
         task: for rows that name no task; where rows name theirs, only the rows of this one are taken.
         allow_mass_delete: drop rows even where more than half of them are gone.
     """
-    reading = _begin(loader.store, source, task)
-    for chunk in loader.chunks(reading.changed(progress)):
-        reading.land(chunk)
-    reading.refuse_empty()
-    gone, known = reading.gone(), len(reading.known)
-    lost = _with_lost_items(loader.store, gone)
-    if lost > max(SPARED, known // 2) and not allow_mass_delete:
-        allow = Setting("allow_mass_delete")
-        raise UserError(
-            f"{lost} of {known} rows of {reading.matcher.collection.source} are gone; nothing was removed: "
-            f"is a disk not mounted? To drop them run again with {allow}",
-            [allow],
-        )
+    reading = _begin(loader.store, source, task, loader.sources)
+    with caught() as printed:
+        for chunk in loader.chunks(reading.changed(progress)):
+            reading.land(chunk)
+    lost = reading.gone()
+    if not allow_mass_delete:
+        reading.refuse_empty(lost)
+        gone.refuse_many(loader.store, lost, len(reading.matcher.known), reading.matcher.collection.source)
+    elif not lost:
+        reading.refuse_empty(lost)
+    reading.count_gone(lost, reading.added)
     with loader.store.writing() as txn:
-        for key in gone:
-            txn.remove_row(key)
+        for row in lost:
+            txn.remove_row(row.key)
         txn.drop_unused()
-    reading.report.removed = len(gone)
+    if reading.matcher.former:
+        reading.report.left = moved.left_behind(loader.store, reading.matcher.former)
+    reading.report.note(reading.matcher.collection.notes, printed)
     return reading.report
 
 
-def preview(store: Store, source: Path, *, task: str | None = None) -> IngestReport:
+def preview(
+    store: Store,
+    source: Path,
+    *,
+    task: str | None = None,
+    allow_mass_delete: bool = False,
+    sources: SourceOptions = AS_USUAL,
+) -> IngestReport:
     """Count what `ingest` would do, judged by names, sizes and times; nothing is decoded or stored."""
-    reading = _begin(store, source, task)
-    for row in reading.changed(silent):
-        key = reading.matcher.key(row)
-        reading.met.add(key)
-        is_new = store.row(key) is None
-        reading.report.added += is_new
-        reading.report.updated += not is_new
-    reading.refuse_empty()
-    reading.report.removed = len(reading.gone())
+    reading = _begin(store, source, task, sources)
+    new = [row for row in reading.changed(silent) if reading.foresee(row)]
+    lost = reading.gone()
+    if not (allow_mass_delete and lost):
+        reading.refuse_empty(lost)
+    stamp = moved.stamp_by_look(store, lost)
+    guesses = [reading.matcher.remembered(row, stamp) for row in new]
+    reading.count_gone(lost, Counter(moved.mark(row) for row in guesses if row is not None))
+    reading.report.note(reading.matcher.collection.notes, ())
     return reading.report
 
 
-def _begin(store: Store, source: Path, task: str | None) -> "_Reading":
+def forget(store: Store, source: Path, *, task: str | None = None) -> IngestReport:
+    """Drop the rows of a source that is no more.
+
+    Args:
+        task: of this one only.
+    """
+    rows = gone.rows_of(store, source, task)
+    with store.writing() as txn:
+        for row in rows:
+            txn.remove_row(row.key)
+        txn.drop_unused()
+    return IngestReport(removed=len(rows))
+
+
+def _begin(store: Store, source: Path, task: str | None, sources: SourceOptions) -> "_Reading":
     """Open a source and look up the stored rows that could be met again."""
     if task is not None:
         checked_task(task)
-    matcher = Matcher(store, open_source(source), task)
-    return _Reading(matcher, matcher.known_keys())
-
-
-def _with_lost_items(store: Store, keys: Sequence[bytes]) -> int:
-    """Count the rows that would take an item with them; a renamed file's is named by its new row."""
-    going = set(keys)
-    rows = [row for row in map(store.row, keys) if row is not None]
-    return sum(any(going.issuperset(store.users(id)) for id in ids_of(row)) for row in rows)
+    return _Reading(match(store, open_source(source, sources), task))
 
 
 @dataclass
@@ -118,13 +110,17 @@ class _Reading:
     """One pass over a source.
 
     Attributes:
-        known: keys of the stored rows that could be met again.
         met: keys of the rows met so far that are stored, or would be.
+        unread: keys of the rows that are there and cannot be used.
+        left_out: what the source itself could not use.
+        added: what rows hold that were not stored before, where one of them could be a stored one renamed.
     """
 
     matcher: Matcher
-    known: Sequence[bytes]
     met: set[bytes] = field(default_factory=set)
+    unread: set[bytes] = field(default_factory=set)
+    left_out: list[Skipped] = field(default_factory=list)
+    added: Counter[moved.Mark] = field(default_factory=Counter)
     report: IngestReport = field(default_factory=IngestReport)
 
     def changed(self, progress: Progress) -> Iterator[Row]:
@@ -134,6 +130,7 @@ class _Reading:
             progress(done, total)
             if isinstance(row, Skipped):
                 self.report.skipped.append(row)
+                self.left_out.append(row)
             elif matcher.task is None or row.task in (None, matcher.task):
                 self.report.tasks.add(matcher.task_of(row))
                 if matcher.is_unchanged(row):
@@ -149,41 +146,66 @@ class _Reading:
         for row, loaded in chunk:
             if isinstance(loaded, Unreadable):
                 path = loaded.path or self.matcher.collection.source
+                if not gone.is_vanished(path):
+                    self.unread.add(self.matcher.key(row))
                 self.report.skipped.append(Skipped(str(path), str(loaded), row.line, loaded.settings))
             else:
                 named = [(ready.item.modality, ready.item.id) for ready in loaded]
                 usable.append((self.matcher.to_store(row, named), loaded))
         features = encode(item for _, items in usable for item in items)
-        before = [self.matcher.store.row(row.key) for row, _ in usable]
+        before = [self.matcher.stored(row.task, row.name) for row, _ in usable]
         with self.matcher.store.writing() as txn:
             for (id, backbone), array in features.items():
                 txn.put_features(id, backbone, array)
             for (now, items), stored in zip(usable, before, strict=True):
                 for ready in items:
+                    self.report.flag(ready)
                     txn.put_item(ready.item)
                     if ready.stamp:
                         txn.put_stamp(ready.item.paths[0], ready.stamp)
                 if now != stored:
-                    txn.put_row(now)
-                self.met.add(now.key)
-                self.report.count(stored, now)
+                    txn.put_row(now, instead_of=stored)
+                self._count(stored, now)
 
-    def gone(self) -> list[bytes]:
-        """Return the keys of the rows that the source no longer has."""
-        return [key for key in self.known if key not in self.met]
+    def _count(self, stored: StoredRow | None, now: StoredRow) -> None:
+        """Count a row that has landed."""
+        self.met.add(now.key)
+        self.report.count(stored, now)
+        if stored is None and self.matcher.known:
+            self.added[moved.mark(now)] += 1
 
-    def refuse_empty(self) -> None:
+    def foresee(self, row: Row) -> bool:
+        """Count a row that would have to be read; say whether it is new here."""
+        key, stored = self.matcher.key(row), self.matcher.stored(self.matcher.task_of(row), row.name)
+        self.met.add(key)
+        now = self.matcher.foreseen(row) if stored is not None and stored.key != key else None
+        has_moved = stored is not None and now is not None and moved.is_alike(stored, now)
+        self.report.moved += has_moved
+        self.report.added += stored is None
+        self.report.updated += stored is not None and not has_moved
+        return stored is None
+
+    def gone(self) -> list[StoredRow]:
+        """Return the rows that the source no longer has; count those of which nobody can tell."""
+        store, matcher = self.matcher.store, self.matcher
+        if self.report.read or self.report.skipped:
+            rows = [row for key in matcher.known if key not in self.met and (row := store.row(key))]
+        else:
+            rows = gone.rows_of(store, matcher.collection.source, matcher.task)
+        missing = gone.sort_out((row for row in rows if row.key not in self.unread), self.left_out)
+        self.report.kept = len(rows) - len(missing.gone)
+        self.report.skipped += missing.reasons
+        return missing.gone
+
+    def count_gone(self, lost: Sequence[StoredRow], added: Counter[moved.Mark]) -> None:
+        """Count rows that are gone; one that another row was added for has moved."""
+        renamed = moved.pairs_of(lost, added) if lost else 0
+        self.report.added -= renamed
+        self.report.moved += renamed
+        self.report.removed = len(lost) - renamed
+
+    def refuse_empty(self, lost: Sequence[StoredRow]) -> None:
         """Raise where no row was usable: a source that cannot be read must not empty the store."""
-        if self.report.read:
-            return
-        of_task = f" of task {self.matcher.task!r}" if self.matcher.task else ""
-        source = self.matcher.collection.source
-        if self.report.skipped:
-            first = self.report.skipped[0]
-            where = f"{first.path} line {first.line}" if first.line else first.path
-            raise UserError(
-                f"nothing{of_task} in {source} could be read: {where}: {first.reason} "
-                f"({len(self.report.skipped)} skipped)",
-                first.settings,
-            )
-        raise UserError(f"nothing to read{of_task} in {source}")
+        if not self.report.read:
+            source, skipped = self.matcher.collection.source, self.report.skipped
+            raise gone.nothing_read(source, self.matcher.task, skipped, len(lost))

@@ -1,15 +1,42 @@
 """The rows of a source beside those that the store keeps: under which key, as what, and whether they changed."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 
 from engine.ids import item_id
 from engine.ingest.encoding import look
+from engine.ingest.gone import is_vanished
+from engine.ingest.moved import Former, find
 from engine.sources.base import Collection, Row
-from engine.storage.rows import StoredRow, ids_of, row_key
+from engine.storage.rows import FileStamp, StoredRow, ids_of, row_key
 from engine.storage.store import Store
 from engine.types import ItemId, Modality, Split
+
+
+@dataclass(frozen=True)
+class KnownRow:
+    """What tells whether a pass over a source could meet a stored row again."""
+
+    key: bytes
+    task: str
+    named: bool
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is stored of a source, and of all others.
+
+    Attributes:
+        home: the default task of the place where the source stood before it moved; None: it never did.
+        elsewhere: of each other source the tasks of rows that named none, the default one first.
+    """
+
+    rows: Sequence[KnownRow]
+    home: str | None
+    elsewhere: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -17,36 +44,33 @@ class Matcher:
     """What the store keeps of the rows of a source.
 
     Attributes:
+        known: keys of the stored rows that a pass over the source could meet again.
         task: for rows that name none; where it is given, rows that name another are none of this matter.
+        home: the default task of the place where the source stood before it moved, which its rows keep.
+        former: where it stood, if rows are stored from there.
     """
 
     store: Store
     collection: Collection
     task: str | None
+    known: Sequence[bytes]
+    home: str | None
+    former: Former | None
 
     def task_of(self, row: Row) -> str:
         """Return the task that a row belongs to."""
-        return row.task or self.task or self.collection.default_task
+        return row.task or self.task or self.home or self.collection.default_task
 
     def key(self, row: Row) -> bytes:
         """Return the key under which a row is kept."""
         return row_key(str(self.collection.source), self.task_of(row), row.name)
-
-    def known_keys(self) -> list[bytes]:
-        """Return the keys of the stored rows that a pass over the source could meet again."""
-        return [
-            row.key
-            for row in self.store.rows()
-            if row.source == str(self.collection.source)
-            and (row.task == self.task if self.task else row.named or row.task == self.collection.name)
-        ]
 
     def is_unchanged(self, row: Row) -> bool:
         """Say whether a row is stored as it is now, with features of all its items, as far as its files show."""
         stored = self.store.row(self.key(row))
         return (
             stored is not None
-            and stored == self._as_remembered(row)
+            and stored == self.remembered(row, lambda path: self.store.stamp(str(path)))
             and not self.store.lacking(ids_of(stored))
         )
 
@@ -64,21 +88,81 @@ class Matcher:
             row.split or hashed_split(row.id or " ".join(media or [id for _, id in items])),
             row.labels,
             by_modality,
-            {modality: str(path) for modality, path in row.media.items()},
+            {modality: str(path) for modality, path in {**row.media, **row.origins}.items()},
             row.other,
+            row.id,
+            row.task is None and self.task_of(row) == self.home,
         )
 
-    def _as_remembered(self, row: Row) -> StoredRow | None:
-        """Return what would be stored for a row if its files hold what they held; None where they look changed."""
+    def remembered(self, row: Row, stamp: Callable[[Path], FileStamp | None]) -> StoredRow | None:
+        """Return what would be stored for a row if its files hold what they held; None where they look changed.
+
+        Args:
+            stamp: returns what a file looked like when it was last read.
+        """
         items = []
         for modality, path in row.media.items():
-            stamp = self.store.stamp(str(path))
-            if stamp is None or look(path) != (stamp.size, stamp.mtime):
+            before = stamp(path)
+            if before is None or look(path) != (before.size, before.mtime):
                 return None
-            items.append((modality, stamp.item))
+            items.append((modality, before.item))
         items += [(modality, item_id(modality, array.tobytes())) for modality, array in row.features.items()]
         items += [("text", item_id("text", text.encode())) for text in row.texts]
         return self.to_store(row, items)
+
+    def stored(self, task: str, name: str) -> StoredRow | None:
+        """Return what is stored of a row, from this source or from where it stood before."""
+        own = self.store.row(row_key(str(self.collection.source), task, name))
+        if own is not None or self.former is None:
+            return own
+        before = self.former.name(name, self.collection)
+        return self.store.row(row_key(self.former.source, task, before))
+
+    def foreseen(self, row: Row) -> StoredRow | None:
+        """Return what would be stored for a row that moved with its source if its files hold what they held there."""
+        former = self.former
+        if former is None:
+            return None
+        return self.remembered(row, lambda path: self.store.stamp(former.name(str(path), self.collection)))
+
+
+def survey(store: Store, collection: Collection) -> Survey:
+    """Look at every stored row once."""
+    own, home = list[KnownRow](), None
+    elsewhere: dict[str, dict[str, bool]] = defaultdict(dict)
+    for row in store.rows():
+        if row.source == str(collection.source):
+            own.append(KnownRow(row.key, row.task, row.named))
+            home = row.task if row.inherited else home
+        elif row.named:
+            elsewhere[row.source].setdefault("", False)
+        else:
+            is_default = row.inherited or row.task in (Path(row.source).name, Path(row.source).stem)
+            elsewhere[row.source][row.task] = is_default
+    return Survey(own, home, {source: _default_first(tasks) for source, tasks in elsewhere.items()})
+
+
+def _default_first(tasks: Mapping[str, bool]) -> list[str]:
+    return sorted(filter(None, tasks), key=lambda task: (not tasks[task], task))
+
+
+def match(store: Store, collection: Collection, task: str | None) -> Matcher:
+    """Look up what the store keeps of a source; where it stood before is looked for only among places that are gone.
+
+    Args:
+        task: for rows that name none; None: the default task.
+    """
+    stored = survey(store, collection)
+    home = stored.home
+    if home is None and any(not row.named and row.task == collection.name for row in stored.rows):
+        home = collection.name
+    vanished = {source: tasks for source, tasks in stored.elsewhere.items() if is_vanished(Path(source))}
+    former = find(store, collection, task, vanished) if vanished else None
+    if former and home and former.task not in (None, home):
+        former = None  # the source has a default task of its own already
+    home = home or (former and former.task) or collection.name
+    known = [row.key for row in stored.rows if (row.task == task if task else row.named or row.task == home)]
+    return Matcher(store, collection, task, known, home if home != collection.name else None, former)
 
 
 def hashed_split(key: str) -> Split:

@@ -10,6 +10,7 @@ from engine.backbones.precomputed import FeatureFile
 from engine.errors import InvalidSetting, Setting, UserError
 from engine.sources import open_source
 from engine.sources.base import Collection
+from engine.sources.tables.values import AS_USUAL, SourceOptions
 from engine.storage.manifest import BackboneRecord, Manifest
 from engine.storage.workspace import Workspace, open_at
 from engine.types import Modality
@@ -25,18 +26,20 @@ class WorkspaceOptions:
         specs: backbones, each as `SPEC` or `MODALITY=SPEC`; none: what suits the sources.
         width: the shared width E; None: that of the narrowest backbone.
         on_default: called with the spec of the backbone that was chosen where none was asked for.
+        sources: how the sources are read.
     """
 
     specs: Sequence[str] = ()
     width: int | None = None
     on_default: Callable[[str], None] = lambda spec: None
+    sources: SourceOptions = AS_USUAL
 
 
 def open_or_make(
     root: Path, sources: Sequence[Path], options: WorkspaceOptions, device: str
 ) -> tuple[Workspace, Backbones]:
     """Open the workspace, or make it; either way it has a backbone for what the sources bring."""
-    collections = [open_source(source) for source in sources]
+    collections = [open_source(source, options.sources) for source in sources]
     exists = (root / "workspace.json").is_file()
     known = dict(open_at(root).manifest.backbones) if exists else {}
     already = Backbones(known, device)

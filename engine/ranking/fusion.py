@@ -1,7 +1,6 @@
 """Several shards searched with a query, and what they offer merged into one ranking, by cosine or by probability.
 
-Cosines of shards that different heads built are not comparable. A mixture over tasks is:
-p(item | q) = sum over tasks of p(task | q) p(item | task, q), and p(item | task, q) = exp(s / tau - log Z(q)).
+A mixture: p(item | q) = sum over tasks of p(task | q) exp(s / tau - log Z(q)), Z over the items of the task.
 """
 
 from collections.abc import Iterator, Sequence
@@ -151,11 +150,11 @@ def hits(
     log_p = [None] * ranking.scores.shape[1] if ranking.log_p is None else ranking.log_p[0].tolist()
     hit_rank = 0
     for score, id, part, log in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], log_p, strict=True):
-        known = None if score == NO_SCORE or score < min_score else store.item(id.decode())
+        key = shard_queries[part].shard.key
+        known = None if score == NO_SCORE or score < min_score else store.item(id.decode(), key.task)
         if known is None:
             continue
         item, tasks = known
-        key = shard_queries[part].shard.key
         hit_rank += 1
         yield Hit(
             rank=hit_rank,
@@ -168,6 +167,8 @@ def hits(
             text=item.text,
             head=key.head,
             log_p=log,
+            paths=item.paths,
+            row=item.row,
         )
 
 
@@ -198,8 +199,7 @@ def merge(parts: Sequence[Candidates], k: int, odds: Sequence[Odds] | None = Non
         pairs = zip(parts, odds, strict=True)
         log_p = np.concatenate([part.scores / odd.tau + odd.shift[:, None] for part, odd in pairs], axis=1)
     numbers = np.unique(ids, return_inverse=True)[1].reshape(ids.shape)
-    keys = scores if log_p is None else log_p
-    order = np.lexsort((part, numbers, -keys.round(DECIMALS)), axis=1)
+    order = np.lexsort((part, numbers, -(scores if log_p is None else log_p).round(DECIMALS)), axis=1)
     repeated = _repeated(np.take_along_axis(numbers, order, 1))
     order = np.take_along_axis(order, np.argsort(repeated, kind="stable"), 1)[:, :k]
     keep = np.arange(order.shape[1]) < (~repeated).sum(axis=1, keepdims=True)

@@ -93,7 +93,7 @@ def _bare_input(argument: str) -> Input:
         is_file = path.is_file()
     except (OSError, ValueError):  # no file can be called so
         is_file = False
-    modality = media.modality_of(path) if is_file or path.suffix else None
+    modality = media.modality_at(path) if is_file else media.modality_of(path) if path.suffix else None
     if is_file and modality:
         return file_input(modality, path)
     if is_file:

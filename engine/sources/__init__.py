@@ -1,26 +1,40 @@
-"""Sources: a folder, a metadata file or a features file, read into rows one at a time."""
+"""Sources: a folder, a table of any form, or a data set in one of the usual forms, read into rows one at a time."""
 
 import os
 from pathlib import Path
 
 from engine.errors import UserError
 from engine.sources.base import Collection
+from engine.sources.tables.values import AS_USUAL, SourceOptions
 
 
-def open_source(source: Path) -> Collection:
+def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
     """Open a source, whatever its kind."""
-    from engine.sources import feature_file, folder, metadata
+    from engine.sources import captions, folder, splits, table, vectors_folder
 
+    media, limits = options.media, options.limits
     source = Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow links
     if not source.exists():
         raise UserError(f"no such file or folder: {source}")
     if source.is_dir():
-        for name in ("metadata.jsonl", "metadata.csv"):
+        for name in ("metadata.jsonl", "metadata.csv", "metadata.parquet"):
             if (source / name).is_file():
-                return metadata.open_metadata(source, source / name)
-        return folder.open_folder(source)
-    if source.suffix in (".jsonl", ".csv", ".tsv"):
-        return metadata.open_metadata(source, source)
-    if source.suffix in (".npz", ".parquet"):
-        return feature_file.open_arrays(source)
-    raise UserError(f"{source} is no source: give a folder, or a .jsonl, .csv, .tsv, .npz or .parquet file")
+                return table.open_table(source, source / name, folder=media or source, limits=limits)
+        return (
+            splits.open_splits(source, limits)
+            or vectors_folder.open_vectors(source, limits)
+            or folder.open_folder(source)
+        )
+    suffix = source.suffix.lower()
+    if suffix in table.OPEN:
+        return table.open_table(source, source, folder=media, limits=limits)
+    if suffix == ".json":
+        return captions.open_coco(source, media, limits)
+    if suffix == ".txt" and captions.holds_tokens(source):
+        return captions.open_flickr(source, media, limits)
+    if suffix == ".txt":
+        return table.open_table(source, source, folder=media, limits=limits)
+    raise UserError(
+        f"{source} is no source: give a folder, a .jsonl, .csv, .tsv, .npz or .parquet file, "
+        "or the captions of COCO (.json) or Flickr (.txt)"
+    )

@@ -1,6 +1,6 @@
 """What a source is read into, and what every kind of source checks."""
 
-import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ class Row:
         id: the id the row itself gave.
         task: the task the row itself named.
         features: arrays (D,) that a features file brought, by modality.
+        origins: the files that those features are of; they are not read.
         other: fields that mean nothing to mneme, kept as they are.
     """
 
@@ -40,6 +41,7 @@ class Row:
     media: Mapping[Modality, Path] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
     features: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
+    origins: Mapping[Modality, Path] = field(default_factory=dict)
     other: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -51,6 +53,7 @@ class Collection:
         total: how many rows to expect, for a progress bar.
         widths: the width D of each modality whose features the source brings itself.
         encoded: the modalities that the source may bring and a backbone must read; None: whatever there is.
+        notes: what a person should know of how it is read.
     """
 
     source: Path
@@ -58,6 +61,7 @@ class Collection:
     rows: Callable[[], Iterator[Row | Skipped]]
     widths: Mapping[Modality, int] = field(default_factory=dict)
     encoded: Sequence[Modality] | None = None
+    notes: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -80,6 +84,7 @@ def checked_task(task: object) -> str:
     """Return a task's name, or raise where it could not name a folder or an option's value."""
     if not isinstance(task, str):
         raise Unreadable("task is not a string")
+    task = unicodedata.normalize("NFC", task).strip()
     if not task.strip() or not task.isprintable() or len(task.encode()) > MAX_NAME:
         raise Unreadable(f"task must be 1 to {MAX_NAME} bytes of printable characters")
     if task in (".", "..", "all", "auto"):
@@ -89,7 +94,7 @@ def checked_task(task: object) -> str:
 
 def checked_id(value: object) -> str:
     """Return a row's id, or raise where it could not be shown in one line."""
-    text = string(value, "id")
+    text = value if isinstance(value, str) else ""
     if not text or not text.isprintable() or len(text) > MAX_ID:
         raise Unreadable(f"id must be 1 to {MAX_ID} printable characters")
     return text
@@ -102,13 +107,6 @@ def checked_split(value: object) -> Split:
     return cast("Split", value)
 
 
-def checked_modality(name: str) -> Modality:
-    """Return a modality's name, or raise where it could not name a folder and a layer."""
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name):
-        raise UserError(f"no modality can be called {name!r}: use a-z, 0-9, _ and -, at most 32")
-    return name
-
-
 def inside(folder: Path, path: Path) -> Path:
     """Return the path, or raise where it leads out of its folder."""
     try:
@@ -117,15 +115,3 @@ def inside(folder: Path, path: Path) -> Path:
     except (OSError, RuntimeError, ValueError):  # a loop of links, a name that no file can have
         raise Unreadable("its path cannot be followed") from None
     return path
-
-
-def listed(value: object) -> list[object]:
-    """Return a value that may be one or a list of several as a list."""
-    return value if isinstance(value, list) else [value]
-
-
-def string(value: object, name: str) -> str:
-    """Return the value of a field that must be a string."""
-    if not isinstance(value, str):
-        raise Unreadable(f"{name} is not a string")
-    return value

@@ -1,72 +1,164 @@
-"""A folder without metadata: every media file in it, with the texts of the `.txt` beside it."""
+"""A folder without metadata: every media file in it, with the texts beside it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import media
 from engine.errors import Unreadable
 from engine.ids import clean_text
 from engine.sources.base import Collection, Row, inside
-from engine.types import Skipped
+from engine.types import Modality, Skipped
 
-TEXT_SUFFIXES = (".txt", ".TXT")
+TEXT_SUFFIXES = (".txt", ".caption")
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass
+class _Found:
+    """What lies in a folder and those below it.
+
+    Attributes:
+        unread: media that cannot be read, and what they are.
+        texts: text files, by the path of the medium they may stand beside, with and without its suffix.
+        passed: how many files of each suffix are no media and no texts.
+        closed: folders that cannot be listed, and why.
+        seen: folders that were entered, by device and number: a link to one leads round in a circle.
+    """
+
+    media: dict[Path, Modality] = field(default_factory=dict)
+    unread: dict[Path, str] = field(default_factory=dict)
+    texts: dict[str, list[Path]] = field(default_factory=dict)
+    passed: Counter[str] = field(default_factory=Counter)
+    metadata: list[Path] = field(default_factory=list)
+    closed: list[OSError] = field(default_factory=list)
+    seen: set[tuple[int, int]] = field(default_factory=set)
 
 
 def open_folder(folder: Path) -> Collection:
-    """Open a folder of media files."""
-    closed: list[OSError] = []
-    files = sorted(_walk(folder, closed.append))
+    """Open a folder of media files; in a folder of text files alone these are rows of texts."""
+    found = _Found()
+    _walk(folder, found)
+    notes = _notes(folder, found)
+    beside = {str(path) for path in found.media} | {str(path.with_suffix("")) for path in found.media}
+    alone = sorted(path for stem, paths in found.texts.items() if stem not in beside for path in paths)
+    with_media = {path.parent for path in found.media}
+    if stray := [path for path in alone if path.parent in with_media]:
+        example = _name(folder, stray[0])
+        notes.append(f"{len(stray)} text files stand beside no medium and are left out, like {example}")
+        alone = [path for path in alone if path.parent not in with_media]
 
     def rows() -> Iterator[Row | Skipped]:
-        for error in closed:
+        for error in found.closed:
             yield Skipped(str(error.filename), (error.strerror or str(error)).lower())
-        for path in files:
-            yield _file_row(folder, path)
+        for path in sorted([*found.media, *found.unread, *alone]):
+            if path in found.unread:
+                yield Skipped(
+                    str(path), f"{found.unread[path]} files cannot be read", name=_name(folder, path)
+                )
+            else:
+                yield _row(folder, path, found.media.get(path), found.texts)
 
-    return Collection(folder, len(files), rows)
+    return Collection(folder, len(found.media) + len(found.unread) + len(alone), rows, notes=notes)
 
 
-def _walk(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
-    """Yield the media and text files below a folder; hidden folders and links to folders are left out."""
-    sidecars: list[Path] = []
-    with_media: set[str] = set()
-    for place, folders, names in os.walk(folder, onerror=on_error):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+def _walk(folder: Path, found: _Found) -> None:
+    """Note what lies in a folder; hidden folders are left out, a linked one inside the folder is entered once."""
+    for place, folders, names in os.walk(folder, onerror=found.closed.append, followlinks=True):
+        try:
+            status = os.stat(place)  # noqa: PTH116 - as os.walk does
+        except OSError as error:
+            found.closed.append(error)
+            folders.clear()
+            continue
+        here = (status.st_dev, status.st_ino)
+        if here in found.seen:
+            folders.clear()
+            continue
+        found.seen.add(here)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            path = Path(place, name)
-            if path.suffix in TEXT_SUFFIXES:
-                sidecars.append(path)
-            elif media.modality_of(path) or path.suffix.lower() in media.NOT_READ:
-                with_media.add(str(path.with_suffix("")))
-                yield path
-    yield from (path for path in sidecars if str(path.with_suffix("")) not in with_media)
+            _note(Path(place, name), found)
 
 
-def _file_row(folder: Path, path: Path) -> Row | Skipped:
+def _note(path: Path, found: _Found) -> None:
+    suffix = path.suffix.lower()
+    if suffix in TEXT_SUFFIXES:
+        found.texts.setdefault(str(path.with_suffix("")), []).append(path)
+    elif path.name in METADATA:
+        found.metadata.append(path)
+    elif kind := _kind(path):
+        if kind.modality:
+            found.media[path] = kind.modality
+        else:
+            found.unread[path] = kind.name
+    else:
+        found.passed[suffix or path.name] += 1
+
+
+def _kind(path: Path) -> media.Kind | None:
+    """Return what a file is, by its content or else its suffix; None where it is no medium at all."""
+    try:
+        kind = media.probe(path)
+    except Unreadable:
+        kind = None
+    suffix = path.suffix.lower()
+    known = suffix in media.SUFFIXES or suffix in media.NOT_READ
+    return kind or (media.Kind(suffix, media.modality_of(path)) if known else None)
+
+
+def _notes(folder: Path, found: _Found) -> list[str]:
+    """Return what to say of files that are no rows."""
+    notes = [
+        f"{_name(folder, path)} is not read: index {_name(folder, path.parent)} as a source of its own"
+        for path in sorted(found.metadata)
+    ]
+    if found.passed:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.passed.items()))
+        notes.append(f"files that are no media are passed over: {counts}")
+    return notes
+
+
+def _row(
+    folder: Path, path: Path, modality: Modality | None, texts: Mapping[str, list[Path]]
+) -> Row | Skipped:
     """Return the row of one file; a text file without a medium beside it is a row of texts."""
     try:
-        modality = media.modality_of(path)
-        if path.suffix.lower() in media.NOT_READ:
-            raise Unreadable(f"{path.suffix.lower()} files cannot be read")
-        inside(folder, path)
-        sidecars = [path.with_suffix(suffix) for suffix in TEXT_SUFFIXES]
-        lines = (line for sidecar in sidecars if sidecar.exists() for line in _lines(folder, sidecar))
-        texts = tuple(dict.fromkeys(lines))
-        if not modality and not texts:
+        _within(folder, path)
+        beside = (
+            [*texts.get(str(path.with_suffix("")), []), *texts.get(str(path), [])] if modality else [path]
+        )
+        lines = tuple(dict.fromkeys(line for sidecar in sorted(beside) for line in _lines(folder, sidecar)))
+        if not modality and not lines:
             raise Unreadable("no text in it")
     except Unreadable as error:
-        return Skipped(str(path), str(error))
-    return Row(str(path.relative_to(folder)), media={modality: path} if modality else {}, texts=texts)
+        return Skipped(str(path), str(error), name=_name(folder, path))
+    except OSError as error:  # of a folder that may be listed, but not entered
+        return Skipped(str(path), (error.strerror or str(error)).lower(), name=_name(folder, path))
+    return Row(_name(folder, path), media={modality: path} if modality else {}, texts=lines)
 
 
 def _lines(folder: Path, path: Path) -> list[str]:
     """Return the lines of a text file that are not blank."""
     try:
-        inside(folder, path)
-        text = media.read(path).decode("utf-8-sig") if path.stat().st_size else ""
+        _within(folder, path)
+        data = media.read(path) if path.stat().st_size else b""
+        text = data.decode("utf-16" if data[:2] in UTF_16 else "utf-8-sig")
         return [clean_text(line) for line in text.splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise Unreadable(f"{path.name} is not UTF-8") from None
     except Unreadable as error:
         raise Unreadable(f"{path.name}: {error}") from None
+
+
+def _within(folder: Path, path: Path) -> None:
+    """Raise where a link leads out of the source; files of a linked folder lie in it."""
+    if path.is_symlink():
+        inside(folder, path)
+
+
+def _name(folder: Path, path: Path) -> str:
+    return str(path.relative_to(folder))

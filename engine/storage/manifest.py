@@ -57,14 +57,16 @@ class Served:
         policy: that of the directions that `policies` does not name.
         policies: by direction, `text-image`.
         routers: the folder of each query modality's router, relative to the workspace's `router`.
+        chosen: whether a person chose the policy; else it is what suits the validation pairs.
     """
 
-    policy: PolicyName = "no-reindex"
+    policy: PolicyName = "matched"
     lessons: int = 0
     shards: tuple[ServedShard, ...] = ()
     directions: tuple[ServedDirection, ...] = ()
     policies: Mapping[str, PolicyName] = field(default_factory=dict)
     routers: Mapping[Modality, str] = field(default_factory=dict)
+    chosen: bool = False
 
 
 @dataclass(frozen=True)

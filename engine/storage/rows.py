@@ -18,6 +18,8 @@ class StoredRow:
         named: whether the row itself named its task.
         files: absolute path of each modality's file.
         other: the fields of the row that mean nothing to mneme.
+        id: the one that the row itself gave.
+        inherited: whether its task is the default one of the place where its source stood before it moved.
     """
 
     source: str
@@ -29,6 +31,8 @@ class StoredRow:
     items: Mapping[Modality, tuple[ItemId, ...]]
     files: Mapping[Modality, str]
     other: Mapping[str, object] = field(default_factory=dict)
+    id: str | None = None
+    inherited: bool = False
 
     @property
     def key(self) -> bytes:
@@ -53,6 +57,19 @@ def row_key(source: str, task: str, name: str) -> bytes:
 def ids_of(row: StoredRow) -> list[ItemId]:
     """Return the items that a row names."""
     return [id for ids in row.items.values() for id in ids]
+
+
+def places(row: StoredRow) -> list[str]:
+    """Return the paths that a row stands for: its files, or where it has none its name in its source."""
+    return list(row.files.values()) or [f"{row.source}/{row.name}"]
+
+
+def to_json(row: StoredRow) -> bytes:
+    """Return a row as the store keeps it."""
+    fields = vars(row)
+    return json.dumps(
+        {name: fields[name] for name in fields if name != "inherited" or row.inherited}
+    ).encode()
 
 
 def parse(value: bytes) -> StoredRow:

@@ -1,12 +1,13 @@
 """LMDB: which rows were read, the items they name, and the items' features.
 
-Rows are the truth; what uses an item, and so its paths and tasks, is looked up from them. Five tables:
+Rows are the truth; an item's uses, paths and tasks are looked up from them. Five tables:
 rows (row key -> JSON), uses (item -> row keys), items (item -> JSON), files (path -> what it held when it
 was last read), features (item and backbone -> float32).
 """
 
 import gc
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.ids import first_key, from_key, to_key
-from engine.storage.rows import FileStamp, StoredRow, digest, ids_of, parse
+from engine.storage.rows import FileStamp, StoredRow, digest, ids_of, parse, to_json
 from engine.types import Item, ItemId, Modality, Pair
 
 Features: TypeAlias = NDArray[np.float32]
@@ -96,8 +97,8 @@ class Store:
             keyed.sort(key=itemgetter(0))
             return [pair for _, pair in keyed]
 
-    def item(self, id: ItemId) -> tuple[Item, tuple[str, ...]] | None:
-        """Return an item and the tasks it stands in; None where no row names it any more."""
+    def item(self, id: ItemId, task: str | None = None) -> tuple[Item, tuple[str, ...]] | None:
+        """Return an item, the rows of a task first, and the tasks it stands in; None where no row names it."""
         key = to_key(id)
         with self._env.begin() as txn:
             value = txn.get(key, db=self._tables.items)
@@ -108,8 +109,11 @@ class Store:
             keys = list(uses.iternext_dup()) if uses.set_key(key) else []
             rows = [json.loads(txn.get(row, b"", db=self._tables.rows)) for row in keys]
         modality: Modality = content["modality"]
-        paths = {row["files"][modality] for row in rows if modality in row["files"]}
-        item = Item(id, modality, tuple(sorted(paths)), content["text"])
+        rows.sort(key=lambda row: (row["task"] != task, row["files"].get(modality, ""), row["name"]))
+        paths = dict.fromkeys(row["files"][modality] for row in rows if modality in row["files"])
+        alive = sorted(paths, key=lambda path: not os.path.exists(path))  # noqa: PTH110 - false on any error
+        row = {**rows[0]["other"], "id": rows[0].get("id"), "source": rows[0]["source"]} if rows else {}
+        item = Item(id, modality, tuple(alive), content["text"], row)
         return item, tuple(sorted({row["task"] for row in rows}))
 
     def users(self, id: ItemId) -> list[bytes]:
@@ -184,10 +188,10 @@ class Writer:
             digest(path), json.dumps([stamp.size, stamp.mtime, stamp.item]).encode(), db=self._tables.files
         )
 
-    def put_row(self, row: StoredRow) -> None:
-        """Store a row in place of the one of its key."""
-        self._forget(row.key)
-        self._txn.put(row.key, json.dumps(vars(row)).encode(), db=self._tables.rows)
+    def put_row(self, row: StoredRow, *, instead_of: StoredRow | None = None) -> None:
+        """Store a row in place of the one of its key, or of one that is now called otherwise."""
+        self.remove_row((instead_of or row).key)
+        self._txn.put(row.key, to_json(row), db=self._tables.rows)
         for id in ids_of(row):
             self._txn.put(to_key(id), row.key, db=self._tables.uses)
 
@@ -226,7 +230,7 @@ class Writer:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keep the garbage collector from looking, again and again, at many objects that are made to stay."""
+    """Keep the garbage collector from looking at many objects that are made to stay."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from engine.errors import Setting, UserError
+from engine.errors import Setting, UserError, inaccessible
 from engine.history import Arrival, History, Lesson, Reference
 from engine.storage import files
 from engine.storage.manifest import (
@@ -140,7 +140,7 @@ def from_json(content: Mapping[str, Any]) -> Manifest:
 def _served(content: Mapping[str, Any], format: int) -> Served:
     """Return what is served; of format 1 the policy alone: the next `index` builds its shards again."""
     if format == 1:
-        return Served(content["policy"])
+        return Served(content["policy"], chosen=True)
     return Served(
         content["policy"],
         content["lessons"],
@@ -153,6 +153,7 @@ def _served(content: Mapping[str, Any], format: int) -> Served:
         ),
         content["policies"],
         content["routers"],
+        content.get("chosen", True),  # what there was before anything was chosen unasked
     )
 
 
@@ -186,9 +187,11 @@ def writing(root: Path) -> Iterator[None]:
     try:
         files.drop_drafts(root)
         yield
-    except UserError:
+    except (UserError, OSError) as error:
         if is_new and not _holds_rows(root):
             shutil.rmtree(root, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            raise inaccessible(error) from None
         raise
     finally:
         lock.release()

@@ -1,7 +1,7 @@
 """Which shards and which query head answer each direction: plans and temperatures, from what is stored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeAlias
 
@@ -56,6 +56,8 @@ class Planner:
         """
         by_head = {task: ids for (task, modality), ids in self.by_head.items() if modality == target}
         plans = POLICIES[policy](self.history, self.statistics(query, target), Indexed(by_head, budget))
+        if query == target:  # items like an item: a head compares with its own, so that each finds itself
+            plans = {task: tuple(map(_by_own_head, placements)) for task, placements in plans.items()}
         plan = {task: placements for task, placements in plans.items() if self.members.get((task, target))}
         tau = {task: self._tau(query, target, task, placements[0]) for task, placements in plan.items()}
         return Route(plan, tau)
@@ -114,6 +116,11 @@ class Planner:
                 self.embeddings, self.groups, query, target, items
             )
         return self._statistics[query, target]
+
+
+def _by_own_head(placement: Placement) -> Placement:
+    """Return a placement in the space of the head that embeds its items, which embeds the queries too."""
+    return replace(placement, space=placement.head, queries=placement.head)
 
 
 def direction_name(query: Modality, target: Modality) -> str:

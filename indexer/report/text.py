@@ -13,12 +13,24 @@ from indexer.serving import export, remove
 from indexer.serving.preview import ReindexPreview
 from indexer.serving.reindex import ReindexSummary
 
+MOST_LINES = 20
+"""Lines that people are shown of an evaluation unless they ask for everything."""
+
 COLUMNS = ("policy", "query", "target", "task", "k", "recall", "chance", "forgetting", "bwt")
 
 
-def evaluation(results: Sequence[Result]) -> str:
-    """Return a table with a line for each matrix: what stands after the last lesson, and what was lost."""
-    return aligned([COLUMNS, *(_cells(result) for result in results)])
+def evaluation(results: Sequence[Result], *, everything: bool = True) -> str:
+    """Return a table with a line for each matrix: what stands after the last lesson, and what was lost.
+
+    Args:
+        everything: every K; else the largest alone, and no more than MOST_LINES lines.
+    """
+    most = max((result.k for result in results), default=0)
+    shown = [result for result in results if everything or result.k == most]
+    if not everything and len(shown) > MOST_LINES - 2:
+        shown = shown[: MOST_LINES - 2]
+    rest = len(results) - len(shown)
+    return aligned([COLUMNS, *(_cells(result) for result in shown)]) + (f"\n{rest} rows more" if rest else "")
 
 
 def write_csv(path: Path, results: Sequence[Result]) -> None:
@@ -74,6 +86,19 @@ def removed(summary: remove.RemovalSummary) -> str:
     return (
         f"features of {summary.items} items of {summary.task} removed ({summary.bytes / 1e6:.1f} MB){kept} "
         f"in {summary.seconds:.1f} s"
+    )
+
+
+def rows_removed(summary: remove.RowRemoval) -> str:
+    """Return what `mneme remove` prints for people."""
+    would = "would be " if summary.dry_run else ""
+    tasks = ", ".join(f"{task} (all)" if task in summary.emptied else task for task in summary.tasks)
+    rows, items = (
+        f"{n} {what}{'s' * (n != 1)}" for n, what in ((summary.rows, "row"), (summary.items, "item"))
+    )
+    return (
+        f"{rows} of {tasks} and {items} with {summary.bytes / 1e6:.1f} MB of features "
+        f"{would}removed in {summary.seconds:.1f} s"
     )
 
 

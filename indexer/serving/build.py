@@ -1,15 +1,18 @@
 """Bring what is served up to date: build the shards that are wanted and missing, then switch to them in one step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from engine import ids as item_ids
+from engine.errors import UserError
 from engine.history import settled
 from engine.storage import files
-from engine.storage.manifest import Sealed, Served
+from engine.storage.manifest import Sealed, Served, ServedShard
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
+from engine.types import Modality
 from indexer.embeddings.embeddings import EmbeddingCache
-from indexer.policies.planner import Planner
+from indexer.policies.planner import Members, Planner
 from indexer.routing import routers
 from indexer.serving.wanted import (
     ServingRequest,
@@ -20,6 +23,7 @@ from indexer.serving.wanted import (
     plan,
     planner_of,
     served_shards,
+    wanted_shard,
 )
 from indexer.shards import files as shards
 from indexer.shards.shard import build_shard
@@ -85,7 +89,7 @@ def commit(
         previous: what `rollback` is to bring back; None: what the manifest says already.
     """
     before, history = workspace.manifest, planner.history
-    manifest = replace(before, history=history, sealed=sealed, previous=previous or before.previous)
+    manifest = replace(before, history=history, sealed=sealed)
     routed = routers.update(
         replace(workspace, manifest=manifest), planner.embeddings, planner.groups, list(settled(history))
     )
@@ -96,9 +100,63 @@ def commit(
         directions=wanted.directions(),
         policies=wanted.policies.own,
         routers=routed,
+        chosen=wanted.chosen,
     )
-    manifest = replace(manifest, served=served)
+    previous = previous or before.previous
+    manifest = replace(
+        manifest,
+        served=served,
+        previous=previous and without_gone(workspace, previous, planner.members, routed),
+    )
     return workspace if manifest == before else workspace.with_manifest(manifest)
+
+
+def without_gone(
+    workspace: Workspace, state: Served, members: Members, routed: Mapping[Modality, str]
+) -> Served | None:
+    """Return a state that was served, less the items that no row names any more; None where nothing is left of it.
+
+    Args:
+        routed: the routers that know nothing of these items.
+    """
+    left = [_trimmed(workspace, shard, members) for shard in state.shards]
+    if left == list(state.shards):
+        return state
+    stay = [number for number, shard in enumerate(left) if shard]
+    place = {number: now for now, number in enumerate(stay)}
+    directions = tuple(
+        replace(
+            direction,
+            lookups=tuple(
+                replace(lookup, shard=place[lookup.shard])
+                for lookup in direction.lookups
+                if lookup.shard in place
+            ),
+        )
+        for direction in state.directions
+    )
+    trimmed = replace(state, shards=tuple(filter(None, left)), directions=directions, routers=dict(routed))
+    return trimmed if stay else None
+
+
+def _trimmed(workspace: Workspace, served: ServedShard, members: Members) -> ServedShard | None:
+    """Return a shard without what is gone, written anew from its own vectors; as it is where it is damaged."""
+    key, folder = served.key, workspace.shards / served.path
+    held = set(members.get((key.task, key.modality), ()))
+    backbone = workspace.manifest.backbones[key.modality]
+    try:
+        ids = item_ids.decode(shards.read_ids(folder))
+        rows = [row for row, id in enumerate(ids) if id in held]
+        if len(rows) in (0, len(ids)):
+            return served if rows else None
+        vectors = shards.read(folder, key, backbone.id).vectors[rows]
+    except UserError:
+        return served
+    wanted = wanted_shard(key, [ids[row] for row in rows], backbone)
+    if not (workspace.shards / wanted.path).is_dir():
+        shard = build_shard(key, list(wanted.ids), vectors)
+        shards.write(shard, workspace.shards / wanted.path, backbone=backbone.id, digest=wanted.digest)
+    return ServedShard(key, wanted.path)
 
 
 def drop_unnamed(workspace: Workspace) -> None:

@@ -1,5 +1,6 @@
 """What is served as Parquet files and a manifest that says how each direction searches them, for other tools."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from engine.storage import files
 from engine.storage.manifest import Served
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
-from engine.types import ItemId, Modality, ShardKey
+from engine.types import Modality, ShardKey
 from indexer.shards import files as shards
 from indexer.shards.shard import Shard
 
@@ -56,7 +57,8 @@ def export(root: Path, folder: Path) -> ExportSummary:
     workspace, served = _opened(root)
     with Store(workspace.store) as store, _new(folder) as draft:
         width = workspace.manifest.width
-        written = [_write(shard, store, draft / name(shard.key), width) for shard in served]
+        fields = _fields(store)
+        written = [_write(shard, store, draft / name(shard.key), width, fields) for shard in served]
         manifest = files.to_json(_manifest(workspace, written))
         (draft / "manifest.json").write_bytes(manifest)
     size = sum(file.bytes for file in written) + len(manifest)
@@ -107,21 +109,21 @@ def _new(folder: Path) -> Iterator[Path]:
         raise UserError(f"cannot write to {where}: {why.lower()}") from None
 
 
-def _write(shard: Shard, store: Store, path: Path, width: int) -> File:
+def _write(shard: Shard, store: Store, path: Path, width: int, fields: Sequence[str]) -> File:
     """Write one shard, a row group at a time; items that the store has let go are left out, as in a search."""
     import pyarrow.parquet as pq
 
-    schema, rows = _schema(width), 0
+    schema, rows = _schema(width, fields), 0
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["task", "modality"]) as writer:
         for start in range(0, len(shard.ids), BLOCK):
-            batch = _batch(shard, slice(start, start + BLOCK), store, schema)
+            batch = _batch(shard, slice(start, start + BLOCK), store, schema, fields)
             writer.write_batch(batch)
             rows += batch.num_rows
     key = shard.key
     return File(path.name, key.task, key.modality, key.head, key.space, rows, path.stat().st_size)
 
 
-def _schema(width: int) -> Any:
+def _schema(width: int, fields: Sequence[str]) -> Any:
     import pyarrow as pa
 
     return pa.schema(
@@ -133,40 +135,48 @@ def _schema(width: int) -> Any:
             ("path", pa.string()),
             ("text", pa.string()),
             ("head", pa.int32()),
+            *((column, pa.string()) for column in fields),
             ("embedding", pa.list_(pa.float32(), width)),
         ]
     )
 
 
-def _batch(shard: Shard, block: slice, store: Store, schema: Any) -> Any:
+def _batch(shard: Shard, block: slice, store: Store, schema: Any, fields: Sequence[str]) -> Any:
     """Return a block of a shard's rows, less the items that the store has let go."""
     import pyarrow as pa
 
-    described = [_described(store, id.decode()) for id in shard.ids[block].tolist()]
-    rows = [row for row, item in enumerate(described) if item]
-    items = [item for item in described if item]
+    described = [store.item(id.decode(), shard.key.task) for id in shard.ids[block].tolist()]
+    rows = [row for row, item in enumerate(described) if item and item[1]]
+    items = [item for item in described if item and item[1]]
     vectors, key = shard.vectors[block][rows], shard.key
     columns = [
         [shard.ids[block][row].decode() for row in rows],
         [key.modality] * len(rows),
         [key.task] * len(rows),
-        [tasks for tasks, _, _ in items],
-        [path for _, path, _ in items],
-        [text for _, _, text in items],
+        [list(tasks) for _, tasks in items],
+        [_printable(item.paths[0]) if item.paths else None for item, _ in items],
+        [item.text for item, _ in items],
         [key.head] * len(rows),
+        *([_text(item.row.get(column.removeprefix("row."))) for item, _ in items] for column in fields),
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=False)]
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
     return pa.record_batch([*arrays, embedding], schema=schema)
 
 
-def _described(store: Store, id: ItemId) -> tuple[list[str], str | None, str | None] | None:
-    """Return the tasks, path and text of an item; None where it is gone."""
-    item, tasks = store.item(id) or (None, ())
-    if item is None or not tasks:
-        return None
-    path = item.paths[0].encode(errors="backslashreplace").decode() if item.paths else None
-    return list(tasks), path, item.text
+def _fields(store: Store) -> list[str]:
+    """Return the columns for what rows say of themselves: `row.id`, `row.source`, and each field of any row."""
+    names = sorted({name for row in store.rows() for name in row.other} - {"id", "source"})
+    return [f"row.{name}" for name in ("id", "source", *names)]
+
+
+def _printable(path: str) -> str:
+    return path.encode(errors="backslashreplace").decode()
+
+
+def _text(value: object) -> str | None:
+    """Return a field as a string: what is none, as JSON."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _manifest(workspace: Workspace, written: Sequence[File]) -> dict[str, Any]:

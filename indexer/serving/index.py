@@ -1,5 +1,6 @@
 """The `index` command's work: read sources into the store, then bring what is served up to date."""
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -7,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UserError
+from engine.ingest import gone
 from engine.ingest.encoding import Loader
-from engine.ingest.ingest import IngestReport, Progress, ingest, preview, silent
+from engine.ingest.ingest import Progress, forget, ingest, preview, silent
+from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
 from engine.storage.workspace import writing
@@ -20,17 +23,27 @@ from indexer.shards.shard import load_faiss
 
 @dataclass(frozen=True)
 class IndexSummary:
-    """What `mneme index --json` prints; added to removed count rows, seconds are wall time."""
+    """What `mneme index --json` prints; added to kept count rows, seconds are wall time.
+
+    Attributes:
+        moved: rows whose file, or whole source, has another name now.
+        kept: rows that could not be looked at, and stay as they were.
+        left: of sources that moved, rows that were not met again, by where the source stood.
+    """
 
     tasks: list[str]
     added: int
     updated: int
+    moved: int
     removed: int
     unchanged: int
+    kept: int
+    left: dict[str, int]
     skipped: list[Skipped]
     items: dict[str, int]
     shards_built: int
     seconds: float
+    notes: list[str]
 
 
 def index(
@@ -48,14 +61,17 @@ def index(
     began = time.perf_counter()
     load_faiss()
     with writing(root):
-        workspace, backbones = open_or_make(root, sources, options, device)
+        vanished = _vanished(root, sources, task, allow_mass_delete=allow_mass_delete)
+        present = [source for source in sources if source not in vanished]
+        workspace, backbones = open_or_make(root, present, options, device)
         with Store(workspace.store, readonly=False) as store:
-            loader = Loader(store, backbones.of)
+            loader = Loader(store, backbones.of, options.sources)
             try:
                 reports = [
                     ingest(loader, source, task=task, allow_mass_delete=allow_mass_delete, progress=progress)
-                    for source in sources
+                    for source in present
                 ]
+                reports += [forget(store, _absolute(source), task=task) for source in vanished]
             except UserError:  # of one source; what has landed of the others is served
                 serve(workspace, store, ServingRequest(), device=device)
                 raise
@@ -63,14 +79,57 @@ def index(
             return _summary(reports, store, built, time.perf_counter() - began)
 
 
-def dry_run(root: Path, sources: Sequence[Path], *, task: str | None = None) -> IndexSummary:
+def dry_run(
+    root: Path,
+    sources: Sequence[Path],
+    options: WorkspaceOptions,
+    *,
+    task: str | None = None,
+    allow_mass_delete: bool = False,
+) -> IndexSummary:
     """Say what `index` would do to the store; nothing is written."""
     began = time.perf_counter()
+    vanished = _vanished(root, sources, task, allow_mass_delete=allow_mass_delete)
     with tempfile.TemporaryDirectory() as nowhere:
         folder = root / "store" if (root / "store").is_dir() else Path(nowhere)
         with Store(folder, readonly=folder != Path(nowhere)) as store:
-            reports = [preview(store, source, task=task) for source in sources]
+            reports = [
+                preview(
+                    store,
+                    source,
+                    task=task,
+                    allow_mass_delete=allow_mass_delete,
+                    sources=options.sources,
+                )
+                for source in sources
+                if source not in vanished
+            ]
+            dropped = [len(gone.rows_of(store, _absolute(source), task)) for source in vanished]
+            reports += [IngestReport(removed=rows) for rows in dropped]
             return _summary(reports, store, 0, time.perf_counter() - began)
+
+
+def _vanished(
+    root: Path, sources: Sequence[Path], task: str | None, *, allow_mass_delete: bool
+) -> list[Path]:
+    """Return the sources that are no more, but of which rows are stored.
+
+    Raises:
+        UserError: there are some, and these may not go.
+    """
+    candidates = [source for source in sources if gone.is_vanished(_absolute(source))]
+    if not candidates or not (root / "store").is_dir():
+        return []
+    with Store(root / "store") as store:
+        for source in map(_absolute, candidates):
+            known = len(gone.rows_of(store, source, task))
+            if not (known and allow_mass_delete):
+                raise gone.nothing_left(f"no such file or folder: {source}", source, known)
+    return candidates
+
+
+def _absolute(source: Path) -> Path:
+    return Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow links
 
 
 def _summary(reports: Sequence[IngestReport], store: Store, built: int, seconds: float) -> IndexSummary:
@@ -78,10 +137,14 @@ def _summary(reports: Sequence[IngestReport], store: Store, built: int, seconds:
         tasks=sorted(set[str]().union(*(report.tasks for report in reports))),
         added=sum(report.added for report in reports),
         updated=sum(report.updated for report in reports),
+        moved=sum(report.moved for report in reports),
         removed=sum(report.removed for report in reports),
         unchanged=sum(report.unchanged for report in reports),
+        kept=sum(report.kept for report in reports),
+        left={source: rows for report in reports for source, rows in report.left.items()},
         skipped=[skipped for report in reports for skipped in report.skipped],
         items=store.counts(),
         shards_built=built,
         seconds=seconds,
+        notes=[note for report in reports for note in report.notes],
     )

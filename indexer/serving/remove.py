@@ -1,17 +1,47 @@
-"""The `remove` command's work: a task's features go, what is made of them stays."""
+"""The `remove` command's work: rows go, and what is made of them; or a task's features go, and that stays."""
 
+import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import Setting, UserError
-from engine.storage.rows import ids_of
+from engine.storage.rows import StoredRow, ids_of
+from engine.storage.selection import Selection, select
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at, sealed_tasks, writing
 from engine.types import ItemId
 from indexer.policies.policies import NEED_FEATURES
-from indexer.serving.build import serve
+from indexer.serving.build import drop_unnamed, serve
 from indexer.serving.wanted import ServingRequest
+
+KEY_BYTES = 24
+"""What the store keeps features under."""
+
+
+@dataclass(frozen=True)
+class RowRemoval:
+    """What `mneme remove --json` prints; seconds are wall time.
+
+    Attributes:
+        items: how many no other row names, and so went too.
+        bytes: of their features.
+        tasks: those that rows were removed from.
+        emptied: those of them that have no row any more.
+        present: how many of the rows have files and a source that are still there: its next `index` brings them back.
+        in_sums: tasks whose removed features the router has in sums that nothing can be taken out of.
+    """
+
+    rows: int
+    items: int
+    bytes: int
+    tasks: list[str]
+    emptied: list[str]
+    present: int
+    in_sums: list[str]
+    seconds: float
+    dry_run: bool
 
 
 @dataclass(frozen=True)
@@ -29,6 +59,59 @@ class RemovalSummary:
     kept: int
     bytes: int
     seconds: float
+
+
+def remove_rows(root: Path, named: Selection, *, device: str = "cpu") -> RowRemoval:
+    """Remove rows, the items that no other row names, and what is made of them.
+
+    The rows go in one transaction. A kill before the switch leaves shards with items that no answer names, and
+    the next `index` builds them again.
+    """
+    began = time.perf_counter()
+    with writing(root):
+        workspace = open_at(root)
+        with Store(workspace.store, readonly=False) as store:
+            rows = select(store, named)
+            expected = _expected(workspace, store, rows)
+            with store.writing() as txn:
+                for row in rows:
+                    txn.remove_row(row.key)
+                txn.drop_unused()
+            if workspace.manifest.served.shards:
+                workspace, _ = serve(workspace, store, ServingRequest(), device=device)
+                drop_unnamed(workspace)
+    return replace(expected, seconds=time.perf_counter() - began, dry_run=False)
+
+
+def dry_run(root: Path, named: Selection) -> RowRemoval:
+    """Say what `remove_rows` would do; nothing is written."""
+    began = time.perf_counter()
+    workspace = open_at(root)
+    with Store(workspace.store) as store:
+        expected = _expected(workspace, store, select(store, named))
+    return replace(expected, seconds=time.perf_counter() - began)
+
+
+def _expected(workspace: Workspace, store: Store, rows: Sequence[StoredRow]) -> RowRemoval:
+    going, backbones = {row.key for row in rows}, workspace.manifest.backbones
+    named = {id: modality for row in rows for modality, ids in row.items.items() for id in ids}
+    lost = {id: modality for id, modality in named.items() if going.issuperset(store.users(id))}
+    encoded = [backbones[m] for id, m in lost.items() if store.has_features(id, backbones[m].id)]
+    tasks = {row.task for row in rows}
+    left = {row.task for row in store.rows() if row.key not in going}
+    sealed = set(sealed_tasks(workspace.manifest, store))
+    without = store.lacking(lost)
+    return RowRemoval(
+        rows=len(rows),
+        items=len(lost),
+        bytes=sum(KEY_BYTES + 4 * backbone.width for backbone in encoded),
+        tasks=sorted(tasks),
+        emptied=sorted(tasks - left),
+        present=sum(all(map(os.path.exists, (row.source, *row.files.values()))) for row in rows),
+        in_sums=sorted({row.task for row in rows if not without.isdisjoint(ids_of(row))} & sealed & left),
+        seconds=0.0,
+        dry_run=True,
+    )
 
 
 def remove_features(root: Path, task: str, *, device: str = "cpu") -> RemovalSummary:
@@ -57,7 +140,7 @@ def check(workspace: Workspace, task: str) -> None:
     if task not in indexed:
         raise UserError(f"no task {task!r} in the index; tasks are: {', '.join(indexed)}")
     for direction, policy in [("", served.policy), *served.policies.items()]:
-        if policy in NEED_FEATURES:
+        if policy in NEED_FEATURES and (direction or served.chosen):
             where = f" for {direction}" if direction else ""
             other = Setting("policy", command="reindex")
             raise UserError(

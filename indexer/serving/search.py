@@ -123,11 +123,16 @@ class Searcher:
         best = int(posterior.log_p[0].argmax())
         return InferredTask(posterior.tasks[best], float(np.exp(posterior.log_p[0, best])))
 
-    def is_meaningless(self, query: Query, to: Modality | None) -> bool:
-        """Say whether query and target have nothing in common yet: no shared backbone and no lesson."""
+    def notes(self, query: Query, to: Modality | None) -> list[str]:
+        """Return what keeps a query from being answered as well as it could, and what to do."""
         manifest = self.snapshot.workspace.manifest
+        lessons, served = manifest.history.lessons, manifest.served.lessons
         is_across = any(part.modality != target_of(query, to) for part in query)
-        return is_across and not manifest.aligned and not manifest.served.lessons
+        if len(lessons) > served:
+            return [f"lesson {len(lessons)} ({lessons[-1].task}) is not served yet: run `mneme index`"]
+        if is_across and not manifest.aligned and not lessons:
+            return ["these modalities share no space before the first `mneme train`; hits are chance"]
+        return []
 
     def _up_to_date(self, run: Callable[[], T]) -> T:
         """Run; once more where an `index` switched and a later one cleaned up since the manifest was read."""

@@ -1,6 +1,6 @@
 """What is to be served: which shards, and how each direction searches them. Nothing is embedded or written here."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -20,6 +20,9 @@ from indexer.policies.plan import ItemsByHead
 from indexer.policies.planner import Members, Planner, Route, direction_name
 from indexer.policies.policies import NEED_FEATURES
 from indexer.shards import files as shards
+
+ENOUGH_PAIRS = 20
+"""With so many validation pairs of a task, `auto` can choose its head better than by habit."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,14 @@ class Wanted:
     """The state that is to be served.
 
     Attributes:
+        chosen: whether a person chose the general policy, now or before.
         routes: how each direction searches, by query and target modality.
         shards: those that the directions search.
         sealed: by task, those that stand in for features which were removed or are about to be.
     """
 
     policies: DirectionPolicies
+    chosen: bool
     routes: Mapping[tuple[Modality, Modality], Route]
     shards: Sequence[WantedShard]
     sealed: Mapping[str, Sequence[WantedShard]]
@@ -106,7 +111,7 @@ class Wanted:
 def plan(planner: Planner, request: ServingRequest) -> Wanted:
     """Return what is to be served, in directions from each modality that can be encoded to each that is held."""
     manifest, heads = planner.embeddings.embedder.workspace.manifest, settled(planner.history)
-    policies = policies_of(manifest.served, request)
+    policies = policies_of(manifest.served, request, default_policy(planner, request))
     routes = {
         (query, target): planner.route(query, target, policies.of(query, target), request.budget)
         for query, target in product(
@@ -129,7 +134,8 @@ def plan(planner: Planner, request: ServingRequest) -> Wanted:
         ]
         for task in dict.fromkeys([*manifest.sealed, *([request.sealing] if request.sealing else [])])
     }
-    return Wanted(policies, routes, list(shards.values()), sealed)
+    chosen = manifest.served.chosen or request.policy is not None
+    return Wanted(policies, chosen, routes, list(shards.values()), sealed)
 
 
 def wanted_shard(key: ShardKey, ids: Sequence[ItemId], backbone: BackboneRecord) -> WantedShard:
@@ -148,7 +154,7 @@ def difference(wanted: Wanted, existing: Path) -> list[WantedShard]:
 
 def planner_of(workspace: Workspace, store: Store, request: ServingRequest, device: str) -> Planner:
     """Return what plans for all that is stored, tasks that are indexed now for the first time among them."""
-    policies = policies_of(workspace.manifest.served, request).named
+    policies = policies_of(workspace.manifest.served, request, "matched").named
     refuse(workspace, policies)
     every = store.pairs()
     members, readable = members_of(every), pairs_left(workspace.manifest, store, every)
@@ -162,10 +168,27 @@ def planner_of(workspace: Workspace, store: Store, request: ServingRequest, devi
     )
 
 
-def policies_of(served: Served, request: ServingRequest) -> DirectionPolicies:
-    """Return the policies to be served under: a request for all directions forgets those of single ones."""
+def policies_of(served: Served, request: ServingRequest, default: PolicyName) -> DirectionPolicies:
+    """Return the policies to be served under: a request for all directions forgets those of single ones.
+
+    Args:
+        default: the general one, where nobody has chosen any.
+    """
     kept = served.policies if request.policy is None else {}
-    return DirectionPolicies(request.policy or served.policy, {**kept, **request.policies})
+    general = request.policy or (served.policy if served.chosen else default)
+    return DirectionPolicies(general, {**kept, **request.policies})
+
+
+def default_policy(planner: Planner, request: ServingRequest) -> PolicyName:
+    """Return `auto` where some lesson's task has validation pairs enough to choose heads by, else `matched`."""
+    learned = {lesson.task for lesson in planner.history.lessons}
+    counts = Counter(
+        pair.task
+        for pair in planner.pairs
+        if pair.split == "val" and len(pair.items) > 1 and pair.task in learned
+    )
+    is_sealed = planner.sealed or request.sealing  # whose features auto would need
+    return "auto" if max(counts.values(), default=0) >= ENOUGH_PAIRS and not is_sealed else "matched"
 
 
 def current(workspace: Workspace, store: Store) -> Workspace:
@@ -211,7 +234,13 @@ def served_shards(wanted: Iterable[WantedShard]) -> tuple[ServedShard, ...]:
 
 
 def with_arrivals(history: History, indexed: Iterable[str]) -> History:
-    """Return a history that notes the tasks which are indexed for the first time, without a lesson of their own."""
-    new = sorted(set(indexed) - set(tasks(history)))
+    """Return a history that notes the tasks which are indexed for the first time, without a lesson of their own.
+
+    A task that had no lesson and holds nothing any more is forgotten.
+    """
+    held = set(indexed)
+    known = {*held, *(lesson.task for lesson in history.lessons)}
+    kept = [arrival for arrival in history.arrivals if arrival.task in known]
+    new = sorted(held - set(tasks(history)))
     arrivals = [Arrival(task, len(history.lessons), newest_head(history)) for task in new]
-    return replace(history, arrivals=(*history.arrivals, *arrivals))
+    return replace(history, arrivals=(*kept, *arrivals))

@@ -159,7 +159,7 @@ def _store(spec: Spec, out: Path, device: str, callbacks: Callbacks) -> None:
     )
     workspace, backbones = open_or_make(root, sources, options, device)
     with Store(workspace.store, readonly=False) as store:
-        loader = Loader(store, backbones.of)
+        loader = Loader(store, backbones.of, options.sources)
         for source, task in needed:
             callbacks.skipped(ingest(loader, source, task=task, progress=callbacks.rows).skipped)
     files.replace(root / INGESTED, files.to_json({"format": FORMAT, "tasks": [task for _, task in needed]}))

@@ -8,6 +8,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine import media
 from engine.backbones import Features, builtin
 from engine.errors import Unreadable
 from engine.types import Modality
@@ -70,6 +71,14 @@ EXTREMES = {
     "one sample": ("audio", flac(np.full(1, 0.5, np.float32))),
     "a minute": ("audio", flac(np.zeros(61 * RATE, np.float32))),
 }
+
+
+def test_a_text_longer_than_is_read_is_flagged() -> None:
+    with media.collected() as flags:
+        builtin.load().prepare("text", b"word " * 1_638 + b"a")
+        assert flags == set()
+        builtin.load().prepare("text", b"word " * 1_638 + b"abc")
+    assert flags == {"long"}
 
 
 @pytest.mark.parametrize(("modality", "data"), EXTREMES.values(), ids=EXTREMES.keys())

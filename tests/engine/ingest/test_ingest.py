@@ -13,7 +13,8 @@ from conftest import FakeBackbone
 from engine.errors import Unreadable, UserError
 from engine.ids import item_id
 from engine.ingest.encoding import CHUNK, Loader
-from engine.ingest.ingest import IngestReport, ingest, preview
+from engine.ingest.ingest import forget, ingest, preview
+from engine.ingest.report import IngestReport
 from engine.storage.store import Store
 from engine.types import Modality, Skipped
 
@@ -173,11 +174,30 @@ def test_a_row_that_is_gone_is_removed(loader: Loader, source: Path) -> None:
     assert loader.store.counts() == {"image": 1}
 
 
-def test_a_renamed_file_is_one_added_and_one_removed(loader: Loader, source: Path) -> None:
+def test_a_renamed_file_has_moved(loader: Loader, source: Path) -> None:
     write(source, a_jpg="photo", b_jpg="other")
     ingest(loader, source)
     (source / "a.jpg").rename(source / "c.jpg")
-    assert counted(ingest(loader, source)) == (1, 0, 1, 1)
+    report = ingest(loader, source)
+    assert (report.moved, counted(report)) == (1, (0, 0, 0, 1))
+
+
+def test_a_file_that_replaces_another_has_not_moved(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo", b_jpg="other")
+    ingest(loader, source)
+    (source / "a.jpg").unlink()
+    write(source, c_jpg="third")
+    report = ingest(loader, source)
+    assert (report.moved, counted(report)) == (0, (1, 0, 1, 1))
+
+
+def test_of_two_copies_of_a_file_that_is_gone_one_has_moved(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo", b_jpg="other")
+    ingest(loader, source)
+    (source / "a.jpg").unlink()
+    write(source, c_jpg="photo", d_jpg="photo")
+    report = ingest(loader, source)
+    assert (report.moved, counted(report)) == (1, (1, 0, 0, 1))
 
 
 def test_the_features_of_a_renamed_file_are_used_again(
@@ -402,9 +422,50 @@ def test_a_source_without_any_row_drops_nothing(loader: Loader, source: Path) ->
     write(source, a_jpg="photo")
     ingest(loader, source)
     (source / "a.jpg").unlink()
-    with pytest.raises(UserError, match=f"^nothing to read in {source}$"):
+    with pytest.raises(UserError) as raised:
         ingest(loader, source)
+    assert str(raised.value) == (
+        f"nothing to read in {source}, and 1 row of it is indexed: is a disk not mounted? "
+        f"To drop them run again with `allow_mass_delete`, or run `remove source={source}`"
+    )
     assert loader.store.counts() == {"image": 1}
+
+
+def test_all_rows_of_a_source_that_was_emptied_go_where_that_is_allowed(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo", b_jpg="other")
+    ingest(loader, source)
+    ingest(loader, source, task="sky")
+    (source / "a.jpg").unlink()
+    (source / "b.jpg").unlink()
+    assert preview(loader.store, source, allow_mass_delete=True).removed == 4
+    assert ingest(loader, source, allow_mass_delete=True).removed == 4
+    assert loader.store.counts() == {}
+
+
+def test_of_a_source_that_was_emptied_one_task_can_go_alone(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo")
+    ingest(loader, source)
+    ingest(loader, source, task="sky")
+    (source / "a.jpg").unlink()
+    assert ingest(loader, source, task="sky", allow_mass_delete=True).removed == 1
+    assert tasks(loader.store) == {"scenes": 1}
+
+
+def test_an_empty_source_of_which_nothing_is_known_is_an_error_in_any_case(
+    loader: Loader, source: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^nothing to read in {source}$"):
+        ingest(loader, source, allow_mass_delete=True)
+
+
+def test_the_rows_of_a_source_that_is_no_more_are_forgotten(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo", b_jpg="other")
+    ingest(loader, source)
+    ingest(loader, source, task="sky")
+    assert forget(loader.store, source, task="sky").removed == 2
+    assert (tasks(loader.store), loader.store.counts()) == ({"scenes": 2}, {"image": 2})
+    assert forget(loader.store, source).removed == 2
+    assert loader.store.counts() == {}
 
 
 # splits
@@ -570,7 +631,17 @@ def test_a_preview_counts_what_ingest_then_does(loader: Loader, source: Path) ->
     (source / "b.jpg").unlink()
     foreseen = preview(loader.store, source)
     assert foreseen == ingest(loader, source)
-    assert counted(foreseen) == (1, 2, 1, 1)
+    assert counted(foreseen) == (1, 1, 1, 1)
+
+
+def test_a_preview_foresees_that_a_file_was_renamed(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo", a_txt="a cat", b_jpg="other")
+    ingest(loader, source)
+    (source / "a.jpg").rename(source / "c.jpg")
+    (source / "a.txt").rename(source / "c.txt")
+    foreseen = preview(loader.store, source)
+    assert foreseen.moved == 1
+    assert foreseen == ingest(loader, source)
 
 
 def test_a_preview_stores_nothing(loader: Loader, source: Path) -> None:
@@ -607,4 +678,4 @@ def test_renaming_most_files_is_no_mass_delete(loader: Loader, tmp_path: Path) -
     for n in range(14):
         (tmp_path / f"a{n}.txt").rename(tmp_path / f"b{n}.txt")
     report = ingest(loader, tmp_path)
-    assert (report.added, report.removed) == (14, 14)
+    assert (report.added, report.moved, report.removed) == (0, 14, 0)

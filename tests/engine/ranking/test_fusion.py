@@ -307,7 +307,7 @@ def test_a_hit_says_where_it_was_found(store: Store) -> None:
     shards = [shard("sky", [0.5], [A], head=1), shard("life", [0.75], [B], head=2)]
     assert hits_of(store, *shards) == [
         Hit(1, 0.75, B, "image", "life", ("life", "sky"), None, "b", 2),
-        Hit(2, 0.5, A, "image", "sky", ("sky",), "/a.jpg", None, 1),
+        Hit(2, 0.5, A, "image", "sky", ("sky",), "/a.jpg", None, 1, paths=("/a.jpg",)),
     ]
 
 

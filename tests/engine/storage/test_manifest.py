@@ -23,8 +23,10 @@ ON_DISK = """
             "directions": [{"query": "text", "target": "image", "policy": "auto",
                             "lookups": [{"shard": 0, "queries": 1, "tau": 0.06}]}],
             "policies": {"text-image": "auto"},
-            "routers": {"text": "text-0a1b2c3d"}},
- "previous": {"policy": "reindex", "lessons": 0, "shards": [], "directions": [], "policies": {}, "routers": {}},
+            "routers": {"text": "text-0a1b2c3d"},
+            "chosen": true},
+ "previous": {"policy": "reindex", "lessons": 0, "shards": [], "directions": [], "policies": {}, "routers": {},
+              "chosen": false},
  "sealed": {"sky": {"shards": [{"key": {"task": "sky", "modality": "image", "head": 1, "space": 1, "part": ""},
                                 "path": "sky/image/v0001-0b"}],
                     "sums": {"image": "sealed-0a1b2c3d"},
@@ -56,7 +58,7 @@ def test_of_format_1_the_policy_is_kept_and_the_shards_are_to_be_built_again(con
         del content[later]
     manifest = from_json({**content, "format": 1})
     assert (manifest.served, manifest.previous, manifest.history) == (
-        Served("matched"),
+        Served("matched", chosen=True),
         None,
         MANIFEST.history,
     )
@@ -72,11 +74,16 @@ def test_a_manifest_that_was_written_before_there_were_references_has_none(conte
     assert from_json(content) == replace(MANIFEST, references=())
 
 
+def test_a_policy_of_before_there_was_a_choice_was_chosen(content: dict[str, Any]) -> None:
+    del content["served"]["chosen"]
+    assert from_json(content).served.chosen
+
+
 def test_a_manifest_of_the_first_reindex_has_nothing_to_go_back_to(content: dict[str, Any]) -> None:
     content["previous"] = None
     assert from_json(content).previous is None
 
 
-def test_a_new_workspace_serves_nothing_and_leaves_old_tasks_as_they_are() -> None:
+def test_a_new_workspace_serves_nothing_and_asks_each_task_by_its_own_head() -> None:
     manifest = Manifest(8, False, {"image": BackboneRecord("fake", "fake-1", 8)})
-    assert (manifest.served, manifest.previous, manifest.sealed) == (Served("no-reindex", 0), None, {})
+    assert (manifest.served, manifest.previous, manifest.sealed) == (Served("matched", 0), None, {})

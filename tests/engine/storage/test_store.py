@@ -1,6 +1,7 @@
 import contextlib
 import gc
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -9,7 +10,7 @@ import pytest
 
 from engine.errors import UserError
 from engine.ids import item_id
-from engine.storage.rows import FileStamp, StoredRow
+from engine.storage.rows import FileStamp, StoredRow, to_json
 from engine.storage.store import Store
 from engine.types import Item
 
@@ -120,6 +121,46 @@ def test_an_item_knows_every_path_and_task_it_stands_in_both_sorted(store: Store
         row("c", CAT),
     )
     assert store.item(PHOTO) == (Item(PHOTO, "image", tuple(paths)), tuple(tasks))
+
+
+def test_paths_that_exist_come_first_and_of_these_those_in_the_task(store: Store, tmp_path: Path) -> None:
+    living = [str(tmp_path / name) for name in ("b.jpg", "c.jpg")]
+    for path in living:
+        Path(path).touch()
+    put(
+        store,
+        row("dead, task", photo="/a.jpg", task="life"),
+        row("dead", photo="/0.jpg"),
+        row("living", photo=living[0]),
+        row("living, task", photo=living[1], task="life"),
+    )
+    in_life, anywhere = store.item(PHOTO, "life"), store.item(PHOTO)
+    assert in_life is not None
+    assert anywhere is not None
+    assert in_life[0].paths == (living[1], living[0], "/a.jpg", "/0.jpg")
+    assert anywhere[0].paths == (*living, "/0.jpg", "/a.jpg")
+
+
+def test_a_path_in_two_rows_is_told_once(store: Store) -> None:
+    put(store, row("a", photo="/a.jpg"), row("b", photo="/a.jpg", task="life"))
+    stored = store.item(PHOTO, "life")
+    assert stored is not None
+    assert stored[0].paths == ("/a.jpg",)
+
+
+def test_that_a_task_was_inherited_is_kept_and_else_takes_no_room(store: Store) -> None:
+    inherited = replace(row("a", CAT), inherited=True)
+    put(store, inherited, row("b", CAT))
+    assert store.row(inherited.key) == inherited
+    assert b"inherited" not in to_json(row("b", CAT))
+
+
+def test_a_row_takes_the_place_of_one_of_another_name(store: Store) -> None:
+    put(store, row("a", CAT))
+    with store.writing() as txn:
+        txn.put_row(row("b", CAT), instead_of=row("a", CAT))
+    assert [stored.name for stored in store.rows()] == ["b"]
+    assert store.users(CAT) == [row("b").key]
 
 
 def test_an_item_that_is_gone_is_none(store: Store) -> None:

@@ -271,14 +271,11 @@ def test_a_task_that_is_sealed_keeps_its_shards_sums_and_temperatures(world: Pat
     }
 
 
-def test_a_shard_that_was_not_served_is_built_for_a_task_that_is_sealed(world: Path, trained: Path) -> None:
-    reindex.reindex(world / ".mneme", ServingRequest("aligned"))
-    served_now = {path for _, path in served(world).values()}
+def test_a_task_that_is_sealed_keeps_the_shards_of_its_own_head(world: Path) -> None:
     reindex.reindex(world / ".mneme", ServingRequest("aligned"))
     remove.remove_features(world / ".mneme", "sky")
     kept = worlds.opened(world).manifest.sealed["sky"].shards
     assert {shard.key.space for shard in kept} == {1}
-    assert not {shard.path for shard in kept} & served_now
     assert {shard.path for shard in kept} <= folders(world)
 
 

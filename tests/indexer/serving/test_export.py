@@ -25,7 +25,7 @@ from indexer.shards import files as shards
 from indexer.shards.shard import Shard
 
 GUIDE = Path(__file__).parents[3] / "docs/guide.md"
-COLUMNS = ["id", "modality", "task", "tasks", "path", "text", "head", "embedding"]
+COLUMNS = ["id", "modality", "task", "tasks", "path", "text", "head", "row.id", "row.source", "embedding"]
 
 
 @pytest.fixture(scope="module")

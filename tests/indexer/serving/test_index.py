@@ -74,16 +74,58 @@ def test_an_index_that_would_drop_most_of_a_source_is_refused_unless_allowed(tmp
 def test_a_dry_run_counts_what_an_index_would_do_and_writes_nothing(world: Path, tmp_path: Path) -> None:
     more = worlds.save(tmp_path / "more.npz", worlds.rows("sky", 5, start=50))
     before = worlds.bytes_below(world)
-    summary = indexing.dry_run(world / ".mneme", [more])
+    summary = indexing.dry_run(world / ".mneme", [more], WorkspaceOptions())
     assert (summary.added, summary.shards_built, summary.tasks) == (5, 0, ["sky"])
     assert worlds.bytes_below(world) == before
 
 
 def test_a_dry_run_where_no_workspace_is_makes_none(trained: Path, tmp_path: Path) -> None:
-    assert indexing.dry_run(tmp_path / ".mneme", [trained / "sky.npz"]).added == 30
+    assert indexing.dry_run(tmp_path / ".mneme", [trained / "sky.npz"], WorkspaceOptions()).added == 30
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_of_one_task_counts_that_alone(tmp_path: Path) -> None:
     source = worlds.save(tmp_path / "two.npz", [*worlds.rows("sky", 4), *worlds.rows("life", 5)])
-    assert indexing.dry_run(tmp_path / ".mneme", [source], task="life").added == 5
+    assert indexing.dry_run(tmp_path / ".mneme", [source], WorkspaceOptions(), task="life").added == 5
+
+
+# sources that moved or are no more
+
+
+def test_a_renamed_source_is_moved_and_nothing_is_built(tmp_path: Path) -> None:
+    source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky"))
+    worlds.index(tmp_path, source)
+    summary = worlds.index(tmp_path, source.rename(tmp_path / "clouds.npz"))
+    assert (summary.added, summary.moved, summary.removed, summary.shards_built) == (0, 30, 0, 0)
+    assert summary.left == {}
+
+
+def test_a_source_that_is_no_more_is_dropped_where_that_is_allowed(tmp_path: Path) -> None:
+    sky, life = (worlds.save(tmp_path / f"{task}.npz", worlds.rows(task)) for task in ("sky", "life"))
+    worlds.index(tmp_path, sky, life)
+    sky.unlink()
+    with pytest.raises(UserError) as raised:
+        worlds.index(tmp_path, life, sky)
+    assert str(raised.value) == (
+        f"no such file or folder: {sky}, and 30 rows of it are indexed: is a disk not mounted? "
+        f"To drop them run again with `allow_mass_delete`, or run `remove source={sky}`"
+    )
+    root = tmp_path / ".mneme"
+    assert indexing.dry_run(root, [life, sky], WorkspaceOptions(), allow_mass_delete=True).removed == 30
+    summary = indexing.index(root, [life, sky], WorkspaceOptions(), allow_mass_delete=True)
+    assert (summary.removed, summary.unchanged) == (30, 30)
+    assert {shard.key.task for shard in worlds.opened(tmp_path).manifest.served.shards} == {"life"}
+
+
+def test_a_source_that_moved_loses_nothing_where_its_old_place_is_dropped(tmp_path: Path) -> None:
+    sky = worlds.save(tmp_path / "sky.npz", worlds.rows("sky"))
+    worlds.index(tmp_path, sky)
+    clouds = sky.rename(tmp_path / "clouds.npz")
+    summary = indexing.index(tmp_path / ".mneme", [sky, clouds], WorkspaceOptions(), allow_mass_delete=True)
+    assert (summary.moved, summary.removed, summary.items) == (30, 0, {"image": 30, "text": 30})
+
+
+def test_a_source_that_never_was_is_an_error_in_any_case(tmp_path: Path) -> None:
+    worlds.index(tmp_path, worlds.save(tmp_path / "sky.npz", worlds.rows("sky")))
+    with pytest.raises(UserError, match=f"^no such file or folder: {tmp_path}/gone$"):
+        indexing.index(tmp_path / ".mneme", [tmp_path / "gone"], WorkspaceOptions(), allow_mass_delete=True)

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 import worlds
-from commands import Run, is_one_line
+from commands import Run
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.ranking.query import Part
@@ -167,7 +167,7 @@ def serve(root: Path, policy: PolicyName, **directions: PolicyName) -> None:
     """Write into the manifest under which policy is served."""
     workspace = worlds.opened(root)
     policies = {name.replace("_", "-"): own for name, own in directions.items()}
-    served = replace(workspace.manifest.served, policy=policy, policies=policies)
+    served = replace(workspace.manifest.served, policy=policy, policies=policies, chosen=True)
     workspace.with_manifest(replace(workspace.manifest, served=served))
 
 
@@ -333,19 +333,6 @@ def test_status_says_which_tasks_have_features(sealed: Path, run: Run) -> None:
     }
 
 
-def test_items_cannot_be_removed_by_the_command(run: Run) -> None:
-    assert is_one_line(
-        run("remove", "--task", "sky"),
-        1,
-        "only features can be removed so far, with --features; to remove items delete their files and run "
-        "`mneme index` on their source again",
-    )
-
-
-def test_the_command_asks_for_a_task(run: Run) -> None:
-    assert is_one_line(run("remove", "--features"), 1, "say whose features are to go: --task T")
-
-
 def test_the_report_counts_what_went_and_what_other_tasks_keep(removal: tuple[Path, RemovalSummary]) -> None:
     _, done = removal
     assert (done.task, done.items, done.kept, done.bytes) == ("sky", 59, 1, 59 * (24 + 4 * 8))
@@ -410,7 +397,7 @@ def test_a_lesson_of_another_task_leaves_its_vectors_and_its_last_temperatures(
         ("life", 4),
         ("places", 3),
     }
-    assert {lookup.queries for direction in now.directions for lookup in direction.lookups} == {4}
+    assert {lookup.queries for direction in now.directions for lookup in direction.lookups} == {1, 3, 4}
     assert taus(now) == before
     assert_array_equal(list(vectors(sealed).values()), list(old.values()))
 

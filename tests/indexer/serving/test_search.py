@@ -366,16 +366,27 @@ def test_shards_are_copied_to_the_gpus_that_are_there_where_these_are_to_be_used
 # queries between modalities that share nothing yet
 
 
-@pytest.mark.parametrize(("to", "is_meaningless"), [("image", True), ("text", False)])
-def test_before_any_lesson_modalities_without_a_shared_backbone_have_nothing_in_common(
-    trained: Path, tmp_path: Path, to: str, is_meaningless: bool
+STRANGERS = ["these modalities share no space before the first `mneme train`; hits are chance"]
+
+
+@pytest.mark.parametrize(("to", "notes"), [("image", STRANGERS), ("text", [])])
+def test_before_any_lesson_a_note_says_of_modalities_that_share_no_space_that_hits_are_chance(
+    trained: Path, tmp_path: Path, to: str, notes: list[str]
 ) -> None:
     worlds.index(tmp_path, trained / "sky.npz")
     with opened(tmp_path) as searcher:
-        assert searcher.is_meaningless([text_input("a dog")], to) == is_meaningless
+        assert searcher.notes([text_input("a dog")], to) == notes
         manifest = replace(searcher.snapshot.workspace.manifest, aligned=True)
         workspace = replace(searcher.snapshot.workspace, manifest=manifest)
         searcher.snapshot = ServedSnapshot(workspace, searcher.snapshot.embedder)
-        assert not searcher.is_meaningless([text_input("a dog")], to)
+        assert searcher.notes([text_input("a dog")], to) == []
     with opened(trained) as searcher:
-        assert not searcher.is_meaningless([text_input("a dog")], to)
+        assert searcher.notes([text_input("a dog")], to) == []
+
+
+def test_a_note_says_that_a_lesson_waits_to_be_served(trained: Path, tmp_path: Path) -> None:
+    root = worlds.copied(trained, tmp_path)
+    worlds.learn(root, "sky")
+    with opened(root) as searcher:
+        expected = ["lesson 4 (sky) is not served yet: run `mneme index`"]
+        assert searcher.notes([text_input("a dog")], None) == expected

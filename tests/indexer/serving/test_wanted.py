@@ -169,8 +169,14 @@ def test_other_content_has_another_folder() -> None:
 def test_a_policy_for_all_directions_forgets_those_of_single_ones(
     request_: ServingRequest, general: PolicyName, own: Mapping[str, PolicyName]
 ) -> None:
-    served = Served("matched", policies={"text-image": "auto"})
-    assert wanted.policies_of(served, request_) == DirectionPolicies(general, own)
+    served = Served("matched", policies={"text-image": "auto"}, chosen=True)
+    assert wanted.policies_of(served, request_, "auto") == DirectionPolicies(general, own)
+
+
+def test_where_nobody_chose_a_policy_the_default_is_served() -> None:
+    served = Served("matched", policies={"text-image": "aligned"})
+    expected = DirectionPolicies("auto", {"text-image": "aligned"})
+    assert wanted.policies_of(served, ServingRequest(), "auto") == expected
 
 
 def test_the_policy_of_a_direction_is_its_own_or_the_general_one() -> None:

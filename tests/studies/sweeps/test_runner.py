@@ -13,7 +13,7 @@ import pytest
 import cli
 import worlds
 from engine.errors import UserError
-from engine.ingest.ingest import IngestReport
+from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions
 from engine.types import Skipped, TrainSettings
 from indexer.evaluation.evaluate import open_evaluation

@@ -8,8 +8,9 @@ import pytest
 
 from engine.errors import UserError
 from engine.ids import item_id
-from engine.sources import metadata, open_source
+from engine.sources import open_source
 from engine.sources.base import Row
+from engine.sources.tables import json_lines
 from engine.types import Skipped
 
 
@@ -135,16 +136,16 @@ def test_a_skipped_row_does_not_take_its_id(tmp_path: Path) -> None:
         ([1], "not a JSON object"),
         ("text", "not a JSON object"),
         ({}, "names no medium and no text"),
-        ({"title": "a"}, "names no medium and no text"),
+        ({"sentiment": "a"}, "names no medium and no text"),
         ({"text": ""}, "blank text"),
         ({"image": "a.jpg", "text": " "}, "blank text"),
         ({"image": "a.jpg", "texts": ["good", " "]}, "blank text"),
         ({"text": 1}, "text is not a string"),
-        ({"texts": ["good", None]}, "text is not a string"),
+        ({"texts": ["good", 2]}, "text is not a string"),
         ({"text": {"a": 1}}, "text is not a string"),
         ({"text": "\ud800"}, "text holds a lone surrogate, which is no character"),
-        ({"text": "a", "labels": [1]}, "label is not a string"),
-        ({"text": "a", "id": 17}, "id is not a string"),
+        ({"text": "a", "labels": [[1]]}, "label is not a string"),
+        ({"text": "a", "id": {"of": 17}}, "id is not a string"),
         ({"text": "a", "id": ""}, "id must be 1 to 200 printable characters"),
         ({"text": "a", "id": "x" * 201}, "id must be 1 to 200 printable characters"),
         ({"text": "a", "id": "a\nb"}, "id must be 1 to 200 printable characters"),
@@ -156,7 +157,7 @@ def test_a_skipped_row_does_not_take_its_id(tmp_path: Path) -> None:
         ({"text": "a", "task": "a\x1b[31m"}, "task must be 1 to 80 bytes of printable characters"),
         ({"text": "a", "task": ".."}, "a task cannot be called '..'"),
         ({"text": "a", "task": "all"}, "a task cannot be called 'all'"),
-        ({"image": None}, "image is not a path"),
+        ({"image": None}, "names no medium and no text"),
         ({"image": ""}, "image is not a path"),
         ({"audio": 3}, "audio is not a path"),
         ({"image": "a\0.jpg"}, "image is not a path"),
@@ -223,7 +224,7 @@ def test_blank_lines_count_but_are_no_rows(tmp_path: Path) -> None:
 def test_a_line_over_the_limit_ends_the_run_with_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metadata, "MAX_LINE", 1 << 20)
+    monkeypatch.setattr(json_lines, "MAX_LINE", 1 << 20)
     with pytest.raises(UserError, match=r"rows\.jsonl line 2 is longer than 1 MiB$"):
         of_lines(tmp_path, '{"text": "a"}', '{"text": "' + "a" * (1 << 20) + '"}')
 
@@ -239,7 +240,7 @@ def test_the_progress_bar_expects_the_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
 def test_a_table_of_every_field(tmp_path: Path, name: str) -> None:
     header = ["id", "task", "split", "labels", "image", "text"]
-    (row,) = of_table(tmp_path, name, header, ["a1", "sky", "val", "dog; cat", "a.jpg", "a dog,\ta cat"])
+    (row,) = of_table(tmp_path, name, header, ["a1", "sky", "val", "dog; cat", "a.jpg", "a dog, a cat"])
     assert row == Row(
         "a1",
         line=2,
@@ -248,7 +249,7 @@ def test_a_table_of_every_field(tmp_path: Path, name: str) -> None:
         split="val",
         labels=("dog", "cat"),
         media={"image": tmp_path / "a.jpg"},
-        texts=("a dog,\ta cat",),
+        texts=("a dog, a cat",),
     )
 
 
@@ -274,10 +275,11 @@ def test_a_bad_row_of_a_table_is_skipped_with_its_line(tmp_path: Path) -> None:
     assert (bad.line, bad.reason) == (3, "image is an absolute path; give it relative to the source")
 
 
-def test_cells_beyond_the_header_are_passed_over(tmp_path: Path) -> None:
-    (row,) = of_table(tmp_path, "rows.csv", ["text"], ["a", "b", "c"])
-    assert isinstance(row, Row)
-    assert row.texts == ("a",)
+def test_a_row_of_more_cells_than_columns_is_refused(tmp_path: Path) -> None:
+    _, bad, _ = of_table(tmp_path, "rows.csv", ["text"], ["a"], ["a", "b", "c"], ["d"])
+    assert bad == Skipped(
+        str(tmp_path / "rows.csv"), "3 cells for 1 columns: put quotes around one that holds ','", 3
+    )
 
 
 def test_a_caption_of_several_lines_is_one_cell(tmp_path: Path) -> None:
@@ -287,10 +289,11 @@ def test_a_caption_of_several_lines_is_one_cell(tmp_path: Path) -> None:
     assert (first.texts, second.texts) == (("a\nb",), ("c",))
 
 
-def test_a_table_that_is_not_utf8_is_a_user_error(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_bytes("text\ncafé\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"^cannot read .*rows\.csv: 'utf-8' codec"):
-        read(tmp_path / "rows.csv")
+def test_a_row_that_is_not_utf8_is_skipped_alone(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("text\na tea\na café\na pub\n".encode("latin-1"))
+    first, bad, last = read(tmp_path / "rows.csv")
+    assert bad == Skipped(str(tmp_path / "rows.csv"), "not UTF-8", 3)
+    assert [row.texts for row in (first, last) if isinstance(row, Row)] == [("a tea",), ("a pub",)]
 
 
 # which file
@@ -338,9 +341,10 @@ def test_a_missing_source_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_a_user_error_that_says_which_there_are(tmp_path: Path) -> None:
-    (tmp_path / "rows.json").touch()
+    (tmp_path / "rows.doc").touch()
     with pytest.raises(UserError) as raised:
-        open_source(tmp_path / "rows.json")
+        open_source(tmp_path / "rows.doc")
     assert str(raised.value) == (
-        f"{tmp_path / 'rows.json'} is no source: give a folder, or a .jsonl, .csv, .tsv, .npz or .parquet file"
+        f"{tmp_path / 'rows.doc'} is no source: give a folder, a .jsonl, .csv, .tsv, .npz or .parquet file, "
+        "or the captions of COCO (.json) or Flickr (.txt)"
     )

@@ -1,0 +1,136 @@
+"""What a source no longer brings: gone where it was looked for and is not there, kept where nobody could look."""
+
+import errno
+import os
+import shlex
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import Setting, UserError
+from engine.storage.rows import StoredRow, ids_of, places
+from engine.storage.store import Store
+from engine.types import Skipped
+
+SPARED = 10
+"""So many rows may vanish from a source without a question."""
+
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Stored rows that a pass over their source did not meet.
+
+    Attributes:
+        gone: those that were looked for and are not there.
+        kept: how many could not be looked at, and stay as they were.
+        reasons: why, where the source has not said so itself.
+    """
+
+    gone: list[StoredRow]
+    kept: int
+    reasons: Sequence[Skipped]
+
+
+def sort_out(rows: Iterable[StoredRow], left_out: Sequence[Skipped]) -> Missing:
+    """Tell which rows are gone.
+
+    A row that stands in a file or folder that was left out is not; nor is one that may have stood on a line which
+    could not be made out.
+
+    Args:
+        left_out: what the source itself could not use: files, folders, lines.
+    """
+    names = {skipped.name for skipped in left_out if skipped.name is not None}
+    closed = {skipped.path for skipped in left_out if skipped.line is None}
+    has_lost_lines = any(skipped.line is not None and skipped.name is None for skipped in left_out)
+    gone, kept, reasons = list[StoredRow](), 0, dict[str, Skipped]()
+    for row in rows:
+        if has_lost_lines or row.name in names or _stands_in(closed, row):
+            kept += 1
+            continue
+        hidden = [found for found in map(obstacle, map(Path, places(row))) if found]
+        kept += bool(hidden)
+        reasons |= {found.path: found for found in hidden}
+        if not hidden:
+            gone.append(row)
+    return Missing(gone, kept, [found for path, found in reasons.items() if path not in closed])
+
+
+def obstacle(path: Path) -> Skipped | None:
+    """Return what keeps a path from being looked for, and why; None where it is there, or surely is not."""
+    for place in (*reversed(path.parents), path):
+        try:
+            if stat.S_ISLNK(os.lstat(place).st_mode) and not os.path.exists(place):  # noqa: PTH110 - as below
+                return Skipped(str(place), "a link to what cannot be found: is a disk not mounted?")
+        except OSError as error:
+            if error.errno in NOT_THERE:
+                return None
+            closed = place.parent if isinstance(error, PermissionError) else place
+            return Skipped(str(closed), (error.strerror or str(error)).lower())
+    return None
+
+
+def is_vanished(path: Path) -> bool:
+    """Say whether nothing stands under a path, and that for sure."""
+    try:
+        os.lstat(path)
+    except OSError:
+        return obstacle(path) is None
+    return False
+
+
+def refuse_many(store: Store, gone: Sequence[StoredRow], known: int, source: Path) -> None:
+    """Raise where most of what is known of a source would go, and items with it.
+
+    A renamed file's items are named by its new row.
+    """
+    going = {row.key for row in gone}
+    lost = sum(any(going.issuperset(store.users(id)) for id in ids_of(row)) for row in gone)
+    if lost > max(SPARED, known // 2):
+        allow = Setting("allow_mass_delete")
+        raise UserError(
+            f"{lost} of {known} rows of {source} are gone; nothing was removed: "
+            f"is a disk not mounted? To drop them run again with {allow}",
+            [allow],
+        )
+
+
+def rows_of(store: Store, source: Path, task: str | None) -> list[StoredRow]:
+    """Return all rows that were read from a source, of one task or of any."""
+    return [row for row in store.rows() if row.source == str(source) and task in (None, row.task)]
+
+
+def nothing_read(source: Path, task: str | None, skipped: Sequence[Skipped], known: int) -> UserError:
+    """Return the error about a source of which no row was usable: the first reason, and how many there are."""
+    of_task = f" of task {task!r}" if task else ""
+    if not skipped:
+        return nothing_left(f"nothing to read{of_task} in {source}", source, known)
+    first = skipped[0]
+    where = f"{first.path} line {first.line}" if first.line else first.path
+    return UserError(
+        f"nothing{of_task} in {source} could be read: {where}: {first.reason} ({len(skipped)} skipped)",
+        first.settings,
+    )
+
+
+def nothing_left(problem: str, source: Path, known: int) -> UserError:
+    """Return the error about a source of which nothing is left, and how its rows are dropped."""
+    if not known:
+        return UserError(problem)
+    allow = Setting("allow_mass_delete")
+    remove = Setting("source", shlex.quote(str(source)), command="remove")
+    rows = "1 row of it is" if known == 1 else f"{known} rows of it are"
+    return UserError(
+        f"{problem}, and {rows} indexed: is a disk not mounted? To drop them run again with {allow}, or run {remove}",
+        [allow, remove],
+    )
+
+
+def _stands_in(closed: set[str], row: StoredRow) -> bool:
+    """Say whether a row comes from one of these files, or from below one of these folders."""
+    return bool(closed) and any(
+        not closed.isdisjoint(map(str, (path, *path.parents))) for path in map(Path, places(row))
+    )

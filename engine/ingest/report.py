@@ -1,0 +1,69 @@
+"""What a run of ingestion did to the store, and what a person should know of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from engine.ingest import moved
+from engine.ingest.encoding import LoadedItem
+from engine.media import MEANING, Flag
+from engine.storage.rows import StoredRow
+from engine.types import Skipped
+
+MOST_PRINTED = 5
+"""Lines of what decoders print that are passed on."""
+
+
+@dataclass
+class IngestReport:
+    """What a run did to the store, counted in rows.
+
+    Attributes:
+        moved: those whose file, or whole source, has another name now.
+        kept: those that could not be looked at, and stay as they were.
+        left: of a source that moved, those that were not met again, by where it stood.
+        notes: what a person should know of how the source was read.
+        flagged: the media that were read and are odd, by what is.
+    """
+
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    kept: int = 0
+    left: dict[str, int] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    tasks: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    flagged: dict[Flag, list[str]] = field(default_factory=dict)
+
+    @property
+    def read(self) -> int:
+        """How many rows were usable."""
+        return self.added + self.updated + self.moved + self.unchanged
+
+    def count(self, stored: StoredRow | None, now: StoredRow) -> None:
+        """Count a row by what was stored of it before, if anything."""
+        has_moved = stored is not None and stored.key != now.key and moved.is_alike(stored, now)
+        self.added += stored is None
+        self.moved += has_moved
+        self.updated += stored is not None and stored != now and not has_moved
+        self.unchanged += stored == now
+
+    def flag(self, loaded: LoadedItem) -> None:
+        """Note what is odd about an item that was read."""
+        for flag in loaded.flags:
+            name = loaded.item.paths[0] if loaded.item.paths else (loaded.item.text or "")[:60]
+            self.flagged.setdefault(flag, []).append(name)
+
+    def note(self, of_source: Iterable[str], printed: Iterable[str]) -> None:
+        """Take in what the source has to say, what is odd about media, and what their decoders printed."""
+        self.notes += of_source
+        self.notes += [
+            f"{len(names)} {'file' if len(names) == 1 else 'files'}, like {names[0]}: {MEANING[flag]}"
+            for flag, names in sorted(self.flagged.items())
+        ]
+        lines = list(printed)
+        self.notes += [f"a decoder says: {line}" for line in lines[:MOST_PRINTED]]
+        if len(lines) > MOST_PRINTED:
+            self.notes.append(f"and {len(lines) - MOST_PRINTED} lines more")

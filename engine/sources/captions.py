@@ -1,0 +1,153 @@
+"""Captions of pictures as COCO, Karpathy's splits, and Flickr8k and 30k write them."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import Setting, Unreadable, UserError
+from engine.ids import clean_text
+from engine.sources.base import Collection, Row, checked_id, inside
+from engine.sources.tables.values import Limits, over, plain, regular
+from engine.types import Skipped, Split
+
+MAX_BYTES = 4 << 30
+FOLDERS = ("", "images", "Images", "img")
+NAMED_SPLIT = re.compile(r"(train|val|test)")
+TOKEN = re.compile(r"(.+?)#\d+\s+(.*)")
+
+
+def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
+    """Open a JSON of COCO (captions or instances) or of Karpathy's splits: a row for each image.
+
+    Args:
+        media: the folder of the images; None: one beside the file, by the usual names.
+    """
+    if regular(source).stat().st_size > MAX_BYTES:
+        raise over("max_bytes", MAX_BYTES, f"{source} has {source.stat().st_size} bytes")
+    try:
+        content = json.loads(source.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {source}: {error}") from None
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        raise UserError(f'{source} is no source: a JSON of COCO has a list of "images"')
+    if len(images) > limits.max_rows:
+        raise over("max_rows", limits.max_rows, f"{source} has {len(images)} images")
+    annotations = _annotations(content)
+    folder = media or _beside(
+        source, [str(image.get("file_name") or image.get("filename")) for image in images[:20]]
+    )
+
+    def rows() -> Iterator[Row | Skipped]:
+        for number, image in enumerate(images, start=1):
+            try:
+                yield _coco_row(folder, source, number, image, annotations.get(image.get("id"), []))
+            except Unreadable as error:
+                yield Skipped(str(source), str(error), number)
+
+    return Collection(source, len(images), rows)
+
+
+def _annotations(content: Mapping[str, Any]) -> dict[object, list[Mapping[str, Any]]]:
+    """Return the annotations of each image, by its id; a category's name stands for its number."""
+    names = {c.get("id"): c.get("name") for c in content.get("categories") or () if isinstance(c, dict)}
+    by_image: dict[object, list[Mapping[str, Any]]] = {}
+    for annotation in content.get("annotations") or ():
+        if isinstance(annotation, dict):
+            category = annotation.get("category_id")
+            named = {**annotation, "category": names.get(category, category)}
+            by_image.setdefault(annotation.get("image_id"), []).append(named)
+    return by_image
+
+
+def _coco_row(
+    folder: Path,
+    source: Path,
+    number: int,
+    image: Mapping[str, Any],
+    annotations: Sequence[Mapping[str, Any]],
+) -> Row:
+    name = image.get("file_name") or image.get("filename")
+    if not isinstance(name, str) or Path(name).is_absolute() or "\0" in name:
+        raise Unreadable("names no file")
+    place = image.get("filepath")
+    path = inside(folder, folder / (place if isinstance(place, str) else "") / name)
+    captions = [annotation.get("caption") for annotation in annotations]
+    captions += [s.get("raw") for s in image.get("sentences") or () if isinstance(s, dict)]
+    labels = [annotation["category"] for annotation in annotations if annotation.get("category") is not None]
+    given = image.get("id", image.get("imgid", image.get("cocoid")))
+    id = None if given is None else checked_id(str(given))
+    split = _split(image.get("split")) or _split(source.stem)
+    kept = {"id", "file_name", "filename", "filepath", "split", "sentences", "sentids"}
+    return Row(
+        id or str(path),
+        line=number,
+        id=id,
+        split=split,
+        labels=tuple(dict.fromkeys(map(str, labels))),
+        media={"image": path},
+        texts=tuple(
+            dict.fromkeys(clean_text(text) for text in captions if isinstance(text, str) and text.strip())
+        ),
+        other={field: plain(value) for field, value in image.items() if field not in kept},
+    )
+
+
+def _split(name: object) -> Split | None:
+    """Return the split that a name speaks of; Karpathy's `restval` trains, as he meant it to."""
+    if not isinstance(name, str):
+        return None
+    spoken = NAMED_SPLIT.search(name.lower())
+    return "train" if name == "restval" else spoken[1] if spoken else None  # type: ignore[return-value]
+
+
+def _beside(source: Path, names: Sequence[str]) -> Path:
+    """Return the folder in which the images lie: the file's own, or one of the usual beside it or above."""
+    split = re.search(r"(train|val|test)\d*", source.stem)
+    folders = [*FOLDERS, *([split[0]] if split else [])]
+    for above in (source.parent, source.parent.parent):
+        for folder in folders:
+            if any((above / folder / name).is_file() for name in names):
+                return above / folder
+    media = Setting("media", "DIR")
+    raise UserError(
+        f"the images that {source} names are not beside it: say where they lie with {media}", [media]
+    )
+
+
+def holds_tokens(source: Path) -> bool:
+    """Say whether a text file begins as a token file of Flickr does."""
+    with regular(source).open("rb") as file:
+        return TOKEN.fullmatch(file.readline(1 << 16).decode("utf-8", "replace").strip()) is not None
+
+
+def open_flickr(source: Path, media: Path | None, limits: Limits) -> Collection:
+    """Open a token file of Flickr8k or 30k: a line `NAME.jpg#0`, a tab and a caption; a row for each image."""
+    captions: dict[str, list[str]] = {}
+    broken: list[Skipped] = []
+    with regular(source).open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(file, start=1):
+            if number > limits.max_rows:
+                raise over("max_rows", limits.max_rows, f"{source} has more lines than are read")
+            token = TOKEN.fullmatch(line.strip())
+            try:
+                if token:
+                    captions.setdefault(token[1], []).append(clean_text(token[2]))
+                elif line.strip():
+                    raise Unreadable("not `NAME#NUMBER`, white space and a caption")
+            except Unreadable as error:
+                broken.append(Skipped(str(source), str(error), number))
+    folder = media or _beside(source, list(captions)[:20])
+
+    def rows() -> Iterator[Row | Skipped]:
+        yield from broken
+        for name, texts in captions.items():
+            try:
+                path = inside(folder, folder / name)
+                yield Row(name, id=checked_id(name), media={"image": path}, texts=tuple(dict.fromkeys(texts)))
+            except Unreadable as error:
+                yield Skipped(str(source), f"{name}: {error}")
+
+    return Collection(source, len(captions), rows)

@@ -1,0 +1,216 @@
+"""Rows of a table, of whatever form: media beside it, texts, or features that it brings itself."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import media
+from engine.errors import Unreadable, UserError
+from engine.ids import clean_text
+from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task
+from engine.sources.cells import listed, path_of, row_name, string, word
+from engine.sources.tables.columns import KNOWN, Columns, Part, understood
+from engine.sources.tables.delimited import open_delimited
+from engine.sources.tables.json_lines import open_json_lines
+from engine.sources.tables.npz import open_npz
+from engine.sources.tables.parquet import open_parquet
+from engine.sources.tables.values import LIMITS, Limits, vector
+from engine.types import Modality, Skipped, Split
+
+OPEN = {
+    ".jsonl": open_json_lines,
+    ".csv": open_delimited,
+    ".tsv": open_delimited,
+    ".parquet": open_parquet,
+    ".npz": open_npz,
+}
+ONE_VALUE: tuple[Part, ...] = ("id", "task", "split")
+
+
+def open_table(
+    source: Path,
+    path: Path,
+    *,
+    folder: Path | None = None,
+    split: Split | None = None,
+    limits: Limits = LIMITS,
+) -> Collection:
+    """Open a table.
+
+    Args:
+        source: what the user named: the file, or the folder that it stands in.
+        folder: where the media lie that it names; None: beside it.
+        split: of rows that name none.
+    """
+    table = OPEN.get(path.suffix.lower(), open_delimited)(path, limits)
+    columns = understood(table.columns)
+    if table.is_complete:
+        _check_usable(path, columns, table.columns)
+    notes = [*table.notes, *columns.notes]
+    widths = dict(columns.vectors.values())
+    encoded = None if not columns.vectors else ["text"] if "text" in columns.parts.values() else []
+
+    def rows() -> Iterator[Row | Skipped]:
+        reading = Reading(table.columns, folder or path.parent, split, table.literal, notes)
+        for number, cells in table.rows():
+            try:
+                if isinstance(cells, Unreadable):
+                    raise cells
+                yield reading.row(number, cells)
+            except Unreadable as error:
+                yield Skipped(str(path), str(error), number, name=reading.id_of(cells))
+
+    return Collection(source, table.total, rows, widths, encoded, notes)
+
+
+def _check_usable(path: Path, columns: Columns, names: Iterable[str]) -> None:
+    """Raise where no row of a table could be used."""
+    if not columns.vectors and not columns.media and not {"text", "file"} & {*columns.parts.values()}:
+        listing = ", ".join(map(repr, names))
+        raise UserError(
+            f"{path} has no column of media, texts or features, but {listing}; "
+            f"columns that are read are: {', '.join(KNOWN)}, or an array (N, D) for each modality"
+        )
+
+
+@dataclass
+class Reading:
+    """How the rows of one table are read.
+
+    Attributes:
+        widths: of the columns that are known so far; JSON lines may bring more at any row.
+        folder: where its media lie.
+        split: of rows that name none.
+        literal: a cell of several labels is one string, `a; b`.
+        notes: what a person should know; grows with the columns.
+        names: how often each row's name was met.
+    """
+
+    widths: Mapping[str, int | None]
+    folder: Path
+    split: Split | None
+    literal: bool
+    notes: list[str]
+    names: dict[str, int] = field(default_factory=dict)
+    columns: Columns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.columns = understood(self.widths)
+
+    def _learn(self, names: Iterable[str]) -> None:
+        """Take in columns that were not there before."""
+        self.widths = {**self.widths, **dict.fromkeys(name for name in names if name not in self.widths)}
+        self.columns = understood(self.widths)
+        self.notes += [note for note in self.columns.notes if note not in self.notes]
+
+    def row(self, number: int, cells: Mapping[str, object]) -> Row:
+        """Return one row, or raise Unreadable with the reason why it cannot be used."""
+        if not cells.keys() <= self.widths.keys():
+            self._learn(cells)
+        values = {name: value for name, value in cells.items() if value is not None}
+        features = self._features(values)
+        paths = self._origins(values, features) if features else self._media(values)
+        texts = [clean_text(string(text, "text")) for text in self._parts(values, "text")]
+        if not features and not paths and not texts:
+            raise Unreadable("no features in it" if self.columns.vectors else "names no medium and no text")
+        id, task, split = (self._part(values, part) for part in ONE_VALUE)
+        id = None if id is None else checked_id(word(id, "id"))
+        row = Row(
+            id or (f"row {number}" if features else row_name(paths, texts)),
+            line=number,
+            id=id,
+            task=None if task is None else checked_task(word(task, "task")),
+            split=self.split if split is None else checked_split(split),
+            labels=tuple(dict.fromkeys(self._labels(values))),
+            media={} if features else paths,
+            origins=paths if features else {},
+            texts=tuple(dict.fromkeys(texts)),
+            features=features,
+            other={name: values[name] for name in self.columns.fields if name in values},
+        )
+        return self._told_apart(row)
+
+    def id_of(self, cells: Mapping[str, object] | Unreadable) -> str | None:
+        """Return the id of a row that cannot be used, as far as it can be told."""
+        known = {} if isinstance(cells, Unreadable) else cells
+        ids = [known[name] for name, part in self.columns.parts.items() if part == "id" and name in known]
+        return str(ids[0]) if ids and isinstance(ids[0], str | int) else None
+
+    def _told_apart(self, row: Row) -> Row:
+        """Return the row under a name of its own; a row a caption, all with the same picture, is Flickr8k's style."""
+        count = self.names[row.name] = self.names.get(row.name, 0) + 1
+        if count > 1 and row.id is not None:
+            raise Unreadable(f"id {row.id!r} stands in an earlier row too")
+        return row if count == 1 else replace(row, name=f"{row.name}#{count}")
+
+    def _parts(self, values: Mapping[str, object], part: Part) -> list[object]:
+        """Return what a row's columns say of one part, lists flattened, without what is null."""
+        named = [values[name] for name, of in self.columns.parts.items() if of == part and name in values]
+        return [value for cell in named for value in listed(cell)]
+
+    def _part(self, values: Mapping[str, object], part: Part) -> object | None:
+        """Return what a row's column says of a part that has one value; None where it says nothing."""
+        several = self._parts(values, part)
+        if len(several) > 1 or any(isinstance(values[name], list) for name in values if self._is(name, part)):
+            raise Unreadable(f"{part} is not a string")
+        return next(iter(several), None)
+
+    def _is(self, name: str, part: Part) -> bool:
+        return self.columns.parts.get(name) == part
+
+    def _labels(self, values: Mapping[str, object]) -> Iterator[str]:
+        """Yield the labels of a row: strings or numbers, or the places of the ones in a row of zeros and ones."""
+        for name, part in self.columns.parts.items():
+            cell = values.get(name) if part == "labels" else None
+            if isinstance(cell, np.ndarray):
+                if not np.isin(cell, (0, 1)).all():
+                    raise Unreadable(f"{name} is a row of numbers that are not all 0 or 1")
+                yield from map(str, np.flatnonzero(cell))
+            elif isinstance(cell, str) and self.literal:
+                yield from (label.strip() for label in cell.split(";") if label.strip())
+            elif cell is not None:
+                yield from (word(label, "label") for label in listed(cell))
+
+    def _features(self, values: Mapping[str, object]) -> dict[Modality, NDArray[np.float32]]:
+        features = {}
+        for name, (modality, width) in self.columns.vectors.items():
+            array = vector(values.get(name), width)
+            if array is not None:
+                if not np.isfinite(array).all():
+                    raise Unreadable(f"{modality} holds NaN or infinite numbers")
+                features[modality] = array
+        return features
+
+    def _media(self, values: Mapping[str, object]) -> dict[Modality, Path]:
+        """Return the files that a row names, which are read."""
+        paths = {
+            m: path_of(self.folder, values[name], m)
+            for name, m in self.columns.media.items()
+            if name in values
+        }
+        if "video" in paths:
+            raise Unreadable("videos cannot be read")
+        for value in self._parts(values, "file"):
+            path = path_of(self.folder, value, "file_name")
+            modality = media.modality_at(path)
+            if modality is None:
+                raise Unreadable(f"{path.suffix or path.name} is no medium that can be read")
+            paths[modality] = path
+        return paths
+
+    def _origins(
+        self, values: Mapping[str, object], features: Mapping[Modality, object]
+    ) -> dict[Modality, Path]:
+        """Return the files whose features a row brings: they are named, not read."""
+        named: list[tuple[Modality | None, object]] = []
+        named += [(m, values[name]) for name, m in self.columns.media.items() if name in values]
+        named += [(media.modality_of(Path(str(value))), value) for value in self._parts(values, "file")]
+        first = next(iter(features))
+        return {
+            m if m and m in features else first: self.folder / value
+            for m, value in named
+            if isinstance(value, str)
+        }

@@ -1,0 +1,1 @@
+"""Tables: JSON lines, CSV, TSV, Parquet and npz, read as a stream of rows of plain values."""

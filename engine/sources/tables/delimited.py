@@ -1,0 +1,155 @@
+"""CSV and TSV, whose damaged rows cost themselves alone."""
+
+import csv
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from engine.errors import Unreadable, UserError
+from engine.sources.tables.values import Limits, Line, Table, over, regular
+
+MAX_LINE = 16 << 20
+MAX_LINES = 1000
+"""A quoted cell may go on over so many lines."""
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def open_delimited(path: Path, limits: Limits) -> Table:
+    """Open a CSV, or a TSV, in which a quote is a quote; its first line names the columns."""
+    encoding, total = _encoding(regular(path)), 0
+    with path.open("rb") as file:
+        total = max(0, sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b"")) - 1)
+    first = next((text for _, text in _lines(path, encoding) if isinstance(text, str) and text.strip()), "")
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    separator = _separator(first, usual)
+    names = [name.strip() for name in _record([first], separator, usual == "\t")] if first else []
+    if not any(names):
+        raise UserError(f"cannot read {path}: its first line names no columns")
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    if repeated:
+        raise UserError(f"cannot read {path}: two columns are called {repeated[0]!r}")
+    if len(names) > limits.max_width:
+        raise over("max_width", limits.max_width, f"{path} has {len(names)} columns")
+    notes = [] if separator == usual else [f"{path.name} separates its columns by {SEPARATORS[separator]}"]
+
+    def rows() -> Iterator[Line]:
+        literal = separator == usual == "\t"
+        records = _records(_lines(path, encoding), len(names), separator, literal)
+        next(records)  # the names
+        for count, (number, cells) in enumerate(records, start=1):
+            if count > limits.max_rows:
+                raise over("max_rows", limits.max_rows, f"{path} has more rows than are read")
+            if isinstance(cells, Unreadable):
+                yield number, cells
+            else:
+                yield (
+                    number,
+                    {name: cell for name, cell in zip(names, cells, strict=False) if name and cell.strip()},
+                )
+
+    return Table(dict.fromkeys(filter(None, names)), total, rows, notes, literal=True)
+
+
+def _encoding(path: Path) -> str:
+    """Return UTF-16 where a mark at the beginning says so, as spreadsheets write it; else UTF-8."""
+    with path.open("rb") as file:
+        mark = file.read(2)
+    return "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+
+
+def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str | Unreadable]]:
+    """Yield the lines of a file, numbered from 1, without their ends; of one that is no text, why."""
+    if encoding != "utf-8":
+        with path.open(encoding=encoding, errors="replace", newline="") as text:
+            for number, line in enumerate(text, start=1):
+                yield number, line.rstrip("\r\n")
+        return
+    with path.open("rb") as file:
+        for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1):
+            if len(raw) == MAX_LINE:
+                raise UserError(f"{path} line {number} is longer than {MAX_LINE >> 20} MiB")
+            try:
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                yield number, Unreadable("not UTF-8")
+
+
+def _separator(first: str, usual: str) -> str:
+    """Return what separates the names of the first line: what is usual, if it does, else what does most."""
+    if usual in first:
+        return usual
+    return max(SEPARATORS, key=lambda mark: (first.count(mark), mark == usual))
+
+
+def _record(lines: Sequence[str], separator: str, literal: bool) -> list[str]:
+    """Return the cells of one record; csv.Error where its quotes do not match."""
+    if literal:
+        return lines[0].split(separator)
+    (cells,) = csv.reader(["\n".join(lines)], delimiter=separator, strict=True, skipinitialspace=True)
+    return cells
+
+
+def _records(
+    lines: Iterator[tuple[int, str | Unreadable]], width: int, separator: str, literal: bool
+) -> Iterator[tuple[int, list[str] | Unreadable]]:
+    """Yield records with the number of their first line; after a broken one, reading goes on at the next line."""
+    csv.field_size_limit(MAX_LINE)
+    waiting: deque[tuple[int, str | Unreadable]] = deque()
+    while True:
+        if not waiting:
+            waiting.extend(islice(lines, 1))
+        if not waiting:
+            return
+        number, first = waiting[0]
+        if isinstance(first, Unreadable):
+            waiting.popleft()
+            yield number, first
+        elif not first.strip():
+            waiting.popleft()
+        else:
+            try:
+                cells, used = _cells(waiting, lines, separator, literal)
+                if len(cells) > width or (used > 1 and len(cells) < width):
+                    quotes = f"put quotes around one that holds {separator!r}"
+                    raise Unreadable(f"{len(cells)} cells for {width} columns: {quotes}")
+            except Unreadable as error:
+                yield number, error
+                used = 1
+            else:
+                yield number, cells
+            for _ in range(used):
+                waiting.popleft()
+
+
+def _cells(
+    waiting: "deque[tuple[int, str | Unreadable]]",
+    lines: Iterator[tuple[int, str | Unreadable]],
+    separator: str,
+    literal: bool,
+) -> tuple[list[str], int]:
+    """Return the cells of the record that begins at the first waiting line, and how many lines it takes."""
+    texts = [str(waiting[0][1])]
+    try:
+        return _record(texts, separator, literal), 1
+    except csv.Error as error:
+        if "unexpected end" not in str(error):
+            raise Unreadable(f"its quotes do not match: {error}") from None
+    quotes = texts[0].count('"')
+    while len(texts) < MAX_LINES:
+        if len(waiting) == len(texts):
+            waiting.extend(islice(lines, 1))
+        if len(waiting) == len(texts):
+            break
+        line = waiting[len(texts)][1]
+        if isinstance(line, Unreadable):
+            break
+        texts.append(line)
+        quotes += line.count('"')
+        if quotes % 2 == 0:
+            try:
+                return _record(texts, separator, literal), len(texts)
+            except csv.Error as error:
+                raise Unreadable(f"its quotes do not match: {error}") from None
+    raise Unreadable("a quote in it is never closed")

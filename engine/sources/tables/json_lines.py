@@ -1,0 +1,63 @@
+"""JSON lines: an object a line."""
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+from engine.errors import Unreadable, UserError
+from engine.sources.tables.values import Limits, Line, Table, over, plain, regular
+
+MAX_LINE = 64 << 20
+PEEKED = 100
+"""So many rows are looked at to tell which fields hold vectors."""
+
+
+def open_json_lines(path: Path, limits: Limits) -> Table:
+    """Open a file of JSON lines."""
+    with regular(path).open("rb") as file:
+        total = sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+    columns: dict[str, int | None] = {}
+    for _, fields in islice(_rows(path, limits), PEEKED):
+        for name, value in fields.items() if isinstance(fields, Mapping) else ():
+            columns[name] = columns.get(name) or _width(value)
+    return Table(columns, total, lambda: _rows(path, limits), is_complete=False)
+
+
+def _width(value: object) -> int | None:
+    """Return how many numbers a value lists; None where it is no list of fractions."""
+    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(n, int | float) for n in value):
+        return None
+    return len(value) if any(isinstance(n, float) for n in value) else None
+
+
+def _rows(path: Path, limits: Limits) -> Iterator[Line]:
+    with path.open("rb") as file:
+        for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1):
+            if len(raw) == MAX_LINE:
+                raise UserError(f"{path} line {number} is longer than {MAX_LINE >> 20} MiB")
+            if number > limits.max_rows:
+                raise over("max_rows", limits.max_rows, f"{path} has more rows than are read")
+            line = raw.removeprefix(b"\xef\xbb\xbf").strip()
+            if line:
+                try:
+                    yield number, _object(line, limits.max_depth)
+                except Unreadable as error:
+                    yield number, error
+
+
+def _object(line: bytes, depth: int) -> Mapping[str, object]:
+    def refuse(constant: str) -> object:
+        raise Unreadable(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(line.decode(), parse_constant=refuse)
+    except UnicodeDecodeError:
+        raise Unreadable("not UTF-8") from None
+    except RecursionError:
+        raise Unreadable("nested too deeply") from None
+    except ValueError as error:
+        raise Unreadable(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Unreadable("not a JSON object")
+    return {name: plain(part, depth - 1) for name, part in value.items()}

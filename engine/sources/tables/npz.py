@@ -1,0 +1,153 @@
+"""Arrays in an .npz: rows side by side, read a block at a time and never unpickled."""
+
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Unreadable, UserError
+from engine.sources.tables.columns import MEDIA
+from engine.sources.tables.values import Limits, Line, Table, over, plain, regular, vector
+
+BLOCK = 1024
+BROKEN = (
+    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What numpy and zipfile let through of a damaged file."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an array is, as the beginning of its file says; read without any of its numbers."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    by_columns: bool
+
+    @property
+    def bytes(self) -> int:
+        size = self.dtype.itemsize
+        for length in self.shape:
+            size *= length
+        return size
+
+
+def open_npz(path: Path, limits: Limits) -> Table:
+    """Open an .npz of arrays with a row for each instance."""
+    try:
+        with regular(path).open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                raise UserError(f"{path} is a lone array: write it with numpy.savez, one array per modality")
+        with zipfile.ZipFile(path) as archive:
+            headers = {name: _header(archive, name) for name in archive.namelist() if name.endswith(".npy")}
+    except BROKEN as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    arrays = {name.removesuffix(".npy"): header for name, header in headers.items()}
+    total = _checked(path, arrays, limits)
+    columns = {name: header.shape[1] if _is_vectors(header) else None for name, header in arrays.items()}
+    return Table(columns, total, lambda: _rows(path, columns, total, limits))
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> _Header:
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, by_columns, dtype = read(file)
+    return _Header(shape, dtype, by_columns)
+
+
+def _is_vectors(header: _Header) -> bool:
+    return len(header.shape) == 2 and header.dtype.kind in "fiu"
+
+
+def _checked(path: Path, arrays: Mapping[str, _Header], limits: Limits) -> int:
+    """Return how many rows there are; UserError where the arrays are no rows side by side, or too large."""
+    for name, header in arrays.items():
+        if header.dtype.hasobject:
+            raise UserError(
+                f"cannot read {path}: Object arrays cannot be loaded: {name} would have to be unpickled"
+            )
+        is_lone = name in MEDIA and header.dtype.kind in "fiu" and len(header.shape) < 2
+        if not header.shape and not is_lone:
+            raise UserError(f"{path}: {name} is a single value: give one a row")
+        if is_lone or len(header.shape) > 2 or (len(header.shape) == 2 and not header.shape[1]):
+            raise UserError(f"{path}: {name} has shape {header.shape}; give rows of features (N, D)")
+        if len(header.shape) == 2 and header.shape[1] > limits.max_width:
+            raise over("max_width", limits.max_width, f"{path}: {name} has {header.shape[1]} numbers a row")
+    size = sum(header.bytes for header in arrays.values())
+    if size > limits.max_bytes:
+        raise over("max_bytes", limits.max_bytes, f"{path} unpacks to {size} bytes")
+    lengths = {name: header.shape[0] for name, header in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listing = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UserError(f"{path}: rows are not aligned: {listing}")
+    total = next(iter(lengths.values()), 0)
+    if total > limits.max_rows:
+        raise over("max_rows", limits.max_rows, f"{path} has {total} rows")
+    return total
+
+
+def _rows(path: Path, columns: Mapping[str, int | None], total: int, limits: Limits) -> Iterator[Line]:
+    number = 0
+    try:
+        with zipfile.ZipFile(path) as archive, ExitStack() as stack:
+            _verify(archive, columns)
+            blocks = {name: _blocks(archive, f"{name}.npy", stack) for name in columns}
+            while number < total:
+                cells = {name: next(block) for name, block in blocks.items()}
+                for place in range(min(BLOCK, total - number)):
+                    number += 1
+                    row = {name: block[place] for name, block in cells.items()}
+                    yield number, _fields(row, columns, limits)
+    except BROKEN as error:
+        raise UserError(f"cannot read {path} beyond row {number}: {error}") from None
+
+
+def _verify(archive: zipfile.ZipFile, names: Iterable[str]) -> None:
+    """Read every array through once, before any row of it is believed: that fails where a checksum does not hold."""
+    for name in names:
+        with archive.open(f"{name}.npy") as file:
+            while file.read(1 << 20):
+                pass
+
+
+def _blocks(archive: zipfile.ZipFile, name: str, stack: ExitStack) -> Iterator[NDArray[Any]]:
+    """Yield an array BLOCK rows at a time; one that is stored by columns is read as a whole."""
+    header = _header(archive, name)
+    file = stack.enter_context(archive.open(name))
+    if header.by_columns and len(header.shape) == 2:
+        whole = np.lib.format.read_array(file, allow_pickle=False)
+        yield from (whole[start : start + BLOCK] for start in range(0, header.shape[0], BLOCK))
+        return
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    read(file)
+    row_bytes = header.bytes // max(1, header.shape[0])
+    for start in range(0, header.shape[0], BLOCK):
+        rows = min(BLOCK, header.shape[0] - start)
+        data = file.read(rows * row_bytes)
+        if len(data) != rows * row_bytes:
+            raise EOFError(f"{name} ends early")
+        yield np.frombuffer(data, header.dtype).reshape(rows, *header.shape[1:])
+
+
+def _fields(
+    cells: Mapping[str, Any], columns: Mapping[str, int | None], limits: Limits
+) -> "dict[str, object] | Unreadable":
+    try:
+        return {
+            name: plain(cell, limits.max_depth) if columns[name] is None else vector(cell, columns[name])
+            for name, cell in cells.items()
+        }
+    except Unreadable as error:
+        return error

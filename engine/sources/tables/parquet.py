@@ -1,0 +1,148 @@
+"""Parquet, read batch by batch: values, lists, and vectors of any numeric type."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.errors import Unreadable, UserError
+from engine.sources.tables.columns import LABELS
+from engine.sources.tables.values import Limits, Line, Table, over, plain, regular, vector
+
+BATCH = 1024
+BROKEN = (OSError, ValueError, MemoryError)
+
+
+def open_parquet(path: Path, limits: Limits) -> Table:
+    """Open a Parquet file."""
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(regular(path)) as file:
+            columns, notes = _columns(file, limits)
+            facts = file.metadata
+            size = sum(facts.row_group(n).total_byte_size for n in range(facts.num_row_groups))
+            size = max(size, facts.num_rows * sum(4 * (width or 0) for width in columns.values()))
+            rows = facts.num_rows
+    except BROKEN as error:
+        raise UserError(f"cannot read {path}: {_one_line(error)}") from None
+    if rows > limits.max_rows:
+        raise over("max_rows", limits.max_rows, f"{path} has {rows} rows")
+    if size > limits.max_bytes:
+        raise over("max_bytes", limits.max_bytes, f"{path} unpacks to {size} bytes")
+    if len(columns) > limits.max_width:
+        raise over("max_width", limits.max_width, f"{path} has {len(columns)} columns")
+    return Table(columns, rows, lambda: _rows(path, columns, limits), notes)
+
+
+def _columns(file: Any, limits: Limits) -> tuple[dict[str, int | None], list[str]]:
+    """Return the columns that are read, with the width of those that hold vectors; and what is left out, and why."""
+    columns: dict[str, int | None] = {}
+    notes = []
+    for field in file.schema_arrow:
+        width = _width(field.type)
+        if width == 0:
+            width = None if field.name in LABELS else _first_width(file, field.name)
+            if width == 0:
+                notes.append(f"column {field.name!r} is left out: it is empty in every row")
+                continue
+        if width is not None and width > limits.max_width:
+            raise over("max_width", limits.max_width, f"column {field.name} has {width} numbers a row")
+        if _holds_bytes(field.type):
+            notes.append(
+                f"column {field.name!r} holds media themselves, which are not read: save them as files"
+            )
+        else:
+            columns[field.name] = width
+    return columns, notes
+
+
+def _first_width(file: Any, name: str) -> int:
+    """Return how many numbers the first row has that has any; 0 where none has."""
+    for batch in file.iter_batches(BATCH, columns=[name]):
+        column = batch.column(0)
+        for cell in getattr(column, "storage", column):
+            if cell.is_valid and len(cell):
+                return len(cell)
+    return 0
+
+
+def _width(kind: Any) -> int | None:
+    """Return how many numbers a type holds a row, 0 where rows may differ; None where it holds no vectors."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if isinstance(kind, pa.BaseExtensionType):
+        return _width(kind.storage_type)
+    if types.is_fixed_size_list(kind) and _is_number(kind.value_type):
+        return int(kind.list_size)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return 0 if _is_number(kind.value_type) else None
+    return None
+
+
+def _is_number(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_floating(kind) or types.is_integer(kind))
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Say whether a column is one of Hugging Face's that hold the bytes of pictures or sounds."""
+    from pyarrow import types
+
+    return bool(types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind})
+
+
+def _rows(path: Path, columns: dict[str, int | None], limits: Limits) -> Iterator[Line]:
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH, columns=list(columns)):
+                cells = {name: _cells(batch.column(name), columns[name]) for name in columns}
+                for place in range(batch.num_rows):
+                    number += 1
+                    yield (
+                        number,
+                        _fields({name: column[place] for name, column in cells.items()}, columns, limits),
+                    )
+    except BROKEN as error:
+        raise UserError(f"cannot read {path} beyond row {number}: {_one_line(error)}") from None
+
+
+def _cells(column: Any, width: int | None) -> Any:
+    """Return a column's values: rows of an array where it holds vectors and none is missing, else a list."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if width and not column.null_count:
+        numbers = column.flatten()
+        if not numbers.null_count and _are_all(column, width):
+            return numbers.to_numpy(zero_copy_only=False).reshape(-1, width)
+    return column.to_pylist()
+
+
+def _are_all(column: Any, width: int) -> bool:
+    """Say whether every row of a column of lists holds so many numbers."""
+    from pyarrow import compute
+
+    lengths: list[int] = compute.list_value_length(column).unique().to_pylist()
+    return lengths == [width]
+
+
+def _fields(
+    cells: dict[str, Any], columns: dict[str, int | None], limits: Limits
+) -> "dict[str, object] | Unreadable":
+    try:
+        return {
+            name: plain(cell, limits.max_depth) if columns[name] is None else vector(cell, columns[name])
+            for name, cell in cells.items()
+        }
+    except Unreadable as error:
+        return error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

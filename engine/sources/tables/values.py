@@ -1,0 +1,136 @@
+"""What a table is read into, how much of one is read, and values as every kind of table gives them."""
+
+import math
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Setting, Unreadable, UserError
+
+Fields: TypeAlias = Mapping[str, object]
+Line: TypeAlias = "tuple[int, Fields | Unreadable]"
+"""A row's number, from 1 (of a text file its line), and its fields, or why there are none."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a source is read; the program's memory stays within what these allow.
+
+    Attributes:
+        max_rows: of a table.
+        max_width: numbers in one vector, columns of a table.
+        max_bytes: of a table's columns once they are decompressed.
+        max_depth: of lists and objects in each other.
+    """
+
+    max_rows: int = 20_000_000
+    max_width: int = 65_536
+    max_bytes: int = 64 << 30
+    max_depth: int = 100
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How sources are read.
+
+    Attributes:
+        media: the folder that the media lie in which a table names; None: where they usually do.
+    """
+
+    media: Path | None = None
+    limits: Limits = LIMITS
+
+
+AS_USUAL = SourceOptions()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that was opened.
+
+    Attributes:
+        columns: the width D of those that hold vectors, None of all others.
+        total: how many rows to expect.
+        rows: reads them, one after the other.
+        notes: what a person should know of how it is read.
+        literal: whether every cell is a string, so that a list is written as one (`a; b`).
+        is_complete: whether rows bring no other columns.
+    """
+
+    columns: Mapping[str, int | None]
+    total: int
+    rows: Callable[[], Iterator[Line]]
+    notes: Sequence[str] = ()
+    literal: bool = False
+    is_complete: bool = True
+
+
+def over(name: str, limit: int, what: str) -> UserError:
+    """Return the refusal of more than a limit allows; it names the setting that allows more."""
+    setting = Setting(name, str(limit))
+    return UserError(f"{what}; the limit is {setting}, which can be raised", [setting])
+
+
+def regular(path: Path) -> Path:
+    """Return a path, or raise where it is no regular file: a pipe or a device may never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
+    if not stat.S_ISREG(mode):
+        raise UserError(f"cannot read {path}: not a regular file")
+    return path
+
+
+def plain(value: object, depth: int = LIMITS.max_depth) -> Any:
+    """Return a value as JSON knows it; Unreadable where it cannot be, or is nested deeper.
+
+    Numbers of numpy are Python's, bytes are UTF-8, dates are ISO 8601, and what is not a number (NaN) is not there.
+    """
+    if depth < 0:
+        raise Unreadable("nested too deeply")
+    if isinstance(value, np.generic):
+        return plain(value.item(), depth)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Unreadable("bytes that are not UTF-8") from None
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(part, depth - 1) for part in value]
+    if isinstance(value, Mapping):
+        return {str(name): plain(part, depth - 1) for name, part in value.items()}
+    return str(value)
+
+
+def vector(value: object, width: int | None) -> NDArray[np.float32] | None:
+    """Return a vector (D,) as float32; None where it is not there: null, empty, or not a number throughout."""
+    if value is None:
+        return None
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and its row is refused
+            array = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise Unreadable("not a list of numbers") from None
+    if array.size == 0 or np.isnan(array).all():
+        return None
+    if array.ndim != 1:
+        array = array.reshape(-1)
+    if width is not None and len(array) != width:
+        raise Unreadable(f"{len(array)} numbers where other rows have {width}")
+    return array

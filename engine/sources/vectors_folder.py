@@ -1,0 +1,77 @@
+"""A folder of embeddings as clip-retrieval writes it: `img_emb/*.npy`, `text_emb/*.npy`, `metadata/*.parquet`."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import Unreadable, UserError
+from engine.sources.base import Collection, Row
+from engine.sources.table import Reading
+from engine.sources.tables.columns import understood
+from engine.sources.tables.parquet import open_parquet
+from engine.sources.tables.values import Limits, Line, over, regular
+from engine.types import Modality, Skipped
+
+FOLDERS: dict[str, Modality] = {"img_emb": "image", "text_emb": "text", "audio_emb": "audio"}
+
+
+def open_vectors(folder: Path, limits: Limits) -> Collection | None:
+    """Open a folder of embeddings; None where it is none."""
+    files = {modality: _numbered(folder / name, "*.npy") for name, modality in FOLDERS.items()}
+    files = {modality: paths for modality, paths in files.items() if paths}
+    if not files:
+        return None
+    arrays = {modality: [_mapped(path) for path in paths] for modality, paths in files.items()}
+    lengths = {modality: sum(map(len, parts)) for modality, parts in arrays.items()}
+    tables = [open_parquet(path, limits) for path in _numbered(folder / "metadata", "*.parquet")]
+    if tables:
+        lengths["metadata"] = sum(table.total for table in tables)
+    if len(set(lengths.values())) > 1:
+        listing = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UserError(f"{folder}: rows are not aligned: {listing}")
+    total = next(iter(lengths.values()))
+    if total > limits.max_rows:
+        raise over("max_rows", limits.max_rows, f"{folder} has {total} rows")
+    values = {name: None for table in tables for name in table.columns}
+    vector_widths = {f"{m}_embedding": parts[0].shape[1] for m, parts in arrays.items()}
+    columns = understood({**values, **vector_widths})
+    notes = list(columns.notes)
+
+    def rows() -> Iterator[Row | Skipped]:
+        reading = Reading({**values, **vector_widths}, folder, None, False, notes)
+        metadata: Iterator[Line] = chain.from_iterable(table.rows() for table in tables)
+        vectors = {f"{m}_embedding": chain.from_iterable(parts) for m, parts in arrays.items()}
+        for number in range(1, total + 1):
+            cells = {name: np.asarray(next(column)) for name, column in vectors.items()}
+            fields = next(metadata)[1] if tables else {}
+            try:
+                if isinstance(fields, Unreadable):
+                    raise fields
+                yield reading.row(number, {**fields, **cells})
+            except Unreadable as error:
+                yield Skipped(str(folder), str(error), number)
+
+    widths = dict(columns.vectors.values())
+    return Collection(folder, total, rows, widths, [], notes)
+
+
+def _numbered(folder: Path, pattern: str) -> Sequence[Path]:
+    """Return the files of a folder in the order of the numbers in their names: 2 before 10."""
+    return sorted(
+        folder.glob(pattern), key=lambda path: ([int(n) for n in re.findall(r"\d+", path.name)], path.name)
+    )
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise UserError(f"{path} has shape {array.shape} of {array.dtype}; give rows of numbers (N, D)")
+    return array  # type: ignore[no-any-return]

@@ -1,0 +1,124 @@
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import Unreadable, UserError
+from engine.sources.tables.delimited import open_delimited
+from engine.sources.tables.values import LIMITS, Limits, Table
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12)
+
+
+def table(folder: Path, content: str | bytes, name: str = "rows.csv", limits: Limits = LIMITS) -> Table:
+    data = content.encode() if isinstance(content, str) else content
+    (folder / name).write_bytes(data)
+    return open_delimited(folder / name, limits)
+
+
+def read(opened: Table) -> list[tuple[int, object]]:
+    return [(number, str(row) if isinstance(row, Unreadable) else row) for number, row in opened.rows()]
+
+
+@given(rows=st.lists(st.tuples(CELLS, CELLS), max_size=6))
+def test_whatever_a_csv_writer_writes_is_read_as_it_was(
+    rows: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("first", "second"), *rows])
+    opened = table(tmp_path_factory.mktemp("csv"), text.getvalue())
+    expected = [{k: v for k, v in zip(("first", "second"), row, strict=True) if v.strip()} for row in rows]
+    # a space after a separator is no part of a cell; a row of nothing is no row
+    cells = [
+        {k: str(v).lstrip(" ") for k, v in row.items()} for _, row in read(opened) if isinstance(row, dict)
+    ]
+    kept = [{k: v.lstrip(" ") for k, v in row.items()} for row in expected]
+    assert [row for row in cells if row] == [row for row in kept if row]
+
+
+@given(
+    rows=st.lists(
+        st.sampled_from(["a,b", '"a","b"', 'a,"b', "a,b,c", '"a" x,b', "a", 'x,5" disc']), max_size=8
+    )
+)
+def test_a_damaged_row_costs_no_other_row(rows: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    lines = [line for row in rows for line in (row, "good,row")]
+    opened = table(tmp_path_factory.mktemp("csv"), "\n".join(["first,second", *lines]) + "\n")
+    good = [number for number, row in read(opened) if row == {"first": "good", "second": "row"}]
+    assert good == [3 + 2 * n for n in range(len(rows))]
+
+
+def test_a_quote_that_is_never_closed_costs_its_row(tmp_path: Path) -> None:
+    opened = table(tmp_path, 'text\n"a dog\na cat\na bird\n')
+    assert read(opened) == [
+        (2, "a quote in it is never closed"),
+        (3, {"text": "a cat"}),
+        (4, {"text": "a bird"}),
+    ]
+
+
+def test_a_quote_that_another_row_closes_costs_its_row_alone(tmp_path: Path) -> None:
+    opened = table(tmp_path, 'n,text\n1,"the end\n2,"six cows"\n3,four birds\n')
+    assert [number for number, row in read(opened) if isinstance(row, dict)] == [3, 4]
+
+
+def test_a_cell_may_go_on_over_lines(tmp_path: Path) -> None:
+    opened = table(tmp_path, 'n,text\n1,"a dog,\n\nand a cat"\n2,b\n')
+    assert read(opened) == [(2, {"n": "1", "text": "a dog,\n\nand a cat"}), (5, {"n": "2", "text": "b"})]
+
+
+def test_in_a_tsv_a_quote_is_a_quote(tmp_path: Path) -> None:
+    opened = table(tmp_path, 'n\ttext\n1\t"the end\n2\ta 12" record\n', "rows.tsv")
+    assert read(opened) == [(2, {"n": "1", "text": '"the end'}), (3, {"n": "2", "text": 'a 12" record'})]
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_other_separators_are_taken_with_a_note(tmp_path: Path, separator: str, name: str) -> None:
+    opened = table(tmp_path, f"file_name{separator}text\na.jpg{separator}a dog\n")
+    assert read(opened) == [(2, {"file_name": "a.jpg", "text": "a dog"})]
+    assert opened.notes == [f"rows.csv separates its columns by {name}"]
+
+
+def test_spaces_around_names_and_before_cells_are_no_part_of_them(tmp_path: Path) -> None:
+    assert read(table(tmp_path, 'file_name, text\na.jpg, "a dog, asleep"\n')) == [
+        (2, {"file_name": "a.jpg", "text": "a dog, asleep"})
+    ]
+
+
+def test_a_spreadsheets_utf_16_is_read(tmp_path: Path) -> None:
+    assert read(table(tmp_path, "text\ncafé\n".encode("utf-16"))) == [(2, {"text": "café"})]
+
+
+def test_a_byte_that_is_no_utf8_costs_its_row(tmp_path: Path) -> None:
+    assert read(table(tmp_path, b"text\na\ncaf\xe9\nb\n")) == [
+        (2, {"text": "a"}),
+        (3, "not UTF-8"),
+        (4, {"text": "b"}),
+    ]
+
+
+def test_blank_lines_are_no_rows_and_an_empty_cell_is_not_there(tmp_path: Path) -> None:
+    assert read(table(tmp_path, "a,b\n\n1,\n  \n,2\n")) == [(3, {"a": "1"}), (5, {"b": "2"})]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "its first line names no columns"),
+        ("\n\n", "its first line names no columns"),
+        ("a,b,a\n", "two columns are called 'a'"),
+    ],
+)
+def test_a_table_without_names_is_a_user_error(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        table(tmp_path, content)
+
+
+def test_more_rows_or_columns_than_allowed_are_a_user_error_that_names_the_limit(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has more rows than are read; the limit is `max_rows=1`"):
+        read(table(tmp_path, "a\n1\n2\n", limits=Limits(max_rows=1)))
+    with pytest.raises(UserError, match=r"has 3 columns; the limit is `max_width=2`"):
+        table(tmp_path, "a,b,c\n1,2,3\n", limits=Limits(max_width=2))
