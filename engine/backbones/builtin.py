@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -160,11 +160,15 @@ def describe_text(data: bytes) -> Row:
     return row
 
 
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Scripts that set no spaces between words: Thai, Lao, Burmese, Khmer, Kana, Han (Hangul does)."""
+
+
 def grams(text: str) -> dict[str, float]:
     """Return the words, five-letter stems and character 3- to 5-grams of a text with their weights."""
     quiet = frozenset(QUIET_WORDS.split())
     weights: defaultdict[str, float] = defaultdict(float)
-    for word, count in Counter(re.findall(r"\w+|[^\w\s]", text.casefold())).items():
+    for word, count in Counter(words(text.casefold())).items():
         weight = count**0.5 * (QUIET_WEIGHT if word in quiet or not word[0].isalnum() else 1.0)
         weights[word] += weight
         weights["^" + word[:5]] += weight
@@ -173,6 +177,15 @@ def grams(text: str) -> dict[str, float]:
         for piece in pieces:
             weights["#" + piece] += weight / 2 / len(pieces) ** 0.5
     return weights
+
+
+def words(text: str) -> Iterator[str]:
+    """Yield the words of a text, and its marks; where a script sets no spaces, every two letters that follow."""
+    for run in re.findall(rf"[{UNSPACED}]+|(?:(?![{UNSPACED}])\w)+|[^\w\s]", text):
+        if re.match(f"[{UNSPACED}]", run) and len(run) > 1:
+            yield from (run[place : place + 2] for place in range(len(run) - 1))
+        else:
+            yield run
 
 
 def describe_sound(data: bytes) -> Row:

@@ -194,3 +194,31 @@ def test_local_histograms_count_each_cell_apart() -> None:
     histograms = builtin.histograms(codes, 2).reshape(builtin.GRID**2, 2)
     assert histograms[0].tolist() == [0, 1]
     assert (histograms[1:] == [1, 0]).all()
+
+
+CHINESE = [
+    "一辆红色的公共汽车停在雨中的街道上",
+    "两只黑猫在厨房的窗台上睡觉",
+    "桌子上有一杯咖啡和一本书",
+    "孩子们在公园里放风筝",
+]
+
+
+@pytest.mark.parametrize(("query", "place"), [("红色公共汽车", 0), ("黑猫", 1), ("咖啡", 2), ("风筝", 3)])
+def test_a_word_is_found_in_a_text_of_a_script_without_spaces(query: str, place: int) -> None:
+    rows = np.stack([builtin.describe_text(text.encode()) for text in (query, *CHINESE)])
+    cosines = rows[1:] @ rows[0] / np.linalg.norm(rows[1:], axis=1)
+    assert int(cosines.argmax()) == place
+
+
+def test_words_of_scripts_with_spaces_stay_whole() -> None:
+    assert list(builtin.words("two 黑猫们, 두 고양이 ไทย")) == [
+        "two",
+        "黑猫",
+        "猫们",
+        ",",
+        "두",
+        "고양이",
+        "ไท",
+        "ทย",
+    ]
