@@ -116,6 +116,7 @@ MaxWidth = Annotated[
 MaxBytes = Annotated[
     int | None, typer.Option(help="Refuse a table that unpacks to more; default 64 GiB.", show_default=False)
 ]
+Reread = Annotated[bool, typer.Option(help="Read every row again, whatever its size and time say.")]
 MassDelete = Annotated[bool, typer.Option(help="Drop rows even where most of a source is gone.")]
 
 
@@ -134,6 +135,7 @@ def index(
     max_rows: MaxRows = None,
     max_width: MaxWidth = None,
     max_bytes: MaxBytes = None,
+    reread: Reread = False,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
@@ -145,7 +147,7 @@ def index(
     from engine.storage import workspace as workspaces
 
     root = workspaces.place(workspace)
-    options = workspace_options(backbone, dim, media, (max_rows, max_width, max_bytes))
+    options = workspace_options(backbone, dim, (media, reread), (max_rows, max_width, max_bytes))
     say_where(root, device, verbose)
     from indexer.serving import index as indexing
 
@@ -224,6 +226,7 @@ def train(
     max_rows: MaxRows = None,
     max_width: MaxWidth = None,
     max_bytes: MaxBytes = None,
+    reread: Reread = False,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
     quiet: Quiet = False,
@@ -235,7 +238,7 @@ def train(
     from engine.storage import workspace as workspaces
 
     root = workspaces.place(workspace)
-    options = workspace_options(backbone, dim, media, (max_rows, max_width, max_bytes))
+    options = workspace_options(backbone, dim, (media, reread), (max_rows, max_width, max_bytes))
     say_where(root, device, verbose)
     settings = TrainSettings(
         task=task,
@@ -683,11 +686,15 @@ def progress_bars(*, quiet: bool) -> Iterator[Callable[[str, str], Callable[[int
 
 
 def workspace_options(
-    backbone: list[str] | None, dim: int | None, media: Path | None, most: tuple[int | None, ...]
+    backbone: list[str] | None,
+    dim: int | None,
+    sources: tuple[Path | None, bool],
+    most: tuple[int | None, ...],
 ) -> "WorkspaceOptions":
     """Return what is asked of a workspace; backbones that cannot be had are refused before torch is imported.
 
     Args:
+        sources: where their media lie, and whether to read all of them again.
         most: rows, width and bytes of a table that is read; None: as much as usual.
     """
     from engine import backbones
@@ -697,7 +704,7 @@ def workspace_options(
     backbones.check(backbone or [])
     named = zip(("max_rows", "max_width", "max_bytes"), most, strict=True)
     limits = Limits(**{name: limit for name, limit in named if limit is not None})
-    return WorkspaceOptions(backbone or (), dim, note_backbone, SourceOptions(media, limits))
+    return WorkspaceOptions(backbone or (), dim, note_backbone, SourceOptions(sources[0], limits, sources[1]))
 
 
 def note_backbone(spec: str) -> None:

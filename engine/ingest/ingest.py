@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from engine.errors import Unreadable
 from engine.ingest import gone, moved
+from engine.ingest.encoders import refuse_another
 from engine.ingest.encoding import Loaded, LoadedItem, Loader, encode
 from engine.ingest.matching import Matcher, match
 from engine.ingest.report import IngestReport
@@ -43,6 +44,8 @@ def ingest(
         allow_mass_delete: drop rows even where more than half of them are gone.
     """
     reading = _begin(loader.store, source, task, loader.sources)
+    if not loader.sources.reread:
+        refuse_another(reading.matcher)
     with caught() as printed:
         for chunk in loader.chunks(reading.changed(progress)):
             reading.land(chunk)
@@ -102,7 +105,7 @@ def _begin(store: Store, source: Path, task: str | None, sources: SourceOptions)
     """Open a source and look up the stored rows that could be met again."""
     if task is not None:
         checked_task(task)
-    return _Reading(match(store, open_source(source, sources), task))
+    return _Reading(match(store, open_source(source, sources), task), sources.reread)
 
 
 @dataclass
@@ -110,6 +113,7 @@ class _Reading:
     """One pass over a source.
 
     Attributes:
+        reread: read rows again that look unchanged.
         met: keys of the rows met so far that are stored, or would be.
         unread: keys of the rows that are there and cannot be used.
         left_out: what the source itself could not use.
@@ -117,6 +121,7 @@ class _Reading:
     """
 
     matcher: Matcher
+    reread: bool
     met: set[bytes] = field(default_factory=set)
     unread: set[bytes] = field(default_factory=set)
     left_out: list[Skipped] = field(default_factory=list)
@@ -133,7 +138,7 @@ class _Reading:
                 self.left_out.append(row)
             elif matcher.task is None or row.task in (None, matcher.task):
                 self.report.tasks.add(matcher.task_of(row))
-                if matcher.is_unchanged(row):
+                if not self.reread and matcher.is_unchanged(row):
                     self.met.add(matcher.key(row))
                     self.report.unchanged += 1
                 else:

@@ -44,10 +44,12 @@ class SourceOptions:
 
     Attributes:
         media: the folder that the media lie in which a table names; None: where they usually do.
+        reread: read every row again, whatever its file's size and time say; features are of the encoder of before.
     """
 
     media: Path | None = None
     limits: Limits = LIMITS
+    reread: bool = False
 
 
 AS_USUAL = SourceOptions()
