@@ -15,11 +15,13 @@ from engine.storage.workspace import Workspace
 from engine.types import Modality
 from indexer.embeddings.embeddings import EmbeddingCache, Vectors
 from indexer.routing import slda
-from indexer.routing.slda import Router, Sums, discriminant, fit
+from indexer.routing.fitting import USUAL, Flatness, discriminant, fit
+from indexer.routing.slda import Router
+from indexer.routing.sums import Sums
 
 NONE = item_ids.encode([])
 MOST_VALIDATION = 512
-"""Most validation items of a task that choose the shrinkage."""
+"""Most validation items of a task that choose how flat a router is."""
 
 
 def learn(
@@ -96,7 +98,8 @@ def _update(
     lasting = {task: ids for task, ids in validation.items() if task not in sealed}
     backbone = workspace.manifest.backbones[modality].id
     text = [f"{task}\0{b''.join(ids).decode()}" for part in (training, lasting) for task, ids in part.items()]
-    name = f"{quote(modality, safe='')}-{files.checksum(chr(0).join([backbone, *text]).encode())[:8]}"
+    made_of = chr(0).join([f"{slda.FORMAT}", backbone, *text])  # an older format is written anew
+    name = f"{quote(modality, safe='')}-{files.checksum(made_of.encode())[:8]}"
     if not (workspace.routers / name).is_dir():
         router, sums = _grow(workspace, embeddings, modality, _Material(training, validation, kept))
         slda.write(workspace.routers / name, router, sums, training)
@@ -109,11 +112,12 @@ def _grow(
     """Return a router and its sums: the served ones and what is new; where items are gone, all learned anew."""
     before = workspace.manifest.served.routers.get(modality)
     sums, known = Sums(embeddings.width(modality)), dict[str, Ids]()
-    usual = 1.0
+    flatness = USUAL
     if before:
         sums, known = slda.read_sums(workspace.routers / before)
         # the validation items that chose it may be gone
-        usual = slda.read(workspace.routers / before).shrinkage
+        router = slda.read(workspace.routers / before)
+        flatness = Flatness(router.shrinkage, router.temperature)
     is_gone = any(set(ids) - set(material.training.get(task, NONE)) for task, ids in known.items())
     if is_gone or any(set(ids) - set(known.get(task, NONE)) for task, (_, ids) in material.kept.items()):
         sums, known = (
@@ -124,7 +128,7 @@ def _grow(
             sums.join(kept)
     for task, ids in material.training.items():
         add(sums, embeddings, task, modality, np.setdiff1d(ids, known.get(task, NONE)))
-    return fit(sums, _features(embeddings, modality, material.validation), usual), sums
+    return fit(sums, _features(embeddings, modality, material.validation), flatness), sums
 
 
 def seal(workspace: Workspace, embeddings: EmbeddingCache, groups: Groups, task: str) -> dict[Modality, str]:

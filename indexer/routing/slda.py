@@ -2,17 +2,21 @@
 
 It needs no head, and so serves every policy. Its state is sums: exact whatever the order of arrival. A folder on
 disk holds a router and the sums it was made of.
+
+Queries are often unlike what was learned: three words, where captions have twenty. So how much a query has of what
+all tasks share is no evidence, nor quite how typical it is of a task; evidence grows with the logarithm of the
+distance; some doubt always stays. Why: docs/decisions/0018-queries-unlike-captions.md.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from scipy import linalg
 from scipy.special import log_softmax
 
 from engine import ids as item_ids
@@ -20,64 +24,38 @@ from engine.errors import UserError
 from engine.ids import Ids
 from engine.ranking.fusion import Scores
 from engine.storage import files
+from indexer.routing.sums import Floats, Sums
 from indexer.shards import files as shards
 
-FORMAT = 1
-SHRINKAGES = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""Of which one is chosen by validation items: how many times the mean variance is added to the covariance."""
-
-Floats = NDArray[np.float64]
-
-
-@dataclass
-class Sums:
-    """Sums over the features (D,) of the items of each task, in float64.
-
-    Attributes:
-        counts: how many items.
-        totals: their sum (D,).
-        squares: sum of x x^T over all tasks (D, D).
-    """
-
-    width: int
-    counts: dict[str, int] = field(default_factory=dict)
-    totals: dict[str, Floats] = field(default_factory=dict)
-    squares: Floats = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.squares = np.zeros((self.width, self.width))
-
-    def add(self, task: str, features: NDArray[np.float32]) -> None:
-        """Take the features (N, D) of items of a task in."""
-        x = features.astype(np.float64)
-        self._grow(task, len(x), x.sum(axis=0))
-        self.squares += x.T @ x
-
-    def join(self, other: "Sums") -> None:
-        """Take in what other sums are over."""
-        for task, count in other.counts.items():
-            self._grow(task, count, other.totals[task])
-        self.squares += other.squares
-
-    def _grow(self, task: str, count: int, total: Floats) -> None:
-        self.counts[task] = self.counts.get(task, 0) + count
-        self.totals[task] = self.totals.get(task, np.zeros(self.width)) + total
+FORMAT = 2
+USUAL_TEMPERATURE = 1.5
+"""Where validation items do not say. Where they do, on photos, captions and sounds, they say 1 to 2."""
 
 
 @dataclass(frozen=True)
 class Router:
-    """The discriminant: logits x W + b for the tasks it knows.
+    """The discriminant of the tasks it knows.
 
     Attributes:
-        weights: W (D, T).
-        bias: b (T,).
-        shrinkage: how it was regularised.
+        means: mu of each task (D, T).
+        precision: P (D, D), by which d = (x - mu)^T P (x - mu) is the squared distance of a row x to a mean.
+        weights: P mu of each task (D, T).
+        typical: the mean d of training items to the mean of their own task; infinite: far is as near.
+        shrinkage: how P was regularised.
+        temperature: what evidence is divided by.
+        leeway: variance of how typical of its task a query is; a task's mean is 1, the mean of all tasks 0.
+        doubt: share of queries that are like nothing that was learned: to these all tasks are as likely.
     """
 
     tasks: Sequence[str]
+    means: Floats
+    precision: NDArray[np.float32]
     weights: Floats
-    bias: Floats
+    typical: float = 1.0
     shrinkage: float = 1.0
+    temperature: float = USUAL_TEMPERATURE
+    leeway: float = 0.02
+    doubt: float = 0.01
 
     def log_p(self, features: NDArray[np.float32], tasks: Sequence[str]) -> Scores:
         """Return log p(task | x) of rows (Q, D) for these tasks (Q, T), with an equal prior.
@@ -85,15 +63,52 @@ class Router:
         A task that the router does not know, since it brought no training items of the modality, has the
         average: 1 / T.
         """
-        column = {task: n for n, task in enumerate(self.tasks)}
-        known = [n for n, task in enumerate(tasks) if task in column]
+        known = [n for n, task in enumerate(tasks) if task in self._columns]
         log_p = np.full((len(features), len(tasks)), -np.log(len(tasks)))
         if known:
-            columns = [column[tasks[n]] for n in known]
-            logits = features.astype(np.float64) @ self.weights[:, columns] + self.bias[columns]
+            evidence = self.evidence(features, [tasks[n] for n in known])
             share = np.log(len(known) / len(tasks))
-            log_p[:, known] = log_softmax(logits, axis=1) + share
+            log_p[:, known] = doubted(evidence / self.temperature, self.doubt) + share
         return log_p
+
+    def evidence(self, features: NDArray[np.float32], tasks: Sequence[str]) -> Scores:
+        """Return log p(x | task) of rows (Q, D) for tasks it knows (Q, T), all less the same number.
+
+        This is a multivariate Student t: near what was learned -d / 2 as a Gaussian's, far from it a logarithm.
+        """
+        x = features.astype(np.float64)
+        distances = ((x @ self.precision) * x).sum(axis=1, keepdims=True) + self._less(x)
+        distances = distances[:, [self._columns[task] for task in tasks]]
+        gaussian: Scores = -0.5 * distances
+        if np.isinf(self.typical):
+            return gaussian
+        student: Scores = -self.typical * np.log(self.typical + np.maximum(distances, 0))
+        return student
+
+    def _less(self, x: Floats) -> Scores:
+        """Return d - x^T P x of rows (Q, D) for all tasks (Q, T).
+
+        d is by the covariance P^-1 + leeway delta delta^T, delta from the mean of all means to the task's.
+        """
+        along = self.weights - self.weights.mean(axis=1, keepdims=True)  # P delta
+        delta = self.means - self.means.mean(axis=1, keepdims=True)
+        beyond = x @ along - (self.means * along).sum(axis=0)  # delta^T P (x - mu)
+        excused = beyond**2 * self.leeway / (1 + self.leeway * (delta * along).sum(axis=0))
+        less: Scores = (self.means * self.weights).sum(axis=0) - 2 * x @ self.weights - excused
+        return less
+
+    @cached_property
+    def _columns(self) -> Mapping[str, int]:
+        return {task: n for n, task in enumerate(self.tasks)}
+
+
+def doubted(evidence: Scores, doubt: float) -> Scores:
+    """Return log p(task | x) (Q, T) by evidence (Q, T), mixed with a share of doubt, in which all are as likely."""
+    log_p: Scores = log_softmax(evidence, axis=1)
+    if not doubt:
+        return log_p
+    mixed: Scores = np.logaddexp(log_p + np.log1p(-doubt), np.log(doubt / log_p.shape[1]))
+    return mixed
 
 
 def untaught(width: int) -> Router:
@@ -102,7 +117,7 @@ def untaught(width: int) -> Router:
     Args:
         width: D, of the features.
     """
-    return Router((), np.zeros((width, 0)), np.zeros(0))
+    return Router((), np.zeros((width, 0)), np.zeros((width, width), np.float32), np.zeros((width, 0)))
 
 
 def averaged(log_p: Sequence[Scores]) -> Scores:
@@ -114,49 +129,14 @@ def averaged(log_p: Sequence[Scores]) -> Scores:
     return mean
 
 
-def discriminant(sums: Sums, shrinkage: float) -> Router:
-    """Return x^T S^-1 mu - mu^T S^-1 mu / 2 for every task, S the pooled covariance within tasks.
-
-    Args:
-        shrinkage: how many times its mean variance is added to the diagonal of S.
-    """
-    tasks = [task for task, count in sums.counts.items() if count]
-    if not tasks:
-        return replace(untaught(sums.width), shrinkage=shrinkage)
-    means = np.stack([sums.totals[task] / sums.counts[task] for task in tasks], axis=1)  # (D, T)
-    weights = [sums.counts[task] for task in tasks]
-    within = (sums.squares - (means * weights) @ means.T) / sum(weights)
-    spread = within.trace() / sums.width
-    ridge = shrinkage * spread if spread > 0 else 1.0
-    solved = linalg.solve(within + ridge * np.eye(sums.width), means, assume_a="pos")
-    return Router(tasks, solved, -0.5 * (means * solved).sum(axis=0), shrinkage)
-
-
-def fit(sums: Sums, validation: Mapping[str, NDArray[np.float32]], usual: float = 1.0) -> Router:
-    """Return the router whose shrinkage gives validation items of each task (N, D) the best mean log-likelihood.
-
-    Args:
-        usual: the shrinkage where there are no validation items.
-    """
-    known = {task: x for task, x in validation.items() if sums.counts.get(task) and len(x)}
-    if not known:
-        return discriminant(sums, usual)
-
-    def likelihood(router: Router) -> float:
-        column = {task: n for n, task in enumerate(router.tasks)}
-        each = [router.log_p(x, router.tasks)[:, column[task]] for task, x in known.items()]
-        return float(np.mean(np.concatenate(each)))
-
-    return max((discriminant(sums, shrinkage) for shrinkage in SHRINKAGES), key=likelihood)
-
-
 def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) -> None:
     """Write a router, the sums it was made of, and the items of each task that these are over."""
     tasks = list(items)
     zero = np.zeros(sums.width)
     tensors: dict[str, NDArray[Any]] = {
+        "means": router.means,
+        "precision": router.precision,
         "weights": router.weights,
-        "bias": router.bias,
         "squares": sums.squares,
         "totals": np.stack([sums.totals.get(task, zero) for task in tasks]),
         "items": item_ids.to_digits(np.concatenate(list(items.values()))),
@@ -167,7 +147,11 @@ def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) ->
         "format": FORMAT,
         "tasks": tasks,
         "known": list(router.tasks),
+        "typical": router.typical,
         "shrinkage": router.shrinkage,
+        "temperature": router.temperature,
+        "leeway": router.leeway,
+        "doubt": router.doubt,
         "checksums": {"router.safetensors": files.checksum(data)},
     }
     with files.new_folder(folder) as draft:
@@ -178,20 +162,52 @@ def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) ->
 def read(folder: Path) -> Router:
     """Read a router."""
     facts, tensors = _read(folder)
-    return Router(facts["known"], tensors["weights"], tensors["bias"], facts.get("shrinkage", 1.0))
+    if facts["format"] == 1:
+        return _upgraded(facts, tensors)
+    return Router(
+        facts["known"],
+        tensors["means"],
+        tensors["precision"],
+        tensors["weights"],
+        facts["typical"],
+        facts["shrinkage"],
+        facts["temperature"],
+        facts["leeway"],
+        facts["doubt"],
+    )
+
+
+def _upgraded(facts: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Router:
+    """Return a router of format 1, which answers as it did: as a Gaussian that is sure."""
+    sums, weights = _sums(facts, tensors), tensors["weights"]
+    means = [sums.totals[task] / sums.counts[task] for task in facts["known"]]
+    return Router(
+        facts["known"],
+        np.stack(means, axis=1) if means else weights,
+        untaught(sums.width).precision,  # what it adds to the logits of all tasks alike was not kept
+        weights,
+        typical=np.inf,
+        shrinkage=facts.get("shrinkage", 1.0),
+        temperature=1.0,
+        leeway=0.0,
+        doubt=0.0,
+    )
 
 
 def read_sums(folder: Path) -> tuple[Sums, dict[str, Ids]]:
     """Read the sums that a router was made of, and the items of each task that they are over."""
     facts, tensors = _read(folder)
     items = item_ids.from_digits(tensors["items"])
-    counts: list[int] = tensors["counts"].tolist()
-    parts = np.split(items, np.cumsum(counts)[:-1])
+    parts = np.split(items, np.cumsum(tensors["counts"])[:-1])
+    return _sums(facts, tensors), dict(zip(facts["tasks"], parts, strict=True))
+
+
+def _sums(facts: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Sums:
     sums = Sums(tensors["squares"].shape[0])
     sums.squares = tensors["squares"].copy()
-    for task, count, total in zip(facts["tasks"], counts, tensors["totals"], strict=True):
+    for task, count, total in zip(facts["tasks"], tensors["counts"].tolist(), tensors["totals"], strict=True):
         sums.counts[task], sums.totals[task] = count, total.copy()
-    return sums, dict(zip(facts["tasks"], parts, strict=True))
+    return sums
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -9,7 +9,7 @@ from engine.types import Pair
 from indexer.embeddings.embeddings import EmbeddingCache
 from indexer.evaluation.embedded import Caches, Galleries, Queries
 from indexer.policies.plan import Placement
-from indexer.routing.slda import Router
+from leaning import leaning
 from planar import Plane, ids, letters, named, unit
 
 DEGREES = {"a": 0.0, "b": 90.0, "c": 180.0, "d": 45.0, "q": 0.0, "r": 90.0}
@@ -53,13 +53,12 @@ def test_queries_that_differ_have_digests_that_differ(plane: Plane) -> None:
 
 
 def test_the_posterior_of_a_composed_query_is_what_its_parts_say_on_average(plane: Plane) -> None:
-    sky_right = Router(["sky", "life"], np.array([[1.0, 0.0], [0.0, 0.0]]), np.zeros(2))
-    undecided = Router(["sky", "life"], np.zeros((2, 2)), np.zeros(2))
+    sky_right, undecided = leaning({"sky": 1, "life": 0}), leaning({"sky": 0, "life": 0})
     query = np.array([named("q") + named("b")], np.bytes_)
     queries = Queries("text+image", {"sky": query}, cache(plane))
     routers = {"text": sky_right, "image": undecided}
     log_p = queries.posterior("sky", routers, ["life", "sky"])
-    # logits 0 and 1 for the text and none for the image: half as far apart together
+    # a nat apart by the text and none by the image: half as far apart together
     assert_allclose(log_p, [[-np.log1p(np.exp(0.5)), -np.log1p(np.exp(-0.5))]])
 
 

@@ -17,8 +17,8 @@ from indexer.evaluation.protocol import EvalSettings, OwnTask, eval_set
 from indexer.evaluation.results import Result, compared, results
 from indexer.evaluation.runs import IndexState, Trial
 from indexer.policies.plan import Placement, Plan
-from indexer.routing.slda import Router
 from judged import RESULT
+from leaning import leaning
 from planar import Plane, named
 
 REINDEX, STALE = IndexPolicy("reindex"), IndexPolicy("no-reindex")
@@ -35,7 +35,7 @@ PAIRS = [
 
 
 def state(lesson: int, plan: Plan) -> IndexState:
-    towards_life = Router(["sky", "life"], np.zeros((2, 2)), np.array([0.0, 99.0]))
+    towards_life = leaning({"sky": 0, "life": 99})
     return IndexState(lesson, plan, lambda task, placement: 1.0, {"text": towards_life})
 
 

@@ -20,9 +20,9 @@ from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Cells, results
 from indexer.evaluation.runs import IndexState, judge, retrieve
 from indexer.policies.plan import Placement, Plan
-from indexer.routing.slda import Router
 from indexer.serving import search
 from indexer.shards import shard
+from leaning import leaning
 from planar import Plane, ids, letters, named
 
 HEAD = Placement(0, 0, 0)
@@ -75,7 +75,7 @@ def world() -> World:
 
 def state(plan: Plan = PLAN, lesson: int = 1, lean: float = 0.0) -> IndexState:
     """Return a state whose router leans towards sky by so much, in nats, whatever the query."""
-    router = Router(["sky", "life"], np.zeros((2, 2)), np.array([lean, 0.0]))
+    router = leaning({"sky": lean, "life": 0})
     return IndexState(lesson, plan, lambda task, placement: TAU, {"text": router})
 
 

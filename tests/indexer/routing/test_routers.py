@@ -15,7 +15,9 @@ from engine.storage.workspace import readable_pairs
 from engine.types import Modality, Split
 from indexer.embeddings.embeddings import EmbeddingCache, embedding_cache
 from indexer.routing import routers, slda
-from indexer.routing.slda import Router, Sums, discriminant
+from indexer.routing.fitting import USUAL, Flatness, discriminant
+from indexer.routing.slda import Router
+from indexer.routing.sums import Sums
 from indexer.serving import remove
 
 
@@ -79,7 +81,8 @@ def assert_same(router: Router, other: Router) -> None:
     assert (list(router.tasks), router.shrinkage) == (list(other.tasks), other.shrinkage)
     # sums in float64, added in another order
     assert router.weights == pytest.approx(other.weights, rel=1e-6)
-    assert router.bias == pytest.approx(other.bias, rel=1e-6)
+    assert router.typical == pytest.approx(other.typical, rel=1e-6)
+    assert router.temperature == pytest.approx(other.temperature, rel=1e-3)
 
 
 def test_a_router_learned_stage_by_stage_is_at_each_what_it_is_learned_at_once(trained: Path) -> None:
@@ -102,10 +105,12 @@ def test_a_router_learns_from_training_items_alone_and_validation_items_choose(
     taken = dict[str, int]()
     shown = dict[str, int]()
 
-    def fitted(sums: Sums, validation: Mapping[str, NDArray[np.float32]], usual: float = 1.0) -> Router:
+    def fitted(
+        sums: Sums, validation: Mapping[str, NDArray[np.float32]], fallback: Flatness = USUAL
+    ) -> Router:
         taken.update(sums.counts)
         shown.update({task: len(x) for task, x in validation.items()})
-        return discriminant(sums, usual)
+        return discriminant(sums, fallback.shrinkage)
 
     monkeypatch.setattr(routers, "fit", fitted)
     learned(trained, [["sky", "life"]])
@@ -158,15 +163,16 @@ def test_new_items_are_added_to_the_sums_without_reading_the_old_again(
     assert counts == [4, 4]
 
 
-def test_without_validation_items_the_shrinkage_stays_as_it_was(tmp_path: Path) -> None:
+def test_without_validation_items_a_router_stays_as_flat_as_it_was(tmp_path: Path) -> None:
     rows = worlds.rows("sky")
     source = worlds.save(tmp_path / "sky.npz", rows)
     worlds.index(tmp_path, source)
     path = folder(tmp_path) / "router.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "shrinkage": 7.0}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shrinkage": 7.0, "temperature": 3.0}))
     worlds.save(source, [row for row in rows if row.split == "train"])
     worlds.index(tmp_path, source)
-    assert slda.read(folder(tmp_path)).shrinkage == 7.0
+    router = slda.read(folder(tmp_path))
+    assert (router.shrinkage, router.temperature) == (7.0, 3.0)
 
 
 def test_features_are_summed_block_by_block_and_none_is_lost(

@@ -3,107 +3,63 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+import safetensors.numpy
 
+from clouds import TASKS, WIDTH, drawn, of_all, summed
 from engine.errors import UserError, Vanished
 from engine.ids import Ids
+from engine.storage import files
 from indexer.routing import slda
-from indexer.routing.slda import Router, Sums, averaged, discriminant, fit
-
-WIDTH = 5
-TASKS = ("sky", "life", "places")
+from indexer.routing.fitting import discriminant
+from indexer.routing.slda import Router, averaged, untaught
 
 
-def drawn(task: str, rows: int, seed: int = 0) -> NDArray[np.float32]:
-    """Return features of a task: a cloud around a place of its own."""
-    generator = np.random.default_rng([seed, TASKS.index(task)])
-    features: NDArray[np.float32] = (
-        generator.normal(size=(rows, WIDTH)) + 3 * np.eye(WIDTH)[TASKS.index(task)]
-    ).astype(np.float32)
-    return features
+def plane(
+    typical: float = np.inf, temperature: float = 1.0, leeway: float = 0.0, doubt: float = 0.0
+) -> Router:
+    """Return a router of two tasks whose means are one unit to the right and one up, as distances go."""
+    return Router(
+        ("sky", "life"),
+        np.eye(2),
+        np.eye(2, dtype=np.float32),
+        np.eye(2),
+        typical,
+        1.0,
+        temperature,
+        leeway,
+        doubt,
+    )
 
 
-def summed(*batches: tuple[str, NDArray[np.float32]]) -> Sums:
-    sums = Sums(WIDTH)
-    for task, features in batches:
-        sums.add(task, features)
-    return sums
+def row(*x: float) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return np.array([x], np.float32)
 
 
-def batch_fit(x: dict[str, NDArray[np.float32]], shrinkage: float) -> tuple[NDArray[np.float64], ...]:
-    """Return W and b by the textbook: means and the pooled covariance of all rows at once."""
-    rows = {task: f.astype(np.float64) for task, f in x.items()}
-    centred = np.concatenate([f - f.mean(axis=0) for f in rows.values()])
-    pooled = centred.T @ centred / len(centred)
-    pooled += shrinkage * np.diag(pooled).mean() * np.eye(WIDTH)
-    means = np.stack([f.mean(axis=0) for f in rows.values()], axis=1)
-    weights = np.linalg.inv(pooled) @ means
-    return weights, -0.5 * np.einsum("dt,dt->t", means, weights)
-
-
-@pytest.mark.parametrize("shrinkage", [0.01, 1.0])
-def test_streamed_sums_give_what_all_rows_at_once_give_in_any_order(shrinkage: float) -> None:
-    x = {task: drawn(task, 9) for task in TASKS}
-    parts = [(task, x[task][start : start + 3]) for start in (6, 0, 3) for task in reversed(TASKS)]
-    router = discriminant(summed(*parts), shrinkage)
-    weights, bias = batch_fit(x, shrinkage)
-    order = [router.tasks.index(task) for task in TASKS]
-    assert router.weights[:, order] == pytest.approx(weights, abs=1e-10)
-    assert router.bias[order] == pytest.approx(bias, abs=1e-10)
-
-
-def test_joined_sums_are_those_of_all_rows() -> None:
-    sums = summed(("sky", drawn("sky", 8)), ("life", drawn("life", 8)))
-    sums.join(summed(("sky", drawn("sky", 4, seed=1)), ("places", drawn("places", 8))))
-    parts = [(task, drawn(task, 8)) for task in TASKS]
-    once = summed(*parts, ("sky", drawn("sky", 4, seed=1)))
-    assert sums.counts == once.counts
-    assert discriminant(sums, 1.0).weights == pytest.approx(discriminant(once, 1.0).weights, abs=1e-10)
-
-
-def test_a_task_without_rows_is_not_known() -> None:
-    sums = summed(("sky", drawn("sky", 8)), ("life", drawn("life", 0)))
-    assert list(discriminant(sums, 1.0).tasks) == ["sky"]
-
-
-def test_rows_are_taken_for_the_task_they_lie_with() -> None:
-    router = discriminant(summed(*((task, drawn(task, 40)) for task in TASKS)), 0.1)
-    for number, task in enumerate(TASKS):
-        log_p = router.log_p(drawn(task, 20, seed=7), TASKS)
-        assert (log_p.argmax(axis=1) == number).mean() > 0.8
+def odds(router: Router, *x: float) -> float:
+    """Return log p(sky | x) - log p(life | x)."""
+    log_p = router.log_p(row(*x), ("sky", "life"))[0]
+    return float(log_p[0] - log_p[1])
 
 
 def test_probabilities_sum_to_one_over_any_choice_of_tasks() -> None:
-    router = discriminant(summed(*((task, drawn(task, 8)) for task in TASKS)), 1.0)
+    router = discriminant(of_all(8), 1.0)
     for tasks in (TASKS, ("life", "sky"), ("sky", "new"), ("new", "other")):
         assert np.exp(router.log_p(drawn("sky", 6), tasks)).sum(axis=1) == pytest.approx(1)
 
 
 def test_a_task_without_rows_has_the_average_probability() -> None:
-    router = discriminant(summed(*((task, drawn(task, 8)) for task in TASKS)), 1.0)
-    assert np.exp(router.log_p(drawn("sky", 6), (*TASKS, "new")))[:, 3] == pytest.approx(0.25)
+    assert np.exp(discriminant(of_all(8), 1.0).log_p(drawn("sky", 6), (*TASKS, "new")))[
+        :, 3
+    ] == pytest.approx(0.25)
 
 
-def test_without_any_rows_every_task_is_as_likely() -> None:
-    router = discriminant(Sums(WIDTH), 1.0)
-    assert np.exp(router.log_p(drawn("sky", 3), TASKS)) == pytest.approx(1 / 3)
-
-
-def test_equal_rows_give_no_division_by_zero() -> None:
-    router = discriminant(summed(("sky", np.ones((3, WIDTH), np.float32))), 1.0)
-    assert np.isfinite(router.weights).all()
-
-
-def test_log_p_is_the_softmax_of_the_logits_of_the_tasks_that_are_asked_for() -> None:
-    router = Router(("sky", "life", "places"), np.eye(3), np.array([0.0, 1.0, 5.0]))
-    x = np.array([[2.0, 0.5, 9.0]], np.float32)
-    logits = np.array([1.5, 2.0])
-    assert router.log_p(x, ("life", "sky"))[0] == pytest.approx(logits - np.log(np.exp(logits).sum()))
+def test_a_router_that_knows_no_task_finds_all_as_likely() -> None:
+    assert np.exp(untaught(WIDTH).log_p(drawn("sky", 3), TASKS)) == pytest.approx(1 / 3)
 
 
 def test_the_tasks_a_router_knows_share_what_the_others_leave_them() -> None:
-    router = Router(("sky", "life"), np.eye(2), np.zeros(2))
-    p = np.exp(router.log_p(np.array([[np.log(3.0), 0.0]], np.float32), ("new", "life", "sky", "other")))
+    # 3 to 1 for sky, of the half that two of four tasks have
+    p = np.exp(plane().log_p(row(np.log(3.0), 0), ("new", "life", "sky", "other")))
     assert p[0] == pytest.approx([0.25, 0.125, 0.375, 0.25])
 
 
@@ -113,54 +69,46 @@ def test_routers_agree_on_the_geometric_mean_of_their_probabilities() -> None:
     assert np.exp(averaged([np.log(one) for one in p])) == pytest.approx(mean / mean.sum())
 
 
-def test_the_shrinkage_is_the_one_that_validation_items_find_likeliest() -> None:
-    sums = summed(*((task, drawn(task, 4)) for task in TASKS))
-    shown = {task: drawn(task, 30, seed=3) for task in TASKS}
-
-    def likelihood(shrinkage: float) -> float:
-        router = discriminant(sums, shrinkage)
-        return float(
-            np.mean([router.log_p(x, TASKS)[:, number].mean() for number, (_, x) in enumerate(shown.items())])
-        )
-
-    chosen = fit(sums, shown)
-    best = max((0.01, 0.1, 1.0, 10.0, 100.0), key=likelihood)
-    assert chosen.shrinkage == best
-    assert chosen.weights == pytest.approx(discriminant(sums, best).weights)
+# how sure it is
 
 
-@pytest.mark.parametrize("skewed", [0.01, 100.0])
-def test_every_shrinkage_can_be_the_likeliest(skewed: float) -> None:
-    # the rows that were learned want the sharpest router, their opposites the flattest
-    sums = summed(*((task, drawn(task, 40)) for task in TASKS))
-    shown = {task: drawn(task, 40) * (1 if skewed < 1 else -1) for task in TASKS}
-    assert fit(sums, shown).shrinkage == skewed
+def test_evidence_is_half_the_difference_of_squared_distances_by_the_temperature() -> None:
+    near, far = 1**2 + 0.5**2, 2**2 + 0.5**2  # of (2, 0.5)
+    assert odds(plane(), 2, 0.5) == pytest.approx((far - near) / 2)
+    assert odds(plane(temperature=3), 2, 0.5) == pytest.approx((far - near) / 6)
 
 
-def test_validation_items_count_alike_whatever_their_task() -> None:
-    sums = summed(*((task, drawn(task, 6)) for task in TASKS))
-    shown = {"sky": drawn("sky", 30, seed=3), "life": -drawn("life", 2, seed=3)}
-
-    def mean(shrinkage: float) -> float:
-        router = discriminant(sums, shrinkage)
-        columns = {task: list(router.tasks).index(task) for task in shown}
-        return float(
-            np.mean(np.concatenate([router.log_p(x, TASKS)[:, columns[t]] for t, x in shown.items()]))
-        )
-
-    assert fit(sums, shown).shrinkage == max(slda.SHRINKAGES, key=mean)
+def test_with_heavy_tails_evidence_is_the_logarithm_of_distances() -> None:
+    near, far = 1**2 + 0.5**2, 2**2 + 0.5**2
+    assert odds(plane(typical=4), 2, 0.5) == pytest.approx(4 * np.log((4 + far) / (4 + near)))
 
 
-def test_validation_items_of_a_task_without_training_items_have_no_say() -> None:
-    sums = summed(("sky", drawn("sky", 4)), ("life", drawn("life", 4)))
-    shown = {"sky": drawn("sky", 9, seed=3), "life": drawn("life", 9, seed=3)}
-    assert fit(sums, {**shown, "places": drawn("places", 9)}).shrinkage == fit(sums, shown).shrinkage
+def test_the_further_a_query_is_the_less_is_made_of_it() -> None:
+    router = plane(typical=2)
+    away = [odds(router, 2 + 0.5 * 1, 0.5 * 1), odds(router, 40, 38), odds(router, 400, 398)]
+    # as far nearer to sky each time
+    assert odds(plane(), 40, 38) == pytest.approx(odds(plane(), 400, 398)) == pytest.approx(2)
+    assert away[0] > 10 * away[1] > 50 * away[2] > 0
 
 
-def test_without_validation_items_the_shrinkage_is_one() -> None:
-    sums = summed(*((task, drawn(task, 4)) for task in TASKS))
-    assert fit(sums, {}).weights == pytest.approx(discriminant(sums, 1.0).weights)
-    assert fit(sums, {"sky": drawn("sky", 0)}, usual=10.0).shrinkage == 10.0
+def test_some_doubt_stays_however_clear_a_query_is() -> None:
+    p = np.exp(plane(doubt=0.1).log_p(row(99, 0), ("sky", "life")))
+    assert p[0] == pytest.approx([0.95, 0.05])
+
+
+def test_a_query_may_be_more_or_less_typical_of_its_task() -> None:
+    # by the covariance I + leeway delta delta^T, delta from (.5, .5) to the mean
+    router, x = plane(leeway=0.4), np.array([3.0, 0.2])
+    deltas = np.array([[0.5, -0.5], [-0.5, 0.5]])
+    covariances = [np.eye(2) + 0.4 * np.outer(delta, delta) for delta in deltas]
+    d = [(x - m) @ np.linalg.inv(c) @ (x - m) for m, c in zip(np.eye(2), covariances, strict=True)]
+    assert odds(router, *x) == pytest.approx((d[1] - d[0]) / 2)
+
+
+def test_evidence_is_told_for_the_tasks_that_are_asked_for() -> None:
+    router = discriminant(of_all(8), 1.0)
+    x = drawn("sky", 4)
+    assert router.evidence(x, ["places", "sky"]) == pytest.approx(router.evidence(x, TASKS)[:, [2, 0]])
 
 
 # on disk
@@ -175,24 +123,50 @@ ITEMS: dict[str, Ids] = {
 def folder(tmp_path: Path) -> Path:
     """Return where the router of two tasks lies."""
     sums = summed(("sky", drawn("sky", 4)), ("life", drawn("life", 2)))
-    slda.write(tmp_path / "router", discriminant(sums, 10.0), sums, ITEMS)
+    slda.write(tmp_path / "router", discriminant(sums, 10.0, 3.0), sums, ITEMS)
     return tmp_path / "router"
 
 
 def test_a_router_comes_back_from_disk_as_it_was(folder: Path) -> None:
     again = slda.read(folder)
-    once = discriminant(summed(("sky", drawn("sky", 4)), ("life", drawn("life", 2))), 10.0)
+    once = discriminant(summed(("sky", drawn("sky", 4)), ("life", drawn("life", 2))), 10.0, 3.0)
     assert list(again.tasks) == list(once.tasks)
     assert np.array_equal(again.weights, once.weights)
-    assert np.array_equal(again.bias, once.bias)
-    assert again.shrinkage == once.shrinkage
+    assert np.array_equal(again.means, once.means)
+    assert np.array_equal(again.precision, once.precision)
+    assert [again.typical, again.shrinkage, again.temperature] == [once.typical, 10.0, 3.0]
+    assert [again.leeway, again.doubt] == [once.leeway, once.doubt]
 
 
-def test_a_router_of_before_shrinkages_were_chosen_has_the_one_of_then(folder: Path) -> None:
+def to_format_1(folder: Path) -> tuple[Path, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """Rewrite a router as the first format had it; return its folder and the bias that it holds."""
+    tensors = safetensors.numpy.load((folder / "router.safetensors").read_bytes())
+    bias = -0.5 * (tensors.pop("means") * tensors["weights"]).sum(axis=0)
+    del tensors["precision"]
+    data = safetensors.numpy.save({**tensors, "bias": bias})
     facts = json.loads((folder / "router.json").read_text())
-    del facts["shrinkage"]
-    (folder / "router.json").write_text(json.dumps(facts))
-    assert slda.read(folder).shrinkage == 1.0
+    kept = {name: facts[name] for name in ("tasks", "known")}
+    checksums = {"router.safetensors": files.checksum(data)}
+    (folder / "router.safetensors").write_bytes(data)
+    (folder / "router.json").write_text(json.dumps({**kept, "format": 1, "checksums": checksums}))
+    return folder, bias
+
+
+def test_a_router_of_format_1_answers_as_it_did(folder: Path) -> None:
+    weights = slda.read(folder).weights
+    old, bias = to_format_1(folder)
+    x = drawn("life", 5, seed=2)
+    logits = x @ weights + bias
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    assert slda.read(old).log_p(x, ("sky", "life")) == pytest.approx(log_p)
+    assert slda.read(old).shrinkage == 1.0
+
+
+def test_the_sums_of_a_router_of_format_1_are_read(folder: Path) -> None:
+    before, _ = slda.read_sums(folder)
+    sums, items = slda.read_sums(to_format_1(folder)[0])
+    assert (sums.counts, len(items["sky"])) == (before.counts, 4)
+    assert np.array_equal(sums.squares, before.squares)
 
 
 def test_its_sums_and_their_items_come_back_as_they_were(folder: Path) -> None:

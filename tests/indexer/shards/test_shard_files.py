@@ -145,8 +145,8 @@ def test_a_shard_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_router_of_a_newer_format_is_refused_though_shards_have_that_format(tmp_path: Path) -> None:
-    (tmp_path / "router.json").write_text(json.dumps({"format": 2}))
-    with pytest.raises(UserError, match=r"has a newer format; this mneme reads up to 1"):
+    (tmp_path / "router.json").write_text(json.dumps({"format": 3}))
+    with pytest.raises(UserError, match=r"has a newer format; this mneme reads up to 2"):
         slda.read(tmp_path)
 
 
