@@ -76,6 +76,23 @@ def command() -> Callable[..., object]:
     return group
 
 
+def complete_task(beginning: str) -> list[str]:
+    """Return the tasks of the workspace here or above that begin so, for the shell's completion."""
+    from engine.storage import workspace as workspaces
+
+    try:
+        served = workspaces.open_at(workspaces.locate(None)).manifest.served.shards
+    except UserError:
+        return []
+    return sorted({shard.key.task for shard in served if shard.key.task.startswith(beginning)})
+
+
+def complete_method(beginning: str) -> list[str]:
+    """Return the chains of methods that go on so, for the shell's completion."""
+    chain, plus, last = beginning.rpartition("+")
+    return [f"{chain}{plus}{name}" for name in get_args(MethodName) if name.startswith(last)]
+
+
 def check_methods(chain: str) -> str:
     """Refuse a chain that names no method, as typer refuses a choice."""
     for name in chain.split("+"):
@@ -124,7 +141,10 @@ MassDelete = Annotated[bool, typer.Option(help="Drop rows even where most of a s
 def index(
     source: Sources,
     task: Annotated[
-        str | None, typer.Option("--task", "-t", help="For rows that name none; or only this one.")
+        str | None,
+        typer.Option(
+            "--task", "-t", autocompletion=complete_task, help="For rows that name none; or only this one."
+        ),
     ] = None,
     backbone: Backbones = None,
     dim: Dim = None,
@@ -180,13 +200,20 @@ def index(
 
 @app.command()
 def train(
-    task: Annotated[str, typer.Option("--task", "-t", help="The task to learn.")],
+    task: Annotated[
+        str, typer.Option("--task", "-t", autocompletion=complete_task, help="The task to learn.")
+    ],
     source: Annotated[
         list[Path] | None, typer.Argument(help="Where the task's pairs are; else those stored.")
     ] = None,
     loss: Annotated[LossName, typer.Option(help="What is minimised.")] = TrainSettings.loss,
     method: Annotated[
-        str, typer.Option(callback=check_methods, help="See `mneme methods`; several are joined by +.")
+        str,
+        typer.Option(
+            callback=check_methods,
+            autocompletion=complete_method,
+            help="See `mneme methods`; several are joined by +.",
+        ),
     ] = TrainSettings.method,
     modalities: Annotated[str, typer.Option(help="Only these, comma-separated.")] = "",
     head: Annotated[HeadForm | None, typer.Option(help="Form of a first head.", show_default=False)] = None,
@@ -288,7 +315,13 @@ def query(
         str | None, typer.Option(help="Modality to find; default image for a text, text otherwise.")
     ] = None,
     task: Annotated[
-        str, typer.Option("--task", "-t", help="Search this task only; all; or auto: the likeliest one.")
+        str,
+        typer.Option(
+            "--task",
+            "-t",
+            autocompletion=complete_task,
+            help="Search this task only; all; or auto: the likeliest one.",
+        ),
     ] = "all",
     k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
     policy: Policy = None,
@@ -482,7 +515,10 @@ def remove(
         typer.Argument(help="An item's id or its beginning, a file, or a folder.", show_default=False),
     ] = None,
     task: Annotated[
-        str | None, typer.Option("--task", "-t", help="Rows of this task only.", show_default=False)
+        str | None,
+        typer.Option(
+            "--task", "-t", autocompletion=complete_task, help="Rows of this task only.", show_default=False
+        ),
     ] = None,
     source: Annotated[
         Path | None,

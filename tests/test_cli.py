@@ -521,3 +521,20 @@ def test_a_dash_takes_no_other_inputs(run: Run, trained: Path) -> None:
 
 def test_a_wide_space_is_printed_as_it_is() -> None:
     assert cli.printable("赤い\u3000船 \u202e\x1b") == "赤い\u3000船 \\u202e\\x1b"
+
+
+# completion
+
+
+def test_tasks_of_the_workspace_here_are_completed(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    assert (cli.complete_task("s"), cli.complete_task("")) == (["sky"], ["life", "places", "sky"])
+    monkeypatch.chdir(tmp_path)
+    assert cli.complete_task("") == []
+
+
+def test_chains_of_methods_are_completed() -> None:
+    assert cli.complete_method("dns") == ["dns", "dns-exact"]
+    assert cli.complete_method("dns-exact+ew") == ["dns-exact+ewc"]
