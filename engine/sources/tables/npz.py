@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import Unreadable, UserError
+from engine.errors import UserError
 from engine.sources.tables.columns import MEDIA
-from engine.sources.tables.values import Limits, Line, Table, over, plain, regular, vector
+from engine.sources.tables.values import Limits, Line, Table, over, regular, row_of
 
 BLOCK = 1024
 BROKEN = (
@@ -108,7 +108,7 @@ def _rows(path: Path, columns: Mapping[str, int | None], total: int, limits: Lim
                 for place in range(min(BLOCK, total - number)):
                     number += 1
                     row = {name: block[place] for name, block in cells.items()}
-                    yield number, _fields(row, columns, limits)
+                    yield number, row_of(row, columns, limits.max_depth)
     except BROKEN as error:
         raise UserError(f"cannot read {path} beyond row {number}: {error}") from None
 
@@ -139,15 +139,3 @@ def _blocks(archive: zipfile.ZipFile, name: str, stack: ExitStack) -> Iterator[N
         if len(data) != rows * row_bytes:
             raise EOFError(f"{name} ends early")
         yield np.frombuffer(data, header.dtype).reshape(rows, *header.shape[1:])
-
-
-def _fields(
-    cells: Mapping[str, Any], columns: Mapping[str, int | None], limits: Limits
-) -> "dict[str, object] | Unreadable":
-    try:
-        return {
-            name: plain(cell, limits.max_depth) if columns[name] is None else vector(cell, columns[name])
-            for name, cell in cells.items()
-        }
-    except Unreadable as error:
-        return error

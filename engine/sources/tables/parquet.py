@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Unreadable, UserError
+from engine.errors import UserError
 from engine.sources.tables.columns import LABELS
-from engine.sources.tables.values import Limits, Line, Table, over, plain, regular, vector
+from engine.sources.tables.values import Limits, Line, Table, over, regular, row_of
 
 BATCH = 1024
 BROKEN = (OSError, ValueError, MemoryError)
@@ -103,10 +103,8 @@ def _rows(path: Path, columns: dict[str, int | None], limits: Limits) -> Iterato
                 cells = {name: _cells(batch.column(name), columns[name]) for name in columns}
                 for place in range(batch.num_rows):
                     number += 1
-                    yield (
-                        number,
-                        _fields({name: column[place] for name, column in cells.items()}, columns, limits),
-                    )
+                    row = {name: column[place] for name, column in cells.items()}
+                    yield number, row_of(row, columns, limits.max_depth)
     except BROKEN as error:
         raise UserError(f"cannot read {path} beyond row {number}: {_one_line(error)}") from None
 
@@ -130,18 +128,6 @@ def _are_all(column: Any, width: int) -> bool:
 
     lengths: list[int] = compute.list_value_length(column).unique().to_pylist()
     return lengths == [width]
-
-
-def _fields(
-    cells: dict[str, Any], columns: dict[str, int | None], limits: Limits
-) -> "dict[str, object] | Unreadable":
-    try:
-        return {
-            name: plain(cell, limits.max_depth) if columns[name] is None else vector(cell, columns[name])
-            for name, cell in cells.items()
-        }
-    except Unreadable as error:
-        return error
 
 
 def _one_line(error: BaseException) -> str:

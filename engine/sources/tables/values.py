@@ -136,3 +136,16 @@ def vector(value: object, width: int | None) -> NDArray[np.float32] | None:
     if width is not None and len(array) != width:
         raise Unreadable(f"{len(array)} numbers where other rows have {width}")
     return array
+
+
+def row_of(
+    cells: Mapping[str, Any], columns: Mapping[str, int | None], depth: int
+) -> "dict[str, object] | Unreadable":
+    """Return a row's fields: vectors where columns hold them, plain values elsewhere; or why there are none."""
+    try:
+        return {
+            name: plain(cell, depth) if columns[name] is None else vector(cell, columns[name])
+            for name, cell in cells.items()
+        }
+    except Unreadable as error:
+        return error
