@@ -63,7 +63,7 @@ def obstacle(path: Path) -> Skipped | None:
     """Return what keeps a path from being looked for, and why; None where it is there, or surely is not."""
     for place in (*reversed(path.parents), path):
         try:
-            if stat.S_ISLNK(os.lstat(place).st_mode) and not os.path.exists(place):  # noqa: PTH110 - as below
+            if stat.S_ISLNK(os.lstat(place).st_mode) and not os.path.exists(place):  # noqa: PTH110 - false on any error
                 return Skipped(str(place), "a link to what cannot be found: is a disk not mounted?")
         except OSError as error:
             if error.errno in NOT_THERE:

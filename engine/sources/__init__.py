@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.sources.base import Collection
+from engine.sources.base import METADATA, Collection
 from engine.sources.tables.values import AS_USUAL, SourceOptions
 
 
@@ -17,7 +17,7 @@ def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
     if not source.exists():
         raise UserError(f"no such file or folder: {source}")
     if source.is_dir():
-        for name in ("metadata.jsonl", "metadata.csv", "metadata.parquet"):
+        for name in METADATA:
             if (source / name).is_file():
                 return table.open_table(source, source / name, folder=media or source, limits=limits)
         return (

@@ -15,6 +15,9 @@ from engine.types import Modality, Skipped, Split
 MAX_NAME = 80
 """Bytes of a task's name: escaped, it names a folder."""
 
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+"""What a table of a folder's media is called (Hugging Face's ImageFolder)."""
+
 MAX_ID = 200
 """Characters of a row's id."""
 

@@ -9,12 +9,15 @@ from typing import Any
 from engine.errors import Setting, Unreadable, UserError
 from engine.ids import clean_text
 from engine.sources.base import Collection, Row, checked_id, inside
+from engine.sources.splits import SPLITS
 from engine.sources.tables.values import Limits, over, plain, regular
 from engine.types import Skipped, Split
 
 MAX_BYTES = 4 << 30
 FOLDERS = ("", "images", "Images", "img")
-NAMED_SPLIT = re.compile(r"(train|val|test)")
+NAMED_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])")
+"""A split as a word of a name: of captions_val2017, not of latest or evaluation."""
+
 TOKEN = re.compile(r"(.+?)#\d+\s+(.*)")
 
 
@@ -25,7 +28,9 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
         media: the folder of the images; None: one beside the file, by the usual names.
     """
     if regular(source).stat().st_size > MAX_BYTES:
-        raise over("max_bytes", MAX_BYTES, f"{source} has {source.stat().st_size} bytes")
+        raise UserError(
+            f"{source} is larger than {MAX_BYTES >> 30} GiB, which is the most that is read of a JSON"
+        )
     try:
         content = json.loads(source.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -41,24 +46,35 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
     )
 
     def rows() -> Iterator[Row | Skipped]:
+        names: set[str] = set()
         for number, image in enumerate(images, start=1):
             try:
-                yield _coco_row(folder, source, number, image, annotations.get(image.get("id"), []))
+                row = _coco_row(folder, source, number, image, annotations.get(str(image.get("id")), []))
+                if row.name in names:
+                    raise Unreadable(f"{row.name!r} stands in an earlier row too")
+                names.add(row.name)
+                yield row
             except Unreadable as error:
-                yield Skipped(str(source), str(error), number)
+                yield Skipped(str(source), str(error), number, name=str(image.get("id")))
 
     return Collection(source, len(images), rows)
 
 
-def _annotations(content: Mapping[str, Any]) -> dict[object, list[Mapping[str, Any]]]:
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    """Return the objects of a list; nothing of what is none."""
+    return [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
+
+
+def _annotations(content: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
     """Return the annotations of each image, by its id; a category's name stands for its number."""
-    names = {c.get("id"): c.get("name") for c in content.get("categories") or () if isinstance(c, dict)}
-    by_image: dict[object, list[Mapping[str, Any]]] = {}
-    for annotation in content.get("annotations") or ():
-        if isinstance(annotation, dict):
-            category = annotation.get("category_id")
-            named = {**annotation, "category": names.get(category, category)}
-            by_image.setdefault(annotation.get("image_id"), []).append(named)
+    names = {
+        str(category.get("id")): category.get("name") for category in _objects(content.get("categories"))
+    }
+    by_image: dict[str, list[Mapping[str, Any]]] = {}
+    for annotation in _objects(content.get("annotations")):
+        category = annotation.get("category_id")
+        named = {**annotation, "category": names.get(str(category), category)}
+        by_image.setdefault(str(annotation.get("image_id")), []).append(named)
     return by_image
 
 
@@ -75,7 +91,7 @@ def _coco_row(
     place = image.get("filepath")
     path = inside(folder, folder / (place if isinstance(place, str) else "") / name)
     captions = [annotation.get("caption") for annotation in annotations]
-    captions += [s.get("raw") for s in image.get("sentences") or () if isinstance(s, dict)]
+    captions += [sentence.get("raw") for sentence in _objects(image.get("sentences"))]
     labels = [annotation["category"] for annotation in annotations if annotation.get("category") is not None]
     given = image.get("id", image.get("imgid", image.get("cocoid")))
     id = None if given is None else checked_id(str(given))
@@ -99,8 +115,10 @@ def _split(name: object) -> Split | None:
     """Return the split that a name speaks of; Karpathy's `restval` trains, as he meant it to."""
     if not isinstance(name, str):
         return None
+    if name == "restval":
+        return "train"
     spoken = NAMED_SPLIT.search(name.lower())
-    return "train" if name == "restval" else spoken[1] if spoken else None  # type: ignore[return-value]
+    return SPLITS[spoken[1]] if spoken else None
 
 
 def _beside(source: Path, names: Sequence[str]) -> Path:

@@ -9,11 +9,10 @@ from pathlib import Path
 from engine import media
 from engine.errors import Unreadable
 from engine.ids import clean_text
-from engine.sources.base import Collection, Row, inside
+from engine.sources.base import METADATA, Collection, Row, inside
 from engine.types import Modality, Skipped
 
 TEXT_SUFFIXES = (".txt", ".caption")
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -66,10 +65,10 @@ def open_folder(folder: Path) -> Collection:
 
 
 def _walk(folder: Path, found: _Found) -> None:
-    """Note what lies in a folder; hidden folders are left out, a linked one inside the folder is entered once."""
+    """Note what lies in a folder; hidden folders are left out, linked ones are entered once."""
     for place, folders, names in os.walk(folder, onerror=found.closed.append, followlinks=True):
         try:
-            status = os.stat(place)  # noqa: PTH116 - as os.walk does
+            status = Path(place).stat()
         except OSError as error:
             found.closed.append(error)
             folders.clear()

@@ -1,11 +1,10 @@
 """Folders of a data set cut into splits, each with a metadata file of its own (Hugging Face's ImageFolder)."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from engine.sources.base import Collection, Row
+from engine.sources.base import METADATA, Collection, Row
 from engine.sources.table import open_table
 from engine.sources.tables.values import Limits
 from engine.types import Skipped, Split
@@ -15,7 +14,6 @@ SPLITS: dict[str, Split] = {
     **dict.fromkeys(("validation", "val", "valid", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
 def open_splits(folder: Path, limits: Limits) -> Collection | None:
@@ -24,7 +22,7 @@ def open_splits(folder: Path, limits: Limits) -> Collection | None:
         place.name: open_table(folder, place / name, split=SPLITS[place.name], limits=limits)
         for place in (folder / name for name in sorted(SPLITS))
         for name in METADATA
-        if os.path.isfile(place / name)  # noqa: PTH113 - false where it cannot be looked at
+        if (place / name).is_file()  # raises where that cannot be told: a closed split is not gone
     }
     if not parts:
         return None

@@ -169,6 +169,8 @@ class Reading:
                 if not np.isin(cell, (0, 1)).all():
                     raise Unreadable(f"{name} is a row of numbers that are not all 0 or 1")
                 yield from map(str, np.flatnonzero(cell))
+            elif isinstance(cell, list) and cell and all(isinstance(value, bool) for value in cell):
+                yield from map(str, np.flatnonzero(cell))
             elif isinstance(cell, str) and self.literal:
                 yield from (label.strip() for label in cell.split(";") if label.strip())
             elif cell is not None:

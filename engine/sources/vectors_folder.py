@@ -48,7 +48,7 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
         vectors = {f"{m}_embedding": chain.from_iterable(parts) for m, parts in arrays.items()}
         for number in range(1, total + 1):
             cells = {name: np.asarray(next(column)) for name, column in vectors.items()}
-            fields = next(metadata)[1] if tables else {}
+            _, fields = next(metadata, (0, Unreadable("its metadata ends early"))) if tables else (0, {})
             try:
                 if isinstance(fields, Unreadable):
                     raise fields
@@ -69,9 +69,9 @@ def _numbered(folder: Path, pattern: str) -> Sequence[Path]:
 
 def _mapped(path: Path) -> NDArray[Any]:
     try:
-        array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(regular(path), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise UserError(f"{path} has shape {array.shape} of {array.dtype}; give rows of numbers (N, D)")
-    return array  # type: ignore[no-any-return]
+    return array

@@ -1,5 +1,6 @@
 """Arrays in an .npz: rows side by side, read a block at a time and never unpickled."""
 
+import math
 import tokenize
 import zipfile
 import zlib
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,7 @@ class _Header:
 
     @property
     def bytes(self) -> int:
-        size = self.dtype.itemsize
-        for length in self.shape:
-            size *= length
-        return size
+        return self.dtype.itemsize * math.prod(self.shape)
 
 
 def open_npz(path: Path, limits: Limits) -> Table:
@@ -58,16 +56,19 @@ def open_npz(path: Path, limits: Limits) -> Table:
 
 def _header(archive: zipfile.ZipFile, name: str) -> _Header:
     with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, by_columns, dtype = read(file)
+        return _read_header(file)
+
+
+def _read_header(file: IO[bytes]) -> _Header:
+    """Read what an array is; the file then stands at its first number."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
     return _Header(shape, dtype, by_columns)
 
 
 def _is_vectors(header: _Header) -> bool:
-    return len(header.shape) == 2 and header.dtype.kind in "fiu"
+    return len(header.shape) == 2 and header.dtype.kind in "fiub"
 
 
 def _checked(path: Path, arrays: Mapping[str, _Header], limits: Limits) -> int:
@@ -123,15 +124,13 @@ def _verify(archive: zipfile.ZipFile, names: Iterable[str]) -> None:
 
 def _blocks(archive: zipfile.ZipFile, name: str, stack: ExitStack) -> Iterator[NDArray[Any]]:
     """Yield an array BLOCK rows at a time; one that is stored by columns is read as a whole."""
-    header = _header(archive, name)
     file = stack.enter_context(archive.open(name))
+    header = _read_header(file)
     if header.by_columns and len(header.shape) == 2:
+        file.seek(0)
         whole = np.lib.format.read_array(file, allow_pickle=False)
         yield from (whole[start : start + BLOCK] for start in range(0, header.shape[0], BLOCK))
         return
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    read(file)
     row_bytes = header.bytes // max(1, header.shape[0])
     for start in range(0, header.shape[0], BLOCK):
         rows = min(BLOCK, header.shape[0] - start)

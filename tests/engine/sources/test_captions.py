@@ -54,7 +54,14 @@ def test_categories_are_labels_by_their_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("captions_val2017.json", "val"), ("instances_train2014.json", "train"), ("captions.json", None)],
+    [
+        ("captions_val2017.json", "val"),
+        ("instances_train2014.json", "train"),
+        ("my-validation.json", "val"),
+        ("captions.json", None),
+        ("latest.json", None),
+        ("evaluation.json", None),
+    ],
 )
 def test_the_split_is_in_the_name_of_the_file(tmp_path: Path, name: str, split: str | None) -> None:
     assert {row.split for row in read(coco(tmp_path, name))} == {split}
@@ -145,3 +152,21 @@ def test_the_tables_of_flickr_are_tables(tmp_path: Path, name: str, text: str) -
     (tmp_path / "a.jpg").touch()
     (row,) = read(tmp_path / name)
     assert (row.media, row.texts) == ({"image": tmp_path / "a.jpg"}, ("a dog .",))
+
+
+@pytest.mark.parametrize("content", [{"annotations": 5}, {"annotations": [3]}, {"categories": "x"}])
+def test_what_is_no_list_of_annotations_is_passed_over(tmp_path: Path, content: dict[str, Any]) -> None:
+    assert [row.texts for row in read(coco(tmp_path, **content))] == [(), ()]
+
+
+def test_ids_and_sentences_of_another_kind_cost_no_other_row(tmp_path: Path) -> None:
+    images = [{"id": [1], "file_name": "a.jpg", "sentences": 5}, {"id": 2, "file_name": "b.jpg"}]
+    rows = read(coco(tmp_path, images=images, annotations=[{"image_id": [1], "caption": "a dog"}]))
+    assert [row.id for row in rows][-1] == "2"
+
+
+def test_an_image_whose_id_stands_in_an_earlier_row_is_skipped(tmp_path: Path) -> None:
+    source = coco(tmp_path, images=[IMAGES[0], {**IMAGES[1], "id": 9}])
+    first, second = open_source(source).rows()
+    assert isinstance(first, Row)
+    assert second == Skipped(str(source), "'9' stands in an earlier row too", 2)

@@ -280,3 +280,25 @@ def test_a_zip_of_something_else_is_a_user_error(tmp_path: Path) -> None:
         file.writestr("letter.txt", "dear all")
     with pytest.raises(UserError, match="has no column of media, texts or features"):
         open_source(tmp_path / "rows.npz")
+
+
+@pytest.mark.parametrize("type_", [np.int64, np.float32, np.bool_])
+def test_labels_may_be_a_row_of_zeros_and_ones_of_any_type(tmp_path: Path, type_: type[Any]) -> None:
+    ones = np.array([[0, 1, 1], [1, 0, 0]]).astype(type_)
+    assert [row.labels for row in rows(npz(tmp_path, {"image": IMAGES, "labels": ones}))] == [
+        ("1", "2"),
+        ("0",),
+    ]
+    columns = {
+        "image": list(IMAGES),
+        "labels": pa.array(ones.tolist(), pa.list_(pa.from_numpy_dtype(type_), 3)),
+    }
+    assert [row.labels for row in rows(parquet(tmp_path, columns))] == [("1", "2"), ("0",)]
+
+
+def test_an_array_that_is_stored_by_columns_is_read_by_rows(tmp_path: Path) -> None:
+    by_columns = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert [features(row) for row in rows(npz(tmp_path, {"image": by_columns}))] == [
+        {"image": [0, 1, 2]},
+        {"image": [3, 4, 5]},
+    ]
