@@ -1,6 +1,7 @@
 """Pictures: bytes of any form, depth and colour space to upright RGB on white."""
 
 import io
+import logging
 import struct
 
 import numpy as np
@@ -15,6 +16,9 @@ from engine.media.kinds import sniff
 from engine.media.png import bare
 from engine.media.tiff import decode as decode_tiff
 from engine.media.tiff import is_beyond_pillow
+
+for _library in ("PIL", "tifffile"):  # they log what they raise too, to stderr where nobody else listens
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "QOI")
 
@@ -38,10 +42,10 @@ CODING_NOISE = 2
 """Levels of 255 by which the pixels of one colour may differ."""
 
 BROKEN = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError),
-    *(ArithmeticError, AssertionError, NotImplementedError, RuntimeError, MemoryError, struct.error),
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
+    *(ArithmeticError, RuntimeError, struct.error),
 )
-"""What decoders raise when bytes are not what they say."""
+"""What decoders raise when bytes are not what they say; a lack of memory, or a fault of ours, is not among it."""
 
 
 def image(data: bytes, *, side: int) -> Image.Image:
@@ -133,7 +137,9 @@ def _rgb(picture: Image.Image) -> Image.Image:
             rgba = flat
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return srgb(picture, profile) if profile else picture.convert("RGB")
+    if profile:
+        return srgb(picture, profile)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _is_constant(picture: Image.Image) -> bool:

@@ -1,7 +1,6 @@
 """TIFFs that Pillow cannot open, or not rightly: wide colours, planes, floats of several channels."""
 
 import io
-import logging
 import struct
 import zlib
 from typing import Any
@@ -55,7 +54,6 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     """
     import tifffile
 
-    logging.getLogger("tifffile").disabled = True  # it logs what it raises, and what it mends
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             if not file.pages:

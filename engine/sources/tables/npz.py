@@ -19,7 +19,7 @@ from engine.sources.tables.values import Limits, Line, Table, over, regular, row
 
 BLOCK = 1024
 BROKEN = (
-    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, NotImplementedError),
+    *(OSError, ValueError, EOFError, MemoryError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
 """What numpy and zipfile let through of a damaged file."""

@@ -26,6 +26,12 @@ def test_what_c_prints_is_handed_over_and_what_python_prints_goes_on() -> None:
     assert done.stdout == "['from C', 'and more']\n"
 
 
+def test_pillow_and_tifffile_log_nothing_to_stderr() -> None:
+    code = "import logging, engine.media\nfor name in ('PIL.Tiff', 'tifffile'): logging.getLogger(name).error('odd')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 def test_an_error_puts_everything_back() -> None:
     before, kept = sys.stderr, []
     with suppress(ZeroDivisionError), media.caught() as lines:
