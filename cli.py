@@ -822,7 +822,7 @@ def show_lesson(outcome: "Outcome", *, as_json: bool) -> None:
         f"{outcome.seconds:.1f} s"
     )
     if lesson.number:
-        print("next: `mneme index` serves it; until then answers are as before")
+        print("next: `mneme reindex` serves it, or `mneme index SOURCE`; until then answers are as before")
 
 
 def with_options(message: str, settings: Sequence[Setting]) -> str:

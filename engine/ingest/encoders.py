@@ -26,15 +26,16 @@ def refuse_another(matcher: Matcher) -> None:
         return
     elsewhere = _by_id(matcher)
     rows = (row for row in matcher.collection.rows() if isinstance(row, Row) and row.features and row.id)
-    changed = {True: 0, False: 0}
+    known = changed = 0
     for row in islice(rows, LOOKED_AT):
         stored = matcher.stored(matcher.task_of(row), row.name)
         before = elsewhere.get(row.id or "", set()) if stored is None else set(ids_of(stored))
         if before:
             now = {item_id(modality, array.tobytes()) for modality, array in row.features.items()}
-            changed[not now & before] += 1
-    if changed[True] > max(FEWEST, changed[False]):
-        raise _refusal(matcher.collection.source, changed[True], sum(changed.values()))
+            known += 1
+            changed += not now & before
+    if changed > max(FEWEST, known - changed):
+        raise _refusal(matcher.collection.source, changed, known)
 
 
 def _by_id(matcher: Matcher) -> dict[str, set[ItemId]]:

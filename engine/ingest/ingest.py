@@ -44,8 +44,6 @@ def ingest(
         allow_mass_delete: drop rows even where more than half of them are gone.
     """
     reading = _begin(loader.store, source, task, loader.sources)
-    if not loader.sources.reread:
-        refuse_another(reading.matcher)
     with caught() as printed:
         for chunk in loader.chunks(reading.changed(progress)):
             reading.land(chunk)
@@ -105,7 +103,10 @@ def _begin(store: Store, source: Path, task: str | None, sources: SourceOptions)
     """Open a source and look up the stored rows that could be met again."""
     if task is not None:
         checked_task(task)
-    return _Reading(match(store, open_source(source, sources), task), sources.reread)
+    matcher = match(store, open_source(source, sources), task)
+    if not sources.reread:
+        refuse_another(matcher)
+    return _Reading(matcher, sources.reread)
 
 
 @dataclass

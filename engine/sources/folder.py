@@ -13,6 +13,7 @@ from engine.sources.base import METADATA, Collection, Row, inside
 from engine.types import Modality, Skipped
 
 TEXT_SUFFIXES = (".txt", ".caption")
+MOST_SUFFIXES = 20
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -24,6 +25,7 @@ class _Found:
         unread: media that cannot be read, and what they are.
         texts: text files, by the path of the medium they may stand beside, with and without its suffix.
         passed: how many files of each suffix are no media and no texts.
+        linked: folders that were entered by a link.
         closed: folders that cannot be listed, and why.
         seen: folders that were entered, by device and number: a link to one leads round in a circle.
     """
@@ -33,6 +35,7 @@ class _Found:
     texts: dict[str, list[Path]] = field(default_factory=dict)
     passed: Counter[str] = field(default_factory=Counter)
     metadata: list[Path] = field(default_factory=list)
+    linked: list[Path] = field(default_factory=list)
     closed: list[OSError] = field(default_factory=list)
     seen: set[tuple[int, int]] = field(default_factory=set)
 
@@ -78,6 +81,8 @@ def _walk(folder: Path, found: _Found) -> None:
             folders.clear()
             continue
         found.seen.add(here)
+        if Path(place) != folder and Path(place).is_symlink():
+            found.linked.append(Path(place))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             _note(Path(place, name), found)
@@ -95,7 +100,7 @@ def _note(path: Path, found: _Found) -> None:
         else:
             found.unread[path] = kind.name
     else:
-        found.passed[suffix or path.name] += 1
+        found.passed[suffix or "without a suffix"] += 1
 
 
 def _kind(path: Path) -> media.Kind | None:
@@ -116,8 +121,15 @@ def _notes(folder: Path, found: _Found) -> list[str]:
         for path in sorted(found.metadata)
     ]
     if found.passed:
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(found.passed.items()))
+        named = sorted(found.passed.most_common(MOST_SUFFIXES))
+        rest = found.passed.total() - sum(count for _, count in named)
+        counts = ", ".join(
+            [*(f"{count} {suffix}" for suffix, count in named), *([f"{rest} others"] if rest else [])]
+        )
         notes.append(f"files that are no media are passed over: {counts}")
+    if found.linked:
+        example = _name(folder, found.linked[0])
+        notes.append(f"{len(found.linked)} linked folders are read as if they stood here, like {example}")
     return notes
 
 
@@ -156,7 +168,10 @@ def _lines(folder: Path, path: Path) -> list[str]:
 def _within(folder: Path, path: Path) -> None:
     """Raise where a link leads out of the source; files of a linked folder lie in it."""
     if path.is_symlink():
-        inside(folder, path)
+        try:
+            inside(path.parent, path)
+        except Unreadable:
+            inside(folder, path)
 
 
 def _name(folder: Path, path: Path) -> str:

@@ -1,6 +1,6 @@
 """Rows of a table, of whatever form: media beside it, texts, or features that it brings itself."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from engine.errors import Unreadable, UserError
 from engine.ids import clean_text
 from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task
 from engine.sources.cells import listed, path_of, row_name, string, word
-from engine.sources.tables.columns import KNOWN, Columns, Part, understood
+from engine.sources.tables.columns import KNOWN, Columns, Part, is_known, notes_of_fields, understood
 from engine.sources.tables.delimited import open_delimited
 from engine.sources.tables.json_lines import open_json_lines
 from engine.sources.tables.npz import open_npz
 from engine.sources.tables.parquet import open_parquet
-from engine.sources.tables.values import LIMITS, Limits, vector
+from engine.sources.tables.values import LIMITS, Limits, plain, vector
 from engine.types import Modality, Skipped, Split
 
 OPEN = {
@@ -27,6 +27,9 @@ OPEN = {
     ".parquet": open_parquet,
     ".npz": open_npz,
 }
+MOST_NOTED = 50
+"""Columns that JSON lines bring later are noted as long as there are no more than so many."""
+
 ONE_VALUE: tuple[Part, ...] = ("id", "task", "split")
 
 
@@ -54,7 +57,7 @@ def open_table(
     encoded = None if not columns.vectors else ["text"] if "text" in columns.parts.values() else []
 
     def rows() -> Iterator[Row | Skipped]:
-        reading = Reading(table.columns, folder or path.parent, split, table.literal, notes)
+        reading = Reading(dict(table.columns), folder or path.parent, split, table.literal, notes)
         for number, cells in table.rows():
             try:
                 if isinstance(cells, Unreadable):
@@ -89,7 +92,7 @@ class Reading:
         names: how often each row's name was met.
     """
 
-    widths: Mapping[str, int | None]
+    widths: dict[str, int | None]
     folder: Path
     split: Split | None
     literal: bool
@@ -102,9 +105,15 @@ class Reading:
 
     def _learn(self, names: Iterable[str]) -> None:
         """Take in columns that were not there before."""
-        self.widths = {**self.widths, **dict.fromkeys(name for name in names if name not in self.widths)}
-        self.columns = understood(self.widths)
-        self.notes += [note for note in self.columns.notes if note not in self.notes]
+        new = [name for name in names if name not in self.widths]
+        self.widths.update(dict.fromkeys(new))
+        notes: Sequence[str] = ()
+        if any(map(is_known, new)):
+            self.columns = understood(self.widths)
+            notes = self.columns.notes
+        elif len(self.widths) <= MOST_NOTED:
+            notes = notes_of_fields(new)
+        self.notes += [note for note in notes if note not in self.notes]
 
     def row(self, number: int, cells: Mapping[str, object]) -> Row:
         """Return one row, or raise Unreadable with the reason why it cannot be used."""
@@ -129,7 +138,7 @@ class Reading:
             origins=paths if features else {},
             texts=tuple(dict.fromkeys(texts)),
             features=features,
-            other={name: values[name] for name in self.columns.fields if name in values},
+            other={name: plain(value) for name, value in values.items() if self.columns.is_field(name)},
         )
         return self._told_apart(row)
 

@@ -37,13 +37,13 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
     total = next(iter(lengths.values()))
     if total > limits.max_rows:
         raise over("max_rows", limits.max_rows, f"{folder} has {total} rows")
-    values = {name: None for table in tables for name in table.columns}
-    vector_widths = {f"{m}_embedding": parts[0].shape[1] for m, parts in arrays.items()}
-    columns = understood({**values, **vector_widths})
+    widths: dict[str, int | None] = {name: None for table in tables for name in table.columns}
+    widths |= {f"{modality}_embedding": parts[0].shape[1] for modality, parts in arrays.items()}
+    columns = understood(widths)
     notes = list(columns.notes)
 
     def rows() -> Iterator[Row | Skipped]:
-        reading = Reading({**values, **vector_widths}, folder, None, False, notes)
+        reading = Reading(dict(widths), folder, None, False, notes)
         metadata: Iterator[Line] = chain.from_iterable(table.rows() for table in tables)
         vectors = {f"{m}_embedding": chain.from_iterable(parts) for m, parts in arrays.items()}
         for number in range(1, total + 1):
@@ -56,8 +56,7 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
             except Unreadable as error:
                 yield Skipped(str(folder), str(error), number)
 
-    widths = dict(columns.vectors.values())
-    return Collection(folder, total, rows, widths, [], notes)
+    return Collection(folder, total, rows, dict(columns.vectors.values()), [], notes)
 
 
 def _numbered(folder: Path, pattern: str) -> Sequence[Path]:

@@ -112,7 +112,7 @@ class Store:
         rows.sort(key=lambda row: (row["task"] != task, row["files"].get(modality, ""), row["name"]))
         paths = dict.fromkeys(row["files"][modality] for row in rows if modality in row["files"])
         alive = sorted(paths, key=lambda path: not os.path.exists(path))  # noqa: PTH110 - false on any error
-        row = {**rows[0]["other"], "id": rows[0].get("id"), "source": rows[0]["source"]} if rows else {}
+        row = {"id": rows[0].get("id"), "source": rows[0]["source"], **rows[0]["other"]} if rows else {}
         item = Item(id, modality, tuple(alive), content["text"], row)
         return item, tuple(sorted({row["task"] for row in rows}))
 

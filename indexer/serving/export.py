@@ -135,7 +135,7 @@ def _schema(width: int, fields: Sequence[str]) -> Any:
             ("path", pa.string()),
             ("text", pa.string()),
             ("head", pa.int32()),
-            *((column, pa.string()) for column in fields),
+            *((_printable(column), pa.string()) for column in fields),
             ("embedding", pa.list_(pa.float32(), width)),
         ]
     )
@@ -170,13 +170,16 @@ def _fields(store: Store) -> list[str]:
     return [f"row.{name}" for name in ("id", "source", *names)]
 
 
-def _printable(path: str) -> str:
-    return path.encode(errors="backslashreplace").decode()
+def _printable(text: str) -> str:
+    """Return a string that UTF-8 can hold."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _text(value: object) -> str | None:
     """Return a field as a string: what is none, as JSON."""
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    if value is None:
+        return None
+    return _printable(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _manifest(workspace: Workspace, written: Sequence[File]) -> dict[str, Any]:

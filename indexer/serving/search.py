@@ -129,7 +129,7 @@ class Searcher:
         lessons, served = manifest.history.lessons, manifest.served.lessons
         is_across = any(part.modality != target_of(query, to) for part in query)
         if len(lessons) > served:
-            return [f"lesson {len(lessons)} ({lessons[-1].task}) is not served yet: run `mneme index`"]
+            return [f"lesson {len(lessons)} ({lessons[-1].task}) is not served yet: run `mneme reindex`"]
         if is_across and not manifest.aligned and not lessons:
             return ["these modalities share no space before the first `mneme train`; hits are chance"]
         return []

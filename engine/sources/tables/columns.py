@@ -56,61 +56,89 @@ OF_VECTORS = re.compile(r"_(embeddings?|emb|features?|vectors?)$")
 MODALITY = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
+MOST_COMPARED = 100
+"""No more unknown columns than this are compared with the known names; each comparison reads them all."""
+
+
 @dataclass(frozen=True)
 class Columns:
-    """What a table's columns mean.
+    """What a table's columns mean; all others are kept with the row as fields.
 
     Attributes:
         parts: the part of a row that each of these columns gives.
         media: the modality whose file each of these columns names.
         vectors: the modality whose features each of these columns holds, and their width D.
-        fields: those that are kept with the row and mean nothing to mneme.
+        left_out: those that are not kept either.
         notes: what a person should know of it.
     """
 
     parts: Mapping[str, Part]
     media: Mapping[str, Modality]
     vectors: Mapping[str, tuple[Modality, int]]
-    fields: Sequence[str]
+    left_out: frozenset[str]
     notes: Sequence[str]
+
+    def is_field(self, name: str) -> bool:
+        """Say whether a column means nothing to mneme and is kept with its rows."""
+        taken = (self.parts, self.media, self.vectors, self.left_out)
+        return not any(name in names for names in taken)
+
+
+def normal(name: str) -> str:
+    """Return a column's name as names are compared: without regard to case, outer spaces, `-` or a space for `_`."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def is_known(name: str) -> bool:
+    """Say whether a column of this name may mean something."""
+    plain = normal(name)
+    return plain in KNOWN or any(plain in others for others in OTHER_NAMES.values())
 
 
 def understood(columns: Mapping[str, int | None]) -> Columns:
     """Return what columns mean, given the width of those that hold vectors."""
-    notes: list[str] = []
-    vectors = _vectors({name: width for name, width in columns.items() if width is not None}, notes)
-    rest = [name for name in columns if name not in vectors]
-    plain = {name: re.sub(r"[\s-]+", "_", name.strip().lower()) for name in rest}
-    parts: dict[str, Part] = {name: PARTS[plain[name]] for name in rest if plain[name] in PARTS}
-    media = {name: plain[name] for name in rest if plain[name] in MEDIA}
-    taken = {**parts, **media}
+    parts: dict[str, Part] = {
+        name: PARTS[normal(name)]
+        for name, width in columns.items()
+        if normal(name) in PARTS and (width is None or normal(name) in LABELS)
+    }
+    widths = {name: width for name, width in columns.items() if width is not None and name not in parts}
+    media = {name: normal(name) for name in columns if normal(name) in MEDIA and name not in widths}
+    notes = []
     for part, others in OTHER_NAMES.items():
         if part in parts.values() or (part == "file" and media):
             continue
-        named = sorted(
-            (name for name in rest if plain[name] in others), key=lambda name: others.index(plain[name])
-        )
+        named = [n for n in columns if normal(n) in others and (n not in widths or part == "labels")]
         if named:
-            parts[named[0]] = part
-            notes.append(f"column {named[0]!r} is read as {_usual(part)}")
-    fields = [name for name in rest if name not in parts and name not in taken]
-    notes += _of_fields([name for name in fields if columns[name] is None])
-    return Columns(parts, media, vectors, fields, notes)
+            first = min(named, key=lambda name: others.index(normal(name)))
+            parts[first] = part
+            widths.pop(first, None)
+            notes.append(f"column {first!r} is read as {_usual(part)}")
+    if media or "file" in parts.values():
+        widths = widths if any(map(_is_of_vectors, widths)) else {}
+    vectors = _vectors(widths, notes)
+    columns_meant = Columns(parts, media, vectors, frozenset(widths) - frozenset(vectors), notes)
+    notes += notes_of_fields([name for name in columns if columns_meant.is_field(name)])
+    return columns_meant
+
+
+def _is_of_vectors(name: str) -> bool:
+    """Say whether a column is called as features are; a list of numbers of another name may be a box, or a date."""
+    return normal(name) in (*MEDIA, "text") or OF_VECTORS.search(normal(name)) is not None
 
 
 def _vectors(widths: Mapping[str, int], notes: list[str]) -> dict[str, tuple[Modality, int]]:
-    """Return the modality of each column of vectors; labels as such a column are no modality."""
+    """Return the modality of each column of vectors; of several for one the plainest name is taken."""
     vectors: dict[str, tuple[Modality, int]] = {}
-    for name, width in widths.items():
-        if name in LABELS:
-            continue
-        modality = name if name in ("text", "texts") else OF_VECTORS.sub("", name)
-        if modality in widths and modality != name:
-            notes.append(f"column {name!r} is left out: {modality!r} holds features of that modality")
-        elif MODALITY.fullmatch(modality):
-            vectors[name] = modality, width
-        else:
+    taken: dict[Modality, str] = {}
+    for name in sorted(widths, key=lambda name: OF_VECTORS.search(name) is not None):
+        modality = OF_VECTORS.sub("", name)
+        if not MODALITY.fullmatch(modality):
             raise UserError(f"no modality can be called {name!r}: use a-z, 0-9, _ and -, at most 32")
+        if modality in taken:
+            notes.append(f"column {name!r} is left out: {taken[modality]!r} holds features of that modality")
+        else:
+            vectors[name], taken[modality] = (modality, widths[name]), name
     return vectors
 
 
@@ -118,22 +146,22 @@ def _usual(part: Part) -> str:
     return next(name for name, named in PARTS.items() if named == part)
 
 
-def _of_fields(names: Sequence[str]) -> list[str]:
+def notes_of_fields(names: Sequence[str]) -> list[str]:
     """Return what to say of columns that are kept as fields: each once, with the known name it may have meant."""
     everything = [*KNOWN, *(other for others in OTHER_NAMES.values() for other in others)]
-    notes = []
-    unlike = []
-    for name in names:
-        close = difflib.get_close_matches(name.strip().lower(), everything, n=1, cutoff=0.8)
-        if close:
-            notes.append(f"column {name!r} is not read; did you mean {close[0]!r}?")
-        else:
-            unlike.append(name)
+    close = {
+        name: difflib.get_close_matches(normal(name), everything, n=1, cutoff=0.8)
+        for name in names[:MOST_COMPARED]
+        if not is_known(name)
+    }
+    notes = [
+        f"column {name!r} is not read; did you mean {match[0]!r}?" for name, match in close.items() if match
+    ]
+    unlike = [name for name in names if not close.get(name)]
     if unlike:
-        listing = ", ".join(map(repr, unlike[:10])) + (
-            f" and {len(unlike) - 10} more" if len(unlike) > 10 else ""
-        )
+        more = f" and {len(unlike) - 10} more" if len(unlike) > 10 else ""
         notes.append(
-            f"kept as fields of their rows: {listing}; columns that are read are: {', '.join(KNOWN)}"
+            f"kept as fields of their rows: {', '.join(map(repr, unlike[:10]))}{more}; "
+            f"columns that are read are: {', '.join(KNOWN)}"
         )
     return notes

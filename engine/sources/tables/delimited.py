@@ -18,13 +18,20 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 def open_delimited(path: Path, limits: Limits) -> Table:
     """Open a CSV, or a TSV, in which a quote is a quote; its first line names the columns."""
-    encoding, total = _encoding(regular(path)), 0
+    encoding = _encoding(regular(path))
     with path.open("rb") as file:
         total = max(0, sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b"")) - 1)
-    first = next((text for _, text in _lines(path, encoding) if isinstance(text, str) and text.strip()), "")
+    first = next(
+        (line for _, line in _lines(path, encoding) if not isinstance(line, str) or line.strip()), ""
+    )
+    if isinstance(first, Unreadable):
+        raise UserError(f"cannot read {path}: its first line, which names the columns, is {first}")
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     separator = _separator(first, usual)
-    names = [name.strip() for name in _record([first], separator, usual == "\t")] if first else []
+    try:
+        names = [name.strip() for name in _record([first], separator, usual == "\t")]
+    except csv.Error as error:
+        raise UserError(f"cannot read {path}: its first line names no columns: {error}") from None
     if not any(names):
         raise UserError(f"cannot read {path}: its first line names no columns")
     repeated = sorted({name for name in names if name and names.count(name) > 1})
@@ -63,8 +70,10 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str | Unreadable]]:
     """Yield the lines of a file, numbered from 1, without their ends; of one that is no text, why."""
     if encoding != "utf-8":
         with path.open(encoding=encoding, errors="replace", newline="") as text:
-            for number, line in enumerate(text, start=1):
-                yield number, line.rstrip("\r\n")
+            for number, line in enumerate(iter(lambda: text.readline(MAX_LINE), ""), start=1):
+                if len(line) == MAX_LINE:
+                    raise UserError(f"{path} line {number} is longer than {MAX_LINE >> 20} MiB")
+                yield number, Unreadable("not UTF-16") if "\ufffd" in line else line.rstrip("\r\n")
         return
     with path.open("rb") as file:
         for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1):
@@ -135,7 +144,7 @@ def _cells(
         return _record(texts, separator, literal), 1
     except csv.Error as error:
         if "unexpected end" not in str(error):
-            raise Unreadable(f"its quotes do not match: {error}") from None
+            raise Unreadable(f"not CSV: {error}") from None
     quotes = texts[0].count('"')
     while len(texts) < MAX_LINES:
         if len(waiting) == len(texts):
@@ -151,5 +160,5 @@ def _cells(
             try:
                 return _record(texts, separator, literal), len(texts)
             except csv.Error as error:
-                raise Unreadable(f"its quotes do not match: {error}") from None
+                raise Unreadable(f"not CSV: {error}") from None
     raise Unreadable("a quote in it is never closed")

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from engine.errors import Unreadable, UserError
+from engine.sources.tables.columns import OF_VECTORS
 from engine.sources.tables.values import Limits, Line, Table, over, plain, regular
 
 MAX_LINE = 64 << 20
@@ -20,15 +21,19 @@ def open_json_lines(path: Path, limits: Limits) -> Table:
     columns: dict[str, int | None] = {}
     for _, fields in islice(_rows(path, limits), PEEKED):
         for name, value in fields.items() if isinstance(fields, Mapping) else ():
-            columns[name] = columns.get(name) or _width(value)
+            columns[name] = columns.get(name) or _width(name, value)
+            if (columns[name] or 0) > limits.max_width:
+                raise over("max_width", limits.max_width, f"{path}: {name} has {columns[name]} numbers a row")
     return Table(columns, total, lambda: _rows(path, limits), is_complete=False)
 
 
-def _width(value: object) -> int | None:
-    """Return how many numbers a value lists; None where it is no list of fractions."""
-    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(n, int | float) for n in value):
+def _width(name: str, value: object) -> int | None:
+    """Return how many numbers a value lists; None where it is no list of fractions, or of whole numbers called so."""
+    if not isinstance(value, list) or len(value) < 2:
         return None
-    return len(value) if any(isinstance(n, float) for n in value) else None
+    is_numeric = all(isinstance(number, int | float) and not isinstance(number, bool) for number in value)
+    is_vector = any(isinstance(number, float) for number in value) or OF_VECTORS.search(name)
+    return len(value) if is_numeric and is_vector else None
 
 
 def _rows(path: Path, limits: Limits) -> Iterator[Line]:

@@ -9,21 +9,21 @@ from engine.sources.tables.columns import LABELS
 from engine.sources.tables.values import Limits, Line, Table, over, regular, row_of
 
 BATCH = 1024
-BROKEN = (OSError, ValueError, MemoryError)
 
 
 def open_parquet(path: Path, limits: Limits) -> Table:
     """Open a Parquet file."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(regular(path)) as file:
-            columns, notes = _columns(file, limits)
+            columns, notes = _columns(path, file, limits)
             facts = file.metadata
             size = sum(facts.row_group(n).total_byte_size for n in range(facts.num_row_groups))
             size = max(size, facts.num_rows * sum(4 * (width or 0) for width in columns.values()))
             rows = facts.num_rows
-    except BROKEN as error:
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {_one_line(error)}") from None
     if rows > limits.max_rows:
         raise over("max_rows", limits.max_rows, f"{path} has {rows} rows")
@@ -34,10 +34,13 @@ def open_parquet(path: Path, limits: Limits) -> Table:
     return Table(columns, rows, lambda: _rows(path, columns, limits), notes)
 
 
-def _columns(file: Any, limits: Limits) -> tuple[dict[str, int | None], list[str]]:
+def _columns(path: Path, file: Any, limits: Limits) -> tuple[dict[str, int | None], list[str]]:
     """Return the columns that are read, with the width of those that hold vectors; and what is left out, and why."""
     columns: dict[str, int | None] = {}
     notes = []
+    names = file.schema_arrow.names
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"cannot read {path}: two columns are called {repeated[0]!r}")
     for field in file.schema_arrow:
         width = _width(field.type)
         if width == 0:
@@ -94,6 +97,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _rows(path: Path, columns: dict[str, int | None], limits: Limits) -> Iterator[Line]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
@@ -105,7 +109,7 @@ def _rows(path: Path, columns: dict[str, int | None], limits: Limits) -> Iterato
                     number += 1
                     row = {name: column[place] for name, column in cells.items()}
                     yield number, row_of(row, columns, limits.max_depth)
-    except BROKEN as error:
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path} beyond row {number}: {_one_line(error)}") from None
 
 

@@ -96,7 +96,7 @@ def regular(path: Path) -> Path:
 def plain(value: object, depth: int = LIMITS.max_depth) -> Any:
     """Return a value as JSON knows it; Unreadable where it cannot be, or is nested deeper.
 
-    Numbers of numpy are Python's, bytes are UTF-8, dates are ISO 8601, and what is not a number (NaN) is not there.
+    Numbers of numpy are Python's, bytes are UTF-8, dates are ISO 8601; what is no finite number is not there.
     """
     if depth < 0:
         raise Unreadable("nested too deeply")
@@ -105,7 +105,7 @@ def plain(value: object, depth: int = LIMITS.max_depth) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
-        return None if math.isnan(value) else value
+        return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         try:
             return value.decode()

@@ -7,7 +7,7 @@ import pytest
 from engine.backbones.precomputed import FeatureFile
 from engine.errors import UserError
 from engine.ingest.encoding import Loader
-from engine.ingest.ingest import ingest
+from engine.ingest.ingest import ingest, preview
 from engine.sources.tables.values import SourceOptions
 from engine.storage.store import Store
 
@@ -81,3 +81,10 @@ def test_files_that_look_unchanged_are_read_again_if_asked(loader: Loader, tmp_p
     ingest(loader, source)
     believing = Loader(loader.store, loader.backbone, SourceOptions(reread=True))
     assert ingest(believing, source).unchanged == ROWS
+
+
+def test_a_dry_run_refuses_it_too(loader: Loader, tmp_path: Path) -> None:
+    source = features(tmp_path / "a.npz", 0)
+    ingest(loader, source)
+    with pytest.raises(UserError, match="have other features now"):
+        preview(loader.store, features(source, 1))

@@ -302,3 +302,10 @@ def test_an_array_that_is_stored_by_columns_is_read_by_rows(tmp_path: Path) -> N
         {"image": [0, 1, 2]},
         {"image": [3, 4, 5]},
     ]
+
+
+def test_two_columns_of_one_name_are_a_user_error(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=r"rows\.parquet: two columns are called 'text'$"):
+        open_source(tmp_path / "rows.parquet")

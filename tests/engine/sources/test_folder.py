@@ -172,3 +172,24 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path) -> None:
 def test_a_folder_is_a_task_of_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "my.photos").mkdir()
     assert open_source(tmp_path / "my.photos").default_task == "my.photos"
+
+
+def test_a_linked_folder_is_read_once_and_said_to_be(tmp_path: Path) -> None:
+    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    source.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "a.jpg").touch()
+    (elsewhere / "b.jpg").symlink_to("a.jpg")
+    (source / "linked").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(source)
+    collection = open_source(source)
+    assert [row.name for row in collection.rows() if isinstance(row, Row)] == ["linked/a.jpg", "linked/b.jpg"]
+    assert collection.notes == ["1 linked folders are read as if they stood here, like linked"]
+
+
+def test_files_without_a_suffix_are_counted_together(tmp_path: Path) -> None:
+    for name in ("a.jpg", "LICENSE", "Makefile", "x.docx"):
+        (tmp_path / name).touch()
+    assert open_source(tmp_path).notes == [
+        "files that are no media are passed over: 1 .docx, 2 without a suffix"
+    ]

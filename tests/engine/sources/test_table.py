@@ -348,3 +348,41 @@ def test_a_file_of_another_kind_is_a_user_error_that_says_which_there_are(tmp_pa
         f"{tmp_path / 'rows.doc'} is no source: give a folder, a .jsonl, .csv, .tsv, .npz or .parquet file, "
         "or the captions of COCO (.json) or Flickr (.txt)"
     )
+
+
+# columns of any row
+
+
+def test_a_box_beside_a_picture_is_a_field_and_the_picture_is_read(tmp_path: Path) -> None:
+    row = of_fields(tmp_path, {"image": "a.jpg", "text": "a dog", "bbox": [0.5, 1.0, 2.5, 3.0]})
+    assert (row.media, row.texts, row.features) == ({"image": tmp_path / "a.jpg"}, ("a dog",), {})
+    assert row.other == {"bbox": [0.5, 1.0, 2.5, 3.0]}
+
+
+def test_a_column_that_json_lines_bring_late_is_read(tmp_path: Path) -> None:
+    lines = ['{"text": "a"}'] * 150 + ['{"image": "a.jpg", "labels": [3], "mood": "fine"}']
+    *_, last = of_lines(tmp_path, *lines)
+    assert isinstance(last, Row)
+    assert (last.media, last.labels, last.other) == ({"image": tmp_path / "a.jpg"}, ("3",), {"mood": "fine"})
+
+
+def test_fields_of_other_names_in_every_row_are_kept_and_few_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(f'{{"text": "t{n}", "field{n}": {n}}}\n' for n in range(3000))
+    )
+    collection = open_source(tmp_path / "rows.jsonl")
+    rows = [row for row in collection.rows() if isinstance(row, Row)]
+    assert rows[2999].other == {"field2999": 2999}
+    assert len(collection.notes) < 60
+
+
+@pytest.mark.parametrize("values", [[0.5, 2.0], [1, 2]])
+def test_features_may_stand_in_json_lines(tmp_path: Path, values: list[float]) -> None:
+    row = of_fields(tmp_path, {"id": 7, "image_embedding": values})
+    assert (row.id, row.features["image"].tolist()) == ("7", values)
+
+
+def test_a_number_that_is_none_is_not_there(tmp_path: Path) -> None:
+    (row,) = of_lines(tmp_path, '{"text": "a", "size": 1e999}')
+    assert isinstance(row, Row), row
+    assert row.other == {}

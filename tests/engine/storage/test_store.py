@@ -307,3 +307,11 @@ def test_features_can_go_while_the_item_stays(store: Store) -> None:
 def test_what_was_never_stored_lacks_features(store: Store) -> None:
     put(store, row("a", CAT))
     assert store.lacking([CAT, DOG, PHOTO]) == {DOG, PHOTO}
+
+
+def test_what_a_row_says_of_itself_comes_back_its_own_fields_first(store: Store) -> None:
+    named = replace(row("a", CAT), id="7", other={"source": "a museum", "year": 1889})
+    put(store, named)
+    stored = store.item(CAT)
+    assert stored is not None
+    assert stored[0].row == {"id": "7", "source": "a museum", "year": 1889}

@@ -16,9 +16,10 @@ from engine.ranking.query import Part, text_input
 from engine.types import AllTasks, Hit, KnownTask, PolicyName
 from indexer.routing import slda
 from indexer.serving import index as indexing
-from indexer.serving import search
+from indexer.serving import reindex, search
 from indexer.serving.search import LikeliestTask, QueryScope, Searcher
 from indexer.serving.snapshot import ServedSnapshot
+from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
 from indexer.shards import gpu
 from indexer.shards import shard as shard_module
@@ -388,5 +389,8 @@ def test_a_note_says_that_a_lesson_waits_to_be_served(trained: Path, tmp_path: P
     root = worlds.copied(trained, tmp_path)
     worlds.learn(root, "sky")
     with opened(root) as searcher:
-        expected = ["lesson 4 (sky) is not served yet: run `mneme index`"]
+        expected = ["lesson 4 (sky) is not served yet: run `mneme reindex`"]
         assert searcher.notes([text_input("a dog")], None) == expected
+    reindex.reindex(root / ".mneme", ServingRequest())  # as the note advises
+    with opened(root) as searcher:
+        assert searcher.notes([text_input("a dog")], None) == []

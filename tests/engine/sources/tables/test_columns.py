@@ -13,7 +13,7 @@ def test_the_usual_names_are_taken_without_a_word() -> None:
         "texts": "text",
         "file_name": "file",
     }
-    assert (columns.media, columns.fields, columns.notes) == ({"image": "image"}, [], [])
+    assert (columns.media, columns.notes) == ({"image": "image"}, [])
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,14 @@ def test_other_names_in_use_are_taken_with_a_note(name: str, part: str, usual: s
 
 def test_beside_the_usual_name_another_is_a_field() -> None:
     columns = understood({"text": None, "title": None, "image": None, "path": None})
-    assert (list(columns.parts), list(columns.fields)) == (["text"], ["title", "path"])
+    assert (list(columns.parts), columns.is_field("title"), columns.is_field("path")) == (
+        ["text"],
+        True,
+        True,
+    )
+    assert [note.partition(";")[0] for note in columns.notes] == [
+        "kept as fields of their rows: 'title', 'path'"
+    ]
 
 
 def test_of_several_other_names_the_first_is_taken() -> None:
@@ -50,7 +57,7 @@ def test_a_name_that_is_nearly_known_is_asked_about() -> None:
 
 def test_all_other_columns_are_fields_that_one_note_lists() -> None:
     columns = understood({"url": None, "taken": None})
-    assert (list(columns.fields), len(columns.notes)) == (["url", "taken"], 1)
+    assert (columns.is_field("url"), columns.is_field("taken"), len(columns.notes)) == (True, True, 1)
     assert columns.notes[0].startswith(
         "kept as fields of their rows: 'url', 'taken'; columns that are read are: id,"
     )
@@ -84,3 +91,32 @@ def test_vectors_called_as_captions_are_a_modality_of_that_name() -> None:
 def test_vectors_whose_name_can_be_no_modality_are_a_user_error() -> None:
     with pytest.raises(UserError, match=r"^no modality can be called 'Image/2'"):
         understood({"Image/2": 4})
+
+
+def test_of_two_columns_of_vectors_of_one_modality_the_first_is_taken() -> None:
+    columns = understood({"image_emb": 4, "image_features": 8})
+    assert columns.vectors == {"image_emb": ("image", 4)}
+    assert columns.notes == [
+        "column 'image_features' is left out: 'image_emb' holds features of that modality"
+    ]
+    assert not columns.is_field("image_features")
+
+
+@pytest.mark.parametrize("medium", ["image", "file_name", "image_path"])
+def test_beside_media_a_list_of_numbers_is_a_field_unless_it_is_called_as_features_are(medium: str) -> None:
+    columns = understood({medium: None, "text": None, "bbox": 4})
+    assert (columns.vectors, columns.is_field("bbox")) == ({}, True)
+    assert understood({medium: None, "image_embedding": 4, "depth": 4}).vectors == {
+        "image_embedding": ("image", 4),
+        "depth": ("depth", 4),
+    }
+
+
+@pytest.mark.parametrize("name", ["labels", "Labels", "category"])
+def test_vectors_called_labels_in_any_case_are_labels(name: str) -> None:
+    columns = understood({"image": 4, name: 3})
+    assert (columns.vectors, columns.parts) == ({"image": ("image", 4)}, {name: "labels"})
+
+
+def test_vectors_called_text_are_features_of_text() -> None:
+    assert understood({"text": 4}).vectors == {"text": ("text", 4)}

@@ -110,9 +110,11 @@ def test_blank_lines_are_no_rows_and_an_empty_cell_is_not_there(tmp_path: Path) 
         ("", "its first line names no columns"),
         ("\n\n", "its first line names no columns"),
         ("a,b,a\n", "two columns are called 'a'"),
+        ('a,"b\n1,2\n', "its first line names no columns: unexpected end of data"),
+        (b"caf\xe9,text\n1,2\n", "its first line, which names the columns, is not UTF-8"),
     ],
 )
-def test_a_table_without_names_is_a_user_error(tmp_path: Path, content: str, message: str) -> None:
+def test_a_table_without_names_is_a_user_error(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(UserError, match=message):
         table(tmp_path, content)
 
@@ -122,3 +124,8 @@ def test_more_rows_or_columns_than_allowed_are_a_user_error_that_names_the_limit
         read(table(tmp_path, "a\n1\n2\n", limits=Limits(max_rows=1)))
     with pytest.raises(UserError, match=r"has 3 columns; the limit is `max_width=2`"):
         table(tmp_path, "a,b,c\n1,2,3\n", limits=Limits(max_width=2))
+
+
+def test_half_a_character_of_utf_16_costs_its_row(tmp_path: Path) -> None:
+    data = "text\na\n".encode("utf-16") + b"\x00\xd8" + "b\nc\n".encode("utf-16-le")
+    assert [row for _, row in read(table(tmp_path, data))] == [{"text": "a"}, "not UTF-16", {"text": "c"}]
