@@ -2,13 +2,21 @@
 
 import json
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from engine.errors import UserError
+
+DRAFT = re.compile(r"\..+\.[0-9a-f]{32}", re.DOTALL)
+"""The names of drafts."""
 
 
 def checksum(data: bytes) -> str:
@@ -21,12 +29,28 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
+def below(root: Path, *parts: str) -> Path:
+    """Return a path below a folder of ours; UserError where it leads out of it, or over a link."""
+    path = root
+    for part in PurePosixPath(*parts).parts:
+        if part in {"/", ".."}:
+            raise UserError(f"{'/'.join(parts)} leads out of {root}: it is damaged")
+        path = path / part
+        if path.is_symlink():
+            raise _is_link(path)
+    return path
+
+
 def replace(path: Path, data: bytes) -> None:
-    """Put these bytes in the place of a file in one step; a crash leaves the old file."""
-    path = path.resolve()  # a link stays a link
+    """Put these bytes in the place of a file in one step; a crash leaves the old file.
+
+    A file that was there keeps its mode.
+    """
     draft = _draft(path)
     try:
         _write(draft, data)
+        if path.is_file() and not path.is_symlink():
+            draft.chmod(stat.S_IMODE(path.stat().st_mode))
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -60,9 +84,33 @@ def drop_folder(path: Path) -> None:
 
 
 def drop_drafts(folder: Path) -> None:
-    """Delete what a crash left half-written anywhere below a folder."""
-    for draft in list(folder.rglob(".*.????????????????????????????????")):
+    """Delete what a crash left half-written anywhere below a folder; links are not followed, and stay."""
+    for place, folders, names in os.walk(folder):
+        for name in filter(DRAFT.fullmatch, [*folders, *names]):
+            draft = Path(place, name)
+            if draft.is_symlink():
+                continue
+            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+
+
+def drop_drafts_of(path: Path) -> None:
+    """Delete what killed runs left half-written of one file or folder."""
+    for draft in path.parent.glob(f".{escape(path.name)}.{'[0-9a-f]' * 32}"):
         shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise UserError where anything below a folder is a link: what is behind it belongs to somebody else."""
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            if Path(place, name).is_symlink():
+                raise _is_link(Path(place, name))
+
+
+def _is_link(path: Path) -> UserError:
+    return UserError(
+        f"{path} is a link, and mneme follows none in a workspace: remove it (what it leads to stays)"
+    )
 
 
 def _draft(path: Path) -> Path:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +43,7 @@ class Workspace:
     @property
     def store(self) -> Path:
         """Where LMDB lives."""
-        return self.root / "store"
+        return files.below(self.root, "store")
 
     @property
     def shards(self) -> Path:
@@ -56,7 +57,15 @@ class Workspace:
 
     def head(self, version: int) -> Path:
         """Return the folder of a head version."""
-        return self.root / "heads" / f"v{version:04d}"
+        return files.below(self.root, "heads", f"v{version:04d}")
+
+    def shard(self, path: str) -> Path:
+        """Return the folder of a shard, whose path the manifest has."""
+        return files.below(self.root, "shards", path)
+
+    def router(self, path: str) -> Path:
+        """Return the folder of a router, whose path the manifest has."""
+        return files.below(self.root, "router", path)
 
     def with_manifest(self, manifest: Manifest) -> "Workspace":
         """Replace `workspace.json` in one step and return the workspace as it now stands."""
@@ -65,11 +74,28 @@ class Workspace:
 
 
 def find(start: Path) -> Path | None:
-    """Return the `.mneme` of a folder or of the nearest one above it; None where there is none."""
+    """Return the `.mneme` of a folder or of the nearest one above it; None where there is none.
+
+    Raises:
+        UserError: it belongs to another user, or others may write to it: who did not name it does not mean it.
+    """
     for folder in (start, *start.parents):
         if (folder / FOLDER / "workspace.json").is_file():
+            _refuse_foreign(folder / FOLDER)
             return folder / FOLDER
     return None
+
+
+def _refuse_foreign(root: Path) -> None:
+    if os.name == "nt":
+        return
+    status, user = root.stat(), os.geteuid()
+    mine = {user, int(os.environ.get("SUDO_UID", user))} if user == 0 else {user}
+    named = Setting("workspace", str(root.parent))
+    if status.st_uid not in mine:
+        raise UserError(f"{root} belongs to another user; if you trust it, name it: {named}", [named])
+    if status.st_mode & stat.S_IWOTH:
+        raise UserError(f"everyone may write to {root}; if you trust it, name it: {named}", [named])
 
 
 def locate(given: Path | None) -> Path:
@@ -98,7 +124,7 @@ def place(given: Path | None) -> Path:
 
 def open_at(root: Path) -> Workspace:
     """Read the manifest of a workspace; UserError where there is none, or one that is damaged or newer."""
-    path = root / "workspace.json"
+    path = files.below(root, "workspace.json")
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -185,6 +211,7 @@ def writing(root: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write to {root}: {error.strerror}") from None
     try:
+        files.refuse_links(root)
         files.drop_drafts(root)
         yield
     except (UserError, OSError) as error:

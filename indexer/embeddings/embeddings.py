@@ -133,7 +133,7 @@ class EmbeddingCache:
             workspace = self.embedder.workspace
             backbone = workspace.manifest.backbones[modality].id
             self._sealed[modality, head] = [
-                shards.read(workspace.shards / shard.path, shard.key, backbone)
+                shards.read(workspace.shard(shard.path), shard.key, backbone)
                 for sealed in workspace.manifest.sealed.values()
                 for shard in sealed.shards
                 if (shard.key.modality, shard.key.head) == (modality, head)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from engine.evaluation.qrels import Run
 from engine.ids import Ids
-from engine.storage import files
+from engine.storage import output
 from engine.types import AllTasks
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import Condition, EvalSet
@@ -34,13 +34,13 @@ def write(evaluation: Evaluation, folder: Path) -> None:
         for trial in evaluation.trials:
             direction = direction_name(trial.query, trial.target)
             for task, lines in (("known", own_qrels(trial.eval_set)), ("unknown", all_qrels(trial.eval_set))):
-                files.replace(folder / f"{direction}.{task}.qrels", "".join(lines).encode())
+                output.write(folder / f"{direction}.{task}.qrels", "".join(lines).encode())
             for policy in settings.policies:
                 for condition in settings.conditions:
                     task = f"unknown-{condition.merge}" if isinstance(condition, AllTasks) else "known"
                     tag = f"{policy}.{direction}.{task}"
                     lines = run_lines(trial, trial.states[policy][-1], condition, max(settings.ks), tag)
-                    files.replace(folder / f"{tag}.run", "".join(lines).encode())
+                    output.write(folder / f"{tag}.run", "".join(lines).encode())
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from None
 

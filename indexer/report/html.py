@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 
 from engine import media
-from engine.errors import Unreadable, UserError
-from engine.storage import files
+from engine.errors import Unreadable
+from engine.storage import output
 from engine.types import Hit
 
 BASE = """
@@ -36,10 +36,7 @@ def write(path: Path, title: str, style: str, body: str) -> None:
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>{escape(title)}</title>\n<style>{BASE}{style}</style>\n"
     )
-    try:
-        files.replace(path, (head + body).encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    output.write(path, (head + body).encode("utf-8", "backslashreplace"))
 
 
 def write_hits(path: Path, answers: Sequence[tuple[str, Sequence[Hit]]]) -> None:

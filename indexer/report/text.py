@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UserError
-from engine.storage import files
+from engine.storage import output
 from indexer.evaluation.results import Result
 from indexer.serving import export, remove
 from indexer.serving.preview import ReindexPreview
@@ -41,10 +40,7 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
     """
     text = io.StringIO()
     csv.writer(text).writerows([COLUMNS, *(_cells(result) for result in results)])
-    try:
-        files.replace(path, text.getvalue().encode())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+    output.write(path, text.getvalue().encode())
 
 
 def reindexed(summary: ReindexSummary) -> str:

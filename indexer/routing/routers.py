@@ -100,9 +100,9 @@ def _update(
     text = [f"{task}\0{b''.join(ids).decode()}" for part in (training, lasting) for task, ids in part.items()]
     made_of = chr(0).join([f"{slda.FORMAT}", backbone, *text])  # an older format is written anew
     name = f"{quote(modality, safe='')}-{files.checksum(made_of.encode())[:8]}"
-    if not (workspace.routers / name).is_dir():
+    if not workspace.router(name).is_dir():
         router, sums = _grow(workspace, embeddings, modality, _Material(training, validation, kept))
-        slda.write(workspace.routers / name, router, sums, training)
+        slda.write(workspace.router(name), router, sums, training)
     return name
 
 
@@ -114,9 +114,9 @@ def _grow(
     sums, known = Sums(embeddings.width(modality)), dict[str, Ids]()
     flatness = USUAL
     if before:
-        sums, known = slda.read_sums(workspace.routers / before)
+        sums, known = slda.read_sums(workspace.router(before))
         # the validation items that chose it may be gone
-        router = slda.read(workspace.routers / before)
+        router = slda.read(workspace.router(before))
         flatness = Flatness(router.shrinkage, router.temperature)
     is_gone = any(set(ids) - set(material.training.get(task, NONE)) for task, ids in known.items())
     if is_gone or any(set(ids) - set(known.get(task, NONE)) for task, (_, ids) in material.kept.items()):
@@ -145,7 +145,7 @@ def seal(workspace: Workspace, embeddings: EmbeddingCache, groups: Groups, task:
             text = "\0".join([task, modality, *item_ids.decode(items)])
             folders[modality] = f"sealed-{files.checksum(text.encode())[:16]}"
             add(sums, embeddings, task, modality, fresh)
-            slda.write(workspace.routers / folders[modality], discriminant(sums, 1.0), sums, {task: items})
+            slda.write(workspace.router(folders[modality]), discriminant(sums, 1.0), sums, {task: items})
     return folders
 
 
@@ -154,7 +154,7 @@ def kept_sums(workspace: Workspace, task: str, modality: Modality) -> tuple[Sums
     sealed = workspace.manifest.sealed.get(task)
     if sealed is None or modality not in sealed.sums:
         return Sums(workspace.manifest.backbones[modality].width), NONE
-    sums, items = slda.read_sums(workspace.routers / sealed.sums[modality])
+    sums, items = slda.read_sums(workspace.router(sealed.sums[modality]))
     return sums, items[task]
 
 

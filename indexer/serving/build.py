@@ -1,5 +1,6 @@
 """Bring what is served up to date: build the shards that are wanted and missing, then switch to them in one step."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -27,6 +28,9 @@ from indexer.serving.wanted import (
 )
 from indexer.shards import files as shards
 from indexer.shards.shard import build_shard
+
+OURS = re.compile(r"v\d{4,}-[0-9a-f]{8}|.+-[0-9a-f]{8}|sealed-[0-9a-f]{16}")
+"""The names of folders of shards and of routers."""
 
 
 def serve(
@@ -58,7 +62,7 @@ def build(missing: Sequence[WantedShard], embeddings: EmbeddingCache) -> None:
         key, backbone = wanted.key, workspace.manifest.backbones[wanted.key.modality].id
         vectors = embeddings.embed(key.modality, wanted.ids, key.head, key.space)
         shard = build_shard(key, list(wanted.ids), vectors)
-        shards.write(shard, workspace.shards / wanted.path, backbone=backbone, digest=wanted.digest)
+        shards.write(shard, workspace.shard(wanted.path), backbone=backbone, digest=wanted.digest)
 
 
 def seal(planner: Planner, wanted: Wanted, sealing: str | None) -> dict[str, Sealed]:
@@ -141,7 +145,7 @@ def without_gone(
 
 def _trimmed(workspace: Workspace, served: ServedShard, members: Members) -> ServedShard | None:
     """Return a shard without what is gone, written anew from its own vectors; as it is where it is damaged."""
-    key, folder = served.key, workspace.shards / served.path
+    key, folder = served.key, workspace.shard(served.path)
     held = set(members.get((key.task, key.modality), ()))
     backbone = workspace.manifest.backbones[key.modality]
     try:
@@ -153,9 +157,9 @@ def _trimmed(workspace: Workspace, served: ServedShard, members: Members) -> Ser
     except UserError:
         return served
     wanted = wanted_shard(key, [ids[row] for row in rows], backbone)
-    if not (workspace.shards / wanted.path).is_dir():
+    if not workspace.shard(wanted.path).is_dir():
         shard = build_shard(key, list(wanted.ids), vectors)
-        shards.write(shard, workspace.shards / wanted.path, backbone=backbone.id, digest=wanted.digest)
+        shards.write(shard, workspace.shard(wanted.path), backbone=backbone.id, digest=wanted.digest)
     return ServedShard(key, wanted.path)
 
 
@@ -163,10 +167,10 @@ def drop_unnamed(workspace: Workspace) -> None:
     """Delete the shards and routers that nothing names; a reader had until now to finish with them."""
     states = [s for s in (workspace.manifest.served, workspace.manifest.previous) if s is not None]
     sealed = workspace.manifest.sealed.values()
-    named = {workspace.shards / shard.path for state in states for shard in state.shards}
-    named |= {workspace.shards / shard.path for task in sealed for shard in task.shards}
-    named |= {workspace.routers / path for state in states for path in state.routers.values()}
-    named |= {workspace.routers / path for task in sealed for path in task.sums.values()}
+    named = {workspace.shard(shard.path) for state in states for shard in state.shards}
+    named |= {workspace.shard(shard.path) for task in sealed for shard in task.shards}
+    named |= {workspace.router(path) for state in states for path in state.routers.values()}
+    named |= {workspace.router(path) for task in sealed for path in task.sums.values()}
     for folder in (*workspace.shards.glob("*/*/*"), *workspace.routers.glob("*")):
-        if folder not in named:
+        if folder not in named and OURS.fullmatch(folder.name) and folder.is_dir():
             files.drop_folder(folder)

@@ -1,12 +1,10 @@
 """What is served as Parquet files and a manifest that says how each direction searches them, for other tools."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -88,7 +86,7 @@ def _shards(workspace: Workspace) -> list[Shard]:
     if not served:
         raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
     return [
-        shards.read(workspace.shards / shard.path, shard.key, backbones[shard.key.modality].id)
+        shards.read(workspace.shard(shard.path), shard.key, backbones[shard.key.modality].id)
         for shard in served
     ]
 
@@ -100,8 +98,7 @@ def _new(folder: Path) -> Iterator[Path]:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} exists and is not empty: give a new folder")
-        for draft in folder.parent.glob(f".{escape(folder.name)}.{'[0-9a-f]' * 32}"):
-            shutil.rmtree(draft)
+        files.drop_drafts_of(folder)
         with files.new_folder(folder) as draft:
             yield draft
     except OSError as error:

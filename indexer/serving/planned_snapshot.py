@@ -68,14 +68,14 @@ class PlannedSnapshot:
         key, manifest = placement.key(task, target), self.workspace.manifest
         paths = {shard.key: shard.path for shard in manifest.served.shards}
         if key in paths:
-            return shards.read(self.workspace.shards / paths[key], key, manifest.backbones[target].id)
+            return shards.read(self.workspace.shard(paths[key]), key, manifest.backbones[target].id)
         ids = placement.items or self.planner.members[task, target]
         return build_shard(key, ids, self.planner.embeddings.embed(target, ids, key.head, key.space))
 
     def router(self, modality: Modality) -> Router:
         """Return the router of a query modality."""
         if modality in self.routers:
-            return slda.read(self.workspace.routers / self.routers[modality])
+            return slda.read(self.workspace.router(self.routers[modality]))
         stages = [list(settled(self.history))]
         (router,) = routers.learn(self.planner.embeddings, self.planner.groups, modality, stages)
         return router
@@ -101,7 +101,7 @@ class PlannedSnapshot:
             backbone, is_sealed = manifest.backbones[modality].id, task in manifest.sealed
             members[task, modality] |= {
                 id
-                for id in (id.decode() for id in shards.read_ids(self.workspace.shards / shard.path))
+                for id in (id.decode() for id in shards.read_ids(self.workspace.shard(shard.path)))
                 if self.store.has_features(id, backbone) or (is_sealed and self.store.users(id))
             }
         return {group: sorted(ids) for group, ids in members.items() if ids}

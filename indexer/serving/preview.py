@@ -219,7 +219,7 @@ class DirectionChange:
     def _items(self, path: str, group: tuple[str, Modality]) -> tuple[str, ...]:
         """Return the items of a shard that are still stored."""
         stored = set(self.planner.members.get(group, ()))
-        ids = decode(shards.read_ids(self.workspace.shards / path))
+        ids = decode(shards.read_ids(self.workspace.shard(path)))
         return tuple(id for id in ids if id in stored)
 
     def _measurable(self, by_task: Mapping[str, T]) -> dict[str, T]:

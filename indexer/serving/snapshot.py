@@ -62,11 +62,11 @@ class ServedSnapshot:
 
     def _shard(self, shard: ServedShard) -> Shard:
         backbone = self.workspace.manifest.backbones[shard.key.modality].id
-        return shards.read(self.workspace.shards / shard.path, shard.key, backbone)
+        return shards.read(self.workspace.shard(shard.path), shard.key, backbone)
 
     def router(self, modality: Modality) -> Router:
         """Return the router of a query modality; one of which nothing was learned finds all tasks as likely."""
         path = self.workspace.manifest.served.routers.get(modality)
         if path is None:
             return slda.untaught(self.workspace.manifest.backbones[modality].width)
-        return slda.read(self.workspace.routers / path)
+        return slda.read(self.workspace.router(path))

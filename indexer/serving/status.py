@@ -48,7 +48,7 @@ def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
                 "task": shard.key.task,
                 "modality": shard.key.modality,
                 "head": shard.key.head,
-                **_size(workspace.shards / shard.path),
+                **_size(workspace.shard(shard.path)),
             }
             for shard in manifest.served.shards
         ],

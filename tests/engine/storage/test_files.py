@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import UserError
 from engine.storage import files
 from journal import Journal
 
@@ -80,13 +81,18 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one_and_nothing_else(
     assert (names(tmp_path), (tmp_path / "a.json").read_text()) == (["a.json"], "old")
 
 
-def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "disk" / "a.json").write_text("old")
-    (tmp_path / "a.json").symlink_to("disk/a.json")
+def test_a_link_under_the_name_of_a_file_of_ours_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "another.json").write_text("another's")
+    (tmp_path / "a.json").symlink_to("another.json")
     files.replace(tmp_path / "a.json", b"new")
-    assert (tmp_path / "a.json").is_symlink()
-    assert (tmp_path / "disk" / "a.json").read_bytes() == b"new"
+    assert not (tmp_path / "a.json").is_symlink()
+    assert (tmp_path / "another.json").read_text() == "another's"
+
+
+def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "a.json").touch(mode=0o600)
+    files.replace(tmp_path / "a.json", b"new")
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -159,3 +165,48 @@ def test_what_is_no_draft_is_kept(tmp_path: Path) -> None:
     (tmp_path / f"shard-{'0' * 32}").touch()
     files.drop_drafts(tmp_path)
     assert len(names(tmp_path)) == 3
+
+
+def test_a_link_that_is_called_like_a_draft_is_neither_followed_nor_dropped(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter").touch()
+    (tmp_path / "ours" / "deep").mkdir(parents=True)
+    (tmp_path / "ours" / "deep" / f".v1.{'0' * 32}").symlink_to(tmp_path / "home")
+    (tmp_path / "home" / f".mine.{'0' * 32}").touch()
+    (tmp_path / "ours" / "all").symlink_to(tmp_path / "home")
+    files.drop_drafts(tmp_path / "ours")
+    assert names(tmp_path / "home") == [f".mine.{'0' * 32}", "letter"]
+    assert names(tmp_path / "ours" / "deep") == [f".v1.{'0' * 32}"]
+
+
+def test_drafts_of_one_name_are_dropped_and_no_others(tmp_path: Path) -> None:
+    for name in (f".a[b].{'0' * 32}", f".ab.{'0' * 32}", ".a[b].mine"):
+        (tmp_path / name).touch()
+    files.drop_drafts_of(tmp_path / "a[b]")
+    assert names(tmp_path) == [".a[b].mine", f".ab.{'0' * 32}"]
+
+
+# paths of ours
+
+
+@pytest.mark.parametrize("path", ["/etc", "../out", "sky/../../out"])
+def test_a_path_that_leads_out_of_a_folder_of_ours_is_an_error(tmp_path: Path, path: str) -> None:
+    with pytest.raises(UserError, match="leads out of"):
+        files.below(tmp_path, path)
+
+
+@pytest.mark.parametrize("place", ["shards", "shards/sky", "shards/sky/image/v0001-3fa9c1d2"])
+def test_a_link_on_the_way_is_an_error(tmp_path: Path, place: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "ours" / place).parent.mkdir(parents=True)
+    (tmp_path / "ours" / place).symlink_to(tmp_path / "home")
+    with pytest.raises(UserError, match=rf"{place} is a link, .*: remove it"):
+        files.below(tmp_path / "ours", "shards", "sky/image/v0001-3fa9c1d2")
+
+
+def test_a_link_anywhere_below_a_folder_of_ours_is_told(tmp_path: Path) -> None:
+    files.refuse_links(tmp_path)
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "image").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"router/image is a link"):
+        files.refuse_links(tmp_path)

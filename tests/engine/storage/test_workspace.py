@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -284,3 +285,65 @@ def test_a_manifest_of_which_a_part_is_of_another_kind_is_a_user_error(tmp_path:
     path.write_text(json.dumps({**json.loads(path.read_text()), "lessons": 3}))
     with pytest.raises(UserError, match="is damaged: "):
         workspace.open_at(path.parent)
+
+
+# workspaces of others
+
+
+def test_a_workspace_of_another_user_is_not_used_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path)
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert workspace.place(None) == root
+    monkeypatch.setattr("os.geteuid", lambda: root.stat().st_uid + 1)
+    with pytest.raises(
+        UserError, match=f"{root} belongs to another user; if you trust it, name it: .*{tmp_path}"
+    ):
+        workspace.place(None)
+    assert workspace.locate(tmp_path) == root
+
+
+def test_who_became_root_by_sudo_uses_the_workspaces_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path)
+    os.chown(root, 1234, -1)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="belongs to another user"):
+        workspace.place(None)
+    monkeypatch.setenv("SUDO_UID", "1234")
+    assert workspace.place(None) == root
+
+
+def test_a_workspace_that_everyone_may_write_to_is_not_used_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path)
+    root.chmod(0o777)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"everyone may write to {root}; if you trust it, name it"):
+        workspace.locate(None)
+    monkeypatch.setenv("MNEME_WORKSPACE", str(tmp_path))
+    assert workspace.locate(None) == root
+
+
+def test_a_workspace_with_a_link_in_it_is_not_written_to(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path)
+    (tmp_path / "home" / "letters").mkdir(parents=True)
+    (root / "shards").mkdir()
+    (root / "shards" / "x").symlink_to(tmp_path / "home")
+    with pytest.raises(UserError, match="shards/x is a link"), workspace.writing(root):
+        pass
+    assert (tmp_path / "home" / "letters").is_dir()
+
+
+@pytest.mark.parametrize("name", ["workspace.json", "store"])
+def test_what_a_link_in_a_workspace_leads_to_is_not_read(tmp_path: Path, name: str) -> None:
+    root = make_workspace(tmp_path)
+    (root / "store").mkdir()
+    (root / name).rename(tmp_path / name)
+    (root / name).symlink_to(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} is a link"):
+        _ = workspace.open_at(root).store

@@ -71,7 +71,7 @@ def test_a_name_that_is_no_text_is_written_by_its_bytes(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "no" / "page.html"
 
-    with pytest.raises(UserError, match=f"^cannot write {re.escape(str(path))}: No such file or directory$"):
+    with pytest.raises(UserError, match=f"^cannot write {re.escape(str(path))}: no such file or directory$"):
         html.write(path, "mneme", "", "")
 
 

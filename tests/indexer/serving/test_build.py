@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 import worlds
+from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.history import Arrival
 from engine.storage.workspace import Workspace
@@ -34,7 +35,7 @@ def vectors(root: Path, task: str, modality: str) -> NDArray[np.float32]:
     """Return what a served shard holds."""
     head, path = served(root)[task, modality]
     backbone = worlds.opened(root).manifest.backbones[modality].id
-    shard = shards.read(root / ".mneme/shards" / path, ShardKey(task, modality, head, head), backbone)
+    shard = shards.read(worlds.opened(root).shard(path), ShardKey(task, modality, head, head), backbone)
     return shard.vectors.copy()
 
 
@@ -287,3 +288,35 @@ def test_the_temperatures_of_a_sealed_task_stay_as_they_were_first(world: Path, 
     second = worlds.opened(world).manifest.sealed["sky"]
     assert second.temperatures == first.temperatures
     assert second.sums != first.sums
+
+
+def test_only_folders_that_are_called_like_shards_and_routers_are_dropped(world: Path) -> None:
+    root = world / ".mneme"
+    for path in ("shards/sky/image/v0009-00000000", "router/image-00000000"):
+        (root / path).mkdir()
+    for path in ("shards/sky/image/notes", "shards/my/own/folder", "router/mine"):
+        (root / path).mkdir(parents=True)
+    build.drop_unnamed(worlds.opened(world))
+    assert not (root / "shards/sky/image/v0009-00000000").exists()
+    assert not (root / "router/image-00000000").exists()
+    assert all(
+        (root / path).is_dir() for path in ("shards/sky/image/notes", "shards/my/own/folder", "router/mine")
+    )
+
+
+@pytest.mark.parametrize("place", ["shards/x", "router/x", "heads/x", "x"])
+def test_folders_outside_a_workspace_are_safe_from_links_in_it(
+    world: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "home/a/b").mkdir(parents=True)
+    (world / ".mneme" / place).symlink_to(tmp_path / "home")
+    with pytest.raises(UserError, match=f"{place} is a link"):
+        worlds.index(world, world / "sky.npz")
+    assert (tmp_path / "home/a/b").is_dir()
+
+
+def test_a_shard_behind_a_link_is_not_served(world: Path, tmp_path: Path) -> None:
+    (world / ".mneme/shards/sky").rename(tmp_path / "sky")
+    (world / ".mneme/shards/sky").symlink_to(tmp_path / "sky")
+    with pytest.raises(UserError, match="sky is a link"):
+        vectors(world, "sky", "image")
