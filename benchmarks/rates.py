@@ -24,7 +24,7 @@ from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.sources import open_source
 from engine.sources.base import Row
 from engine.storage.store import Store
-from engine.storage.workspace import writing
+from engine.storage.writer import writing
 from engine.types import Modality
 from indexer.serving.build import serve
 from indexer.serving.wanted import ServingRequest

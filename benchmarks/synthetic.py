@@ -13,7 +13,8 @@ from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
-from engine.storage.workspace import open_at, writing
+from engine.storage.workspace import open_at
+from engine.storage.writer import writing
 from engine.types import HeadForm, TrainSettings
 from indexer.serving.index import index
 

@@ -8,7 +8,7 @@ import pytest
 
 import worlds
 from commands import Completed, Run, colours, is_one_line
-from engine.storage.workspace import writing
+from engine.storage.writer import writing
 
 
 def train(run: Run, source: Path, *more: str) -> Completed:

@@ -17,7 +17,8 @@ from engine.ingest.ingest import Progress, ingest, silent
 from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, writing
+from engine.storage.workspace import Workspace
+from engine.storage.writer import writing
 from engine.types import HeadForm, TrainSettings
 from training import methods, selection
 from training.data.history import past_tasks

@@ -15,7 +15,8 @@ from engine.ingest.ingest import ingest
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at, writing
+from engine.storage.workspace import Workspace, open_at
+from engine.storage.writer import writing
 from engine.types import ItemId, Modality, TrainSettings
 from indexer.serving import index as indexing
 from training import lesson as lessons

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from hashlib import blake2b
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
@@ -27,18 +27,6 @@ def checksum(data: bytes) -> str:
 def to_json(value: Any) -> bytes:
     """Return JSON for a file: indented, keys in the order given."""
     return json.dumps(value, indent=1).encode() + b"\n"
-
-
-def below(root: Path, *parts: str) -> Path:
-    """Return a path below a folder of ours; UserError where it leads out of it, or over a link."""
-    path = root
-    for part in PurePosixPath(*parts).parts:
-        if part in {"/", ".."}:
-            raise UserError(f"{'/'.join(parts)} leads out of {root}: it is damaged")
-        path = path / part
-        if path.is_symlink():
-            raise _is_link(path)
-    return path
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -104,10 +92,11 @@ def refuse_links(folder: Path) -> None:
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
             if Path(place, name).is_symlink():
-                raise _is_link(Path(place, name))
+                raise a_link(Path(place, name))
 
 
-def _is_link(path: Path) -> UserError:
+def a_link(path: Path) -> UserError:
+    """Return the error that says that a file of ours is a link."""
     return UserError(
         f"{path} is a link, and mneme follows none in a workspace: remove it (what it leads to stays)"
     )

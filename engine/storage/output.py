@@ -30,9 +30,8 @@ def write(path: Path, data: bytes) -> None:
             with path.open("wb") as device:
                 device.write(data)
         else:
-            path = path.resolve()
-            files.drop_drafts_of(path)
-            files.replace(path, data)
+            files.drop_drafts_of(path.resolve())
+            files.replace(path.resolve(), data)
     except OSError as error:
         raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
 

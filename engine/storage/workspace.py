@@ -1,18 +1,14 @@
-"""The workspace: its folders, the manifest read from it, who may write, what is left of removed features."""
+"""The workspace: where it is, its folders, the manifest read from it, what is left of removed features."""
 
 import json
 import os
-import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import filelock
-
-from engine.errors import Setting, UserError, inaccessible
+from engine.errors import Setting, UserError
 from engine.history import Arrival, History, Lesson, Reference
 from engine.storage import files
 from engine.storage.manifest import (
@@ -43,7 +39,7 @@ class Workspace:
     @property
     def store(self) -> Path:
         """Where LMDB lives."""
-        return files.below(self.root, "store")
+        return below(self.root, "store")
 
     @property
     def shards(self) -> Path:
@@ -57,20 +53,32 @@ class Workspace:
 
     def head(self, version: int) -> Path:
         """Return the folder of a head version."""
-        return files.below(self.root, "heads", f"v{version:04d}")
+        return below(self.root, "heads", f"v{version:04d}")
 
     def shard(self, path: str) -> Path:
         """Return the folder of a shard, whose path the manifest has."""
-        return files.below(self.root, "shards", path)
+        return below(self.root, "shards", path)
 
     def router(self, path: str) -> Path:
         """Return the folder of a router, whose path the manifest has."""
-        return files.below(self.root, "router", path)
+        return below(self.root, "router", path)
 
     def with_manifest(self, manifest: Manifest) -> "Workspace":
         """Replace `workspace.json` in one step and return the workspace as it now stands."""
         files.replace(self.root / "workspace.json", files.to_json(to_json(manifest)))
         return replace(self, manifest=manifest)
+
+
+def below(root: Path, *parts: str) -> Path:
+    """Return a path below a folder of ours; UserError where it leads out of it, or over a link."""
+    path = root
+    for part in PurePosixPath(*parts).parts:
+        if part in {"/", ".."}:
+            raise UserError(f"{'/'.join(parts)} leads out of {root}: it is damaged")
+        path = path / part
+        if path.is_symlink():
+            raise files.a_link(path)
+    return path
 
 
 def find(start: Path) -> Path | None:
@@ -124,7 +132,7 @@ def place(given: Path | None) -> Path:
 
 def open_at(root: Path) -> Workspace:
     """Read the manifest of a workspace; UserError where there is none, or one that is damaged or newer."""
-    path = files.below(root, "workspace.json")
+    path = below(root, "workspace.json")
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -190,45 +198,6 @@ def _sealed(content: Mapping[str, Any]) -> Sealed:
 
 def _shards(content: Sequence[Mapping[str, Any]]) -> tuple[ServedShard, ...]:
     return tuple(ServedShard(ShardKey(**shard["key"]), shard["path"]) for shard in content)
-
-
-@contextmanager
-def writing(root: Path) -> Iterator[None]:
-    """Hold the workspace's writer lock, which the system frees when its holder dies.
-
-    What a crash left half-written is dropped first. A folder that was made for a run that then failed, before
-    anything was stored, is removed again.
-    """
-    is_new = not root.exists()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(root / "lock")
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError(
-            f"another mneme is writing to {root}; wait until it ends (searching goes on)"
-        ) from None
-    except OSError as error:
-        raise UserError(f"cannot write to {root}: {error.strerror}") from None
-    try:
-        files.refuse_links(root)
-        files.drop_drafts(root)
-        yield
-    except (UserError, OSError) as error:
-        if is_new and not _holds_rows(root):
-            shutil.rmtree(root, ignore_errors=True)
-        if isinstance(error, OSError) and error.filename is not None:
-            raise inaccessible(error) from None
-        raise
-    finally:
-        lock.release()
-
-
-def _holds_rows(root: Path) -> bool:
-    if not (root / "store").exists():
-        return False
-    with Store(root / "store") as store:
-        return any(True for _ in store.rows())
 
 
 def sealed_tasks(manifest: Manifest, store: Store) -> list[str]:

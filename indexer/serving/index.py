@@ -14,7 +14,7 @@ from engine.ingest.ingest import Progress, forget, ingest, preview, silent
 from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.store import Store
-from engine.storage.workspace import writing
+from engine.storage.writer import writing
 from engine.types import PolicyName, Skipped
 from indexer.serving.build import serve
 from indexer.serving.wanted import ServingRequest

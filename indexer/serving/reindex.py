@@ -8,7 +8,8 @@ from pathlib import Path
 from engine.errors import Setting, UserError
 from engine.storage.manifest import Served
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at, writing
+from engine.storage.workspace import Workspace, open_at
+from engine.storage.writer import writing
 from engine.types import PolicyName
 from indexer.policies.auto import FEWEST_QUERIES
 from indexer.policies.planner import direction_name

@@ -10,7 +10,8 @@ from engine.errors import Setting, UserError
 from engine.storage.rows import StoredRow, ids_of
 from engine.storage.selection import Selection, select
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at, sealed_tasks, writing
+from engine.storage.workspace import Workspace, open_at, sealed_tasks
+from engine.storage.writer import writing
 from engine.types import ItemId
 from indexer.policies.policies import NEED_FEATURES
 from indexer.serving.build import drop_unnamed, serve

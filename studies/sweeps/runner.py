@@ -16,7 +16,7 @@ from engine.ingest.ingest import Progress, ingest, silent
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage import files
 from engine.storage.store import Store
-from engine.storage.workspace import writing
+from engine.storage.writer import writing
 from engine.types import Skipped
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.results import Result

@@ -12,7 +12,8 @@ from engine.backbones import Backbones
 from engine.errors import UserError
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.manifest import BackboneRecord
-from engine.storage.workspace import Workspace, writing
+from engine.storage.workspace import Workspace
+from engine.storage.writer import writing
 from engine.types import Modality
 
 

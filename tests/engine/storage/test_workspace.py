@@ -1,18 +1,13 @@
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import filelock
 import pytest
 
 from engine.errors import UserError
 from engine.storage import workspace
 from engine.storage.manifest import Served
-from engine.storage.rows import StoredRow
-from engine.storage.store import Store
 from engine.storage.workspace import Workspace
 from manifests import MANIFEST
 
@@ -27,28 +22,6 @@ def make_workspace(folder: Path) -> Path:
     root.mkdir(parents=True)
     Workspace(root, MANIFEST).with_manifest(MANIFEST)
     return root
-
-
-def store_and_fail(root: Path, *rows: StoredRow) -> None:
-    with workspace.writing(root):
-        with Store(root / "store", readonly=False) as store, store.writing() as txn:
-            for row in rows:
-                txn.put_row(row)
-        raise UserError("a bad source")
-
-
-def lock_in_another_process(root: Path) -> "subprocess.CompletedProcess[str]":
-    code = (
-        "import sys; from pathlib import Path; from engine.storage.workspace import writing\n"
-        "with writing(Path(sys.argv[1])): pass"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code, str(root)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[3],
-    )
 
 
 def test_a_manifest_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
@@ -167,85 +140,8 @@ def test_a_workspace_above_is_used_rather_than_a_new_one(
     assert workspace.place(None) == root
 
 
-def test_a_second_writer_is_refused_in_one_line(tmp_path: Path) -> None:
-    with workspace.writing(tmp_path), pytest.raises(UserError) as raised, workspace.writing(tmp_path):
-        pass
-    assert str(raised.value) == (
-        f"another mneme is writing to {tmp_path}; wait until it ends (searching goes on)"
-    )
-
-
-def test_a_writer_of_another_process_is_refused(tmp_path: Path) -> None:
-    with workspace.writing(tmp_path):
-        second = lock_in_another_process(tmp_path)
-    assert f"UserError: another mneme is writing to {tmp_path}" in second.stderr
-
-
-def test_the_lock_is_let_go_by_its_holder_and_not_left_to_the_collector(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    locks: list[filelock.BaseFileLock] = []
-
-    def new_lock(path: Path) -> filelock.BaseFileLock:
-        locks.append(filelock.SoftFileLock(path))
-        return locks[-1]
-
-    monkeypatch.setattr("engine.storage.workspace.filelock.FileLock", new_lock)
-    with workspace.writing(tmp_path):
-        assert [lock.is_locked for lock in locks] == [True]
-    assert [lock.is_locked for lock in locks] == [False]
-
-
-def test_a_writer_that_failed_lets_the_next_one_in(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), workspace.writing(tmp_path):
-        raise KeyError("a crash")
-    with workspace.writing(tmp_path):
-        pass
-
-
-def test_a_workspace_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError) as raised, workspace.writing(tmp_path / "file" / ".mneme"):
-        pass
-    assert str(raised.value) == f"cannot write to {tmp_path / 'file' / '.mneme'}: Not a directory"
-
-
-def test_a_writer_first_drops_what_a_crash_left(tmp_path: Path) -> None:
-    draft = tmp_path / "heads" / f".v0001.{'0' * 32}"
-    draft.mkdir(parents=True)
-    with workspace.writing(tmp_path):
-        assert not draft.exists()
-
-
 def test_a_head_version_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert Workspace(tmp_path, MANIFEST).head(12) == tmp_path / "heads" / "v0012"
-
-
-def test_a_workspace_that_came_to_nothing_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a bad source"), workspace.writing(tmp_path / ".mneme"):
-        raise UserError("a bad source")
-    assert not (tmp_path / ".mneme").exists()
-
-
-def test_a_workspace_that_was_there_before_stays_where_a_run_comes_to_nothing(tmp_path: Path) -> None:
-    root = make_workspace(tmp_path)
-    with pytest.raises(UserError, match="a bad source"), workspace.writing(root):
-        raise UserError("a bad source")
-    assert workspace.open_at(root).manifest == MANIFEST
-
-
-def test_a_new_workspace_that_holds_rows_stays_where_the_rest_of_a_run_fails(tmp_path: Path) -> None:
-    row = StoredRow("/source", "a", "sky", True, "train", (), {}, {})
-    with pytest.raises(UserError, match="a bad source"):
-        store_and_fail(tmp_path / ".mneme", row)
-    with Store(tmp_path / ".mneme/store") as store:
-        assert list(store.rows()) == [row]
-
-
-def test_a_new_workspace_of_an_empty_store_leaves_no_folder_either(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a bad source"):
-        store_and_fail(tmp_path / ".mneme")
-    assert not (tmp_path / ".mneme").exists()
 
 
 def test_everything_of_a_workspace_has_its_place(tmp_path: Path) -> None:
@@ -285,6 +181,24 @@ def test_a_manifest_of_which_a_part_is_of_another_kind_is_a_user_error(tmp_path:
     path.write_text(json.dumps({**json.loads(path.read_text()), "lessons": 3}))
     with pytest.raises(UserError, match="is damaged: "):
         workspace.open_at(path.parent)
+
+
+# paths of ours
+
+
+@pytest.mark.parametrize("path", ["/etc", "../out", "sky/../../out"])
+def test_a_path_that_leads_out_of_a_folder_of_ours_is_an_error(tmp_path: Path, path: str) -> None:
+    with pytest.raises(UserError, match="leads out of"):
+        workspace.below(tmp_path, path)
+
+
+@pytest.mark.parametrize("place", ["shards", "shards/sky", "shards/sky/image/v0001-3fa9c1d2"])
+def test_a_link_on_the_way_is_an_error(tmp_path: Path, place: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "ours" / place).parent.mkdir(parents=True)
+    (tmp_path / "ours" / place).symlink_to(tmp_path / "home")
+    with pytest.raises(UserError, match=rf"{place} is a link, .*: remove it"):
+        workspace.below(tmp_path / "ours", "shards", "sky/image/v0001-3fa9c1d2")
 
 
 # workspaces of others
@@ -327,16 +241,6 @@ def test_a_workspace_that_everyone_may_write_to_is_not_used_unless_it_is_named(
         workspace.locate(None)
     monkeypatch.setenv("MNEME_WORKSPACE", str(tmp_path))
     assert workspace.locate(None) == root
-
-
-def test_a_workspace_with_a_link_in_it_is_not_written_to(tmp_path: Path) -> None:
-    root = make_workspace(tmp_path)
-    (tmp_path / "home" / "letters").mkdir(parents=True)
-    (root / "shards").mkdir()
-    (root / "shards" / "x").symlink_to(tmp_path / "home")
-    with pytest.raises(UserError, match="shards/x is a link"), workspace.writing(root):
-        pass
-    assert (tmp_path / "home" / "letters").is_dir()
 
 
 @pytest.mark.parametrize("name", ["workspace.json", "store"])
