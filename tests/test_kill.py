@@ -50,7 +50,7 @@ class Calm:
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
     folder = tmp_path_factory.mktemp("calm")
     source, indexed, learned, reindexed = (folder / name for name in ("pictures", "one", "two", "three"))
-    pictures.render(source, per_task=30)
+    pictures.render(source, per_task=8)
     touches = {"index": touches_of(indexed, *INDEX, str(source))}
     shutil.copytree(indexed, learned)
     touches["train"] = touches_of(learned, *TRAIN)
