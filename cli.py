@@ -78,13 +78,14 @@ def command() -> Callable[..., object]:
 
 def complete_task(beginning: str) -> list[str]:
     """Return the tasks of the workspace here or above that begin so, for the shell's completion."""
+    from engine.ids import clean_name
     from engine.storage import workspace as workspaces
 
     try:
         served = workspaces.open_at(workspaces.locate(None)).manifest.served.shards
     except UserError:
         return []
-    return sorted({shard.key.task for shard in served if shard.key.task.startswith(beginning)})
+    return sorted({shard.key.task for shard in served if shard.key.task.startswith(clean_name(beginning))})
 
 
 def complete_method(beginning: str) -> list[str]:

@@ -1,5 +1,9 @@
-"""Item ids: 32 hex digits as text, 16 bytes as a key of the store, rows of bytes as an array; what they digest."""
+"""Item ids: 32 hex digits as text, 16 bytes as a key of the store, rows of bytes as an array; what they digest.
 
+And when names of tasks and modalities are the same.
+"""
+
+import re
 import unicodedata
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -18,6 +22,14 @@ DIGITS = 2 * BYTES
 DTYPE = np.dtype(f"S{DIGITS}")
 
 MAX_TEXT_BYTES = 16 << 20
+MAX_NAME = 255
+"""Characters of the name of a task or a modality: no folder has more."""
+
+JOINERS = "\u200c\u200d"
+"""What many scripts and emoji join their letters with, or keep them apart; beside ASCII they do nothing."""
+_IDLE_JOINERS = re.compile(rf"(?<![^\x00-\x7f])[{JOINERS}]+|[{JOINERS}]+(?![^\x00-\x7f])")
+
+_NO_JOINERS = dict.fromkeys(map(ord, JOINERS))
 
 
 def item_id(modality: Modality, data: bytes) -> ItemId:
@@ -37,6 +49,33 @@ def clean_text(text: str) -> str:
     if size > MAX_TEXT_BYTES:
         raise Unreadable(f"text of {size >> 20} MiB; the limit is {MAX_TEXT_BYTES >> 20} MiB")
     return cleaned
+
+
+def clean_name(name: str) -> str:
+    """Return the name of a task, modality or label as it is stored and compared: those that look equal are one.
+
+    NFC, every kind of space the plain one and none outside, no joiners that join nothing.
+    """
+    if not name.isascii():
+        name = _IDLE_JOINERS.sub("", unicodedata.normalize("NFC", name))
+        name = "".join(" " if unicodedata.category(c) == "Zs" else c for c in name)
+    return name.strip()
+
+
+def checked_name(name: str) -> str:
+    """Return a name of a task or a modality, or raise where it could not be shown in one line."""
+    cleaned = clean_name(name)
+    if not cleaned or len(cleaned) > MAX_NAME or not cleaned.translate(_NO_JOINERS).isprintable():
+        raise Unreadable(f"must be 1 to {MAX_NAME} printable characters")
+    return cleaned
+
+
+def escape(name: str, marks: str) -> str:
+    """Return a name that can be joined to others by these marks: they and % are written %XX.
+
+    `urllib.parse.unquote` gives it back.
+    """
+    return "".join(f"%{ord(c):02X}" if c == "%" or c in marks else c for c in name)
 
 
 def to_key(id: ItemId) -> bytes:

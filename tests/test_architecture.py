@@ -42,7 +42,6 @@ HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich",
 MODULES_OF = {
     "indexer": 0,
     "studies": 0,
-    "engine/heads": 2,
     "engine/ranking": 2,
     "training/data": 2,
     "studies/demo/drawn": 14,

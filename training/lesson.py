@@ -16,6 +16,7 @@ from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, ingest, silent
 from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
+from engine.sources.base import checked_task
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
 from engine.storage.writer import writing
@@ -104,7 +105,7 @@ def learn(
     on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None,
 ) -> tuple[Outcome, list[IngestReport]]:
     """Store what the sources hold of the task, then train it."""
-    settings = methods.settled(settings)
+    settings = methods.settled(replace(settings, task=checked_task(settings.task)))
     check(settings)
     if not sources and not (root / "workspace.json").is_file():
         raise UserError(f"no workspace at {root}: give a SOURCE to make one")

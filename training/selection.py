@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidSetting, Setting, UserError
+from engine.ids import clean_name
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, readable_pairs, sealed_tasks
 from engine.types import ItemId, Modality, Pair, TrainSettings
@@ -98,12 +99,13 @@ def _of_tasks(
 def _modalities(pairs: Sequence[Pair], settings: TrainSettings) -> list[Modality]:
     """Return the modalities that are trained, sorted: those that are asked for, or all that the pairs hold."""
     available = sorted({modality for pair in pairs for modality in pair.items})
-    missing = [m for m in settings.modalities if m not in available]
+    wanted = [clean_name(modality) for modality in settings.modalities]
+    missing = [m for m in wanted if m not in available]
     if missing:
         raise UserError(
             f"no pair of task {settings.task!r} holds {missing[0]}; they hold: {', '.join(available)}"
         )
-    chosen = sorted(set(settings.modalities) or available)
+    chosen = sorted(set(wanted) or available)
     if len(chosen) < 2:
         problem = f"{', '.join(chosen)} only: training needs pairs of two modalities"
         if settings.modalities:

@@ -2,23 +2,52 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from engine.errors import UserError
+from engine.heads import draws
+from engine.ids import escape
 from engine.storage import files
 from engine.types import HeadForm, Modality, TrainSettings
 
 FORMAT = 1
 HIDDEN = 1024
-DROPOUT = 0.5
+
+
+class Branches(nn.Module):
+    """The branch of each modality, which may have any name: torch wants no dots in one, and keeps some for itself."""
+
+    def __getitem__(self, modality: Modality) -> nn.Module:
+        return cast("nn.Module", self._modules[branch_key(modality)])
+
+    def __setitem__(self, modality: Modality, branch: nn.Module) -> None:
+        self.add_module(branch_key(modality), branch)
+
+    def __contains__(self, modality: object) -> bool:
+        return isinstance(modality, str) and branch_key(modality) in self._modules
+
+    def __iter__(self) -> Iterator[Modality]:
+        return map(unquote, self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+TAKEN = frozenset(dir(Branches()))
+
+
+def branch_key(modality: Modality) -> str:
+    """Return a modality's name as parameters and what strategies remember are called by: it has no dot or space."""
+    key = escape(modality, ". ")
+    return f"%{ord(key[0]):02X}{key[1:]}" if key in TAKEN else key
 
 
 class Head(nn.Module):
@@ -36,7 +65,7 @@ class Head(nn.Module):
     def __init__(self, form: HeadForm, width: int, *, shared_top: bool = False, seed: int | None = 0) -> None:
         super().__init__()
         self.form, self.width, self.seed = form, width, seed
-        self.layers = nn.ModuleDict()
+        self.layers = Branches()
         self.losses = nn.ModuleDict()
         self.top: nn.Linear | None = None
         if shared_top:
@@ -46,10 +75,6 @@ class Head(nn.Module):
 
     def add_branch(self, modality: Modality, features: int) -> None:
         """Add the untrained branch of a modality of D features."""
-        if hasattr(self.layers, modality):
-            raise UserError(
-                f"no modality can be called {modality!r}: it is a name that torch keeps for itself"
-            )
         layer: nn.Module
         if self.form == "linear":
             layer = self._matrix(features, self.width, modality)
@@ -68,7 +93,7 @@ class Head(nn.Module):
 
     def branch_of(self, parameter: str) -> Modality | None:
         """Return the modality whose branch a parameter belongs to; None: shared, or a loss's own."""
-        return next((m for m in self.layers if parameter.startswith(f"layers.{m}.")), None)
+        return next((m for m in self.layers if parameter.startswith(f"layers.{branch_key(m)}.")), None)
 
     def inputs(self, features: Mapping[Modality, Tensor]) -> dict[Modality, dict[str, Tensor]]:
         """Return what each layer is given by each modality, in evaluation mode.
@@ -101,26 +126,26 @@ class Head(nn.Module):
             x = layer(x)
             if self.form == "mlp" and place == 0:
                 x = torch.relu(x)
-                x = x * _mask(x, seed) if self.training else x
+                x = x * draws.mask(x, seed) if self.training else x
         return x
 
     def _chain(self, modality: Modality) -> list[tuple[str, nn.Module]]:
         """Return the layers that a modality passes, first to last, by name."""
-        branch, name = self.layers[modality], f"layers.{modality}"
+        branch, name = self.layers[modality], f"layers.{branch_key(modality)}"
         inner = [(f"{name}.{place}", layer) for place, layer in branch.named_children()] or [(name, branch)]
         return inner if self.top is None else [*inner, ("top", self.top)]
 
     def _matrix(self, features: int, width: int, name: str) -> nn.Linear:
         layer = _blank(features, width, bias=False)
         if self.seed is not None:
-            layer.weight.data = orthonormal(features, width, name)
+            layer.weight.data = draws.orthonormal(features, width, name)
         return layer
 
     def _dense(self, features: int, width: int, name: str) -> nn.Linear:
         """Return a layer initialised as torch does, but from a seed of its own."""
         layer = _blank(features, width, bias=True)
         if self.seed is not None:
-            generator = _generator(f"{self.seed} {name}")
+            generator = draws.generator(f"{self.seed} {name}")
             nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
             nn.init.uniform_(
                 layer.bias, -1 / math.sqrt(features), 1 / math.sqrt(features), generator=generator
@@ -131,26 +156,6 @@ class Head(nn.Module):
 def _blank(features: int, width: int, *, bias: bool) -> nn.Linear:
     """Return a layer that is not filled; by way of meta, since torch would draw from the global generator."""
     return nn.Linear(features, width, bias=bias, device="meta").to_empty(device="cpu")
-
-
-def orthonormal(features: int, width: int, name: str) -> Tensor:
-    """Return the fixed matrix (E, D) of head 0: the identity where D = E, else orthonormal, seeded by a name."""
-    if features == width:
-        return torch.eye(width)
-    noise = torch.randn(max(features, width), min(features, width), generator=_generator(f"head 0 {name}"))
-    q: Tensor = torch.linalg.qr(noise.double()).Q.float()  # (larger, smaller), orthonormal columns
-    return q.T.contiguous() if features > width else q
-
-
-def _mask(x: Tensor, seed: str) -> Tensor:
-    """Return a dropout mask like x, drawn on the CPU so that every device sees the same one."""
-    kept = torch.rand(x.shape, generator=_generator(seed)) >= DROPOUT
-    return (kept / (1 - DROPOUT)).to(x)
-
-
-def _generator(seed: str) -> torch.Generator:
-    number = int.from_bytes(blake2b(seed.encode(), digest_size=7).digest(), "big")
-    return torch.Generator().manual_seed(number)
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,7 @@ def forget(store: Store, source: Path, *, task: str | None = None) -> IngestRepo
 
 def _begin(store: Store, source: Path, task: str | None, sources: SourceOptions) -> "_Reading":
     """Open a source and look up the stored rows that could be met again."""
-    if task is not None:
-        checked_task(task)
+    task = None if task is None else checked_task(task)
     matcher = match(store, open_source(source, sources), task)
     if not sources.reread:
         refuse_another(matcher)

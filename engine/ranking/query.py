@@ -13,7 +13,7 @@ from engine import media
 from engine.backbones import Backbone
 from engine.errors import Setting, Unreadable, UserError
 from engine.heads.embedder import Embedder
-from engine.ids import clean_text
+from engine.ids import clean_name, clean_text
 from engine.types import Modality
 
 
@@ -107,7 +107,7 @@ def _bare_input(argument: str) -> Input:
 
 def target_of(query: Query, to: Modality | None) -> Modality:
     """Return the modality to be found: `to` where it is given, else image for a text and text for all else."""
-    return to or ("image" if all(part.modality == "text" for part in query) else "text")
+    return clean_name(to) if to else ("image" if all(part.modality == "text" for part in query) else "text")
 
 
 def title(query: Query) -> str:

@@ -1,6 +1,5 @@
 """What a source is read into, and what every kind of source checks."""
 
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Setting, Unreadable, UserError
+from engine.ids import checked_name
 from engine.types import Modality, Skipped, Split
-
-MAX_NAME = 80
-"""Bytes of a task's name: escaped, it names a folder."""
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 """What a table of a folder's media is called (Hugging Face's ImageFolder)."""
@@ -84,12 +81,13 @@ class Collection:
 
 
 def checked_task(task: object) -> str:
-    """Return a task's name, or raise where it could not name a folder or an option's value."""
+    """Return a task's name as it is stored, or raise where it could not be shown or be an option's value."""
     if not isinstance(task, str):
         raise Unreadable("task is not a string")
-    task = unicodedata.normalize("NFC", task).strip()
-    if not task.strip() or not task.isprintable() or len(task.encode()) > MAX_NAME:
-        raise Unreadable(f"task must be 1 to {MAX_NAME} bytes of printable characters")
+    try:
+        task = checked_name(task)
+    except Unreadable as error:
+        raise Unreadable(f"task {error}") from None
     if task in (".", "..", "all", "auto"):
         raise Unreadable(f"a task cannot be called {task!r}")
     return task

@@ -12,8 +12,15 @@ from glob import escape
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from engine.errors import UserError
+
+MOST_NAME = 60
+"""Bytes of a file's name that was made of a person's: three of them and a draft's mark fit into the usual 255."""
+
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+"""What Windows lets no file be called, whatever its suffix."""
 
 DRAFT = re.compile(r"\..+\.[0-9a-f]{32}", re.DOTALL)
 """The names of drafts."""
@@ -22,6 +29,29 @@ DRAFT = re.compile(r"\..+\.[0-9a-f]{32}", re.DOTALL)
 def checksum(data: bytes) -> str:
     """Return 32 hex digits that change when the bytes do."""
     return blake2b(data, digest_size=16).hexdigest()
+
+
+def file_name(name: str) -> str:
+    """Return what a file is called that belongs to a name of any script and length: ASCII, without a dot.
+
+    It is percent-encoded, and `urllib.parse.unquote` gives the name back. One that is long or reserved, or has
+    capitals, ends with `~` and its digest: no two names share a file, even where case is not told apart.
+    """
+    pieces = [_encoded(c) for c in name]
+    if pieces and pieces[0] in "-_":  # an option of other programs, a file that they do not look at
+        pieces[0] = f"%{ord(pieces[0]):02X}"
+    whole, ending = "".join(pieces), f"~{checksum(name.encode(errors='surrogatepass'))[:16]}"
+    has_capitals = any(c.isascii() and c.isupper() for c in name)
+    if whole and len(whole) <= MOST_NAME and whole not in RESERVED and not has_capitals:
+        return whole
+    while len(whole) + len(ending) > MOST_NAME:
+        whole = whole.removesuffix(pieces.pop())
+    return whole + ending
+
+
+def _encoded(character: str) -> str:
+    quoted = quote(character, safe="+", errors="surrogatepass")
+    return {".": "%2E", "~": "%7E"}.get(quoted, quoted)
 
 
 def to_json(value: Any) -> bytes:
@@ -83,7 +113,7 @@ def drop_drafts(folder: Path) -> None:
 
 def drop_drafts_of(path: Path) -> None:
     """Delete what killed runs left half-written of one file or folder."""
-    for draft in path.parent.glob(f".{escape(path.name)}.{'[0-9a-f]' * 32}"):
+    for draft in path.parent.glob(f"{escape(_beginning(path))}{'[0-9a-f]' * 32}"):
         shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
@@ -104,7 +134,12 @@ def a_link(path: Path) -> UserError:
 
 def _draft(path: Path) -> Path:
     """Return a name beside a path that nobody else uses, and by which `drop_drafts` knows it."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    return path.with_name(f"{_beginning(path)}{uuid.uuid4().hex}")
+
+
+def _beginning(path: Path) -> str:
+    """Return what the names of a path's drafts begin with; there is room for the rest behind it."""
+    return f".{os.fsencode(path.name)[:200].decode(errors='ignore')}."
 
 
 def _make_folder(folder: Path) -> None:

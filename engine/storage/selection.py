@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.ids import DIGITS
+from engine.ids import DIGITS, clean_name
 from engine.storage.rows import StoredRow, ids_of, places
 from engine.storage.store import Store
 from engine.types import ItemId
@@ -42,7 +42,8 @@ def select(store: Store, named: Selection) -> list[StoredRow]:
     sources = sorted({row.source for row in rows})
     if named.task is not None:
         tasks = sorted({row.task for row in rows})
-        rows = [row for row in rows if row.task == named.task]
+        task = clean_name(named.task)
+        rows = [row for row in rows if row.task == task]
         if not rows:
             raise UserError(f"no rows of task {named.task!r}; tasks are: {_listing(tasks)}")
     if named.source is not None:

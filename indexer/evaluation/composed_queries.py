@@ -1,8 +1,12 @@
-"""Queries of two items at once: `image+audio` is a modality whose items are an image and a sound of one pair."""
+"""Queries of two items at once: `image+audio` is a modality whose items are an image and a sound of one pair.
+
+A `+` within a modality's own name is written %2B and a % %25, in the name of a query of that modality alone too.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations, permutations, product
+from urllib.parse import unquote
 
 from engine import ids as item_ids
 from engine.types import ItemId, Modality, Pair
@@ -13,7 +17,12 @@ ORDER = ("image", "audio", "video", "text")
 
 def parts(query: Modality) -> list[Modality]:
     """Return the modalities that a query is made of."""
-    return query.split("+")
+    return [unquote(part) for part in query.split("+")]
+
+
+def name(modalities: Iterable[Modality]) -> Modality:
+    """Return the name of a query that is made of these modalities."""
+    return "+".join(item_ids.escape(modality, "+") for modality in modalities)
 
 
 def part_ids(ids: Iterable[ItemId], place: int) -> list[ItemId]:
@@ -22,16 +31,22 @@ def part_ids(ids: Iterable[ItemId], place: int) -> list[ItemId]:
 
 
 def directions(pairs: Sequence[Pair]) -> list[tuple[Modality, Modality]]:
-    """Return every direction that some pair joins: one modality to another, and two to a third."""
+    """Return every direction that some pair joins: one modality to another, and two to a third.
+
+    Two that would be called as a third modality is are not asked together.
+    """
     joined = {frozenset(pair.items) for pair in pairs}
-    single = sorted({two for modalities in joined for two in permutations(sorted(modalities), 2)})
+    single = {
+        (name([m]), target) for modalities in joined for m, target in permutations(sorted(modalities), 2)
+    }
     double = {
-        ("+".join(two), target)
+        (name(two), target)
         for modalities in joined
         for two in combinations(sorted(modalities, key=_order), 2)
+        if name(two) not in modalities
         for target in modalities - {*two}
     }
-    return [*single, *sorted(double)]
+    return [*sorted(single), *sorted(double)]
 
 
 def with_queries(pairs: Sequence[Pair], query: Modality) -> Sequence[Pair]:
@@ -40,7 +55,7 @@ def with_queries(pairs: Sequence[Pair], query: Modality) -> Sequence[Pair]:
     Its id is the ids of its parts, one after the other.
     """
     modalities = parts(query)
-    if len(modalities) == 1:
+    if modalities == [query]:
         return pairs
     return [_with_query(pair, modalities) if {*modalities} <= {*pair.items} else pair for pair in pairs]
 
@@ -48,7 +63,7 @@ def with_queries(pairs: Sequence[Pair], query: Modality) -> Sequence[Pair]:
 def _with_query(pair: Pair, modalities: Sequence[Modality]) -> Pair:
     """Return a pair with every choice of one item of each modality as a query."""
     ids = tuple("".join(choice) for choice in product(*(pair.items[modality] for modality in modalities)))
-    return replace(pair, items={**pair.items, "+".join(modalities): ids})
+    return replace(pair, items={**pair.items, name(modalities): ids})
 
 
 def _order(modality: Modality) -> tuple[int, str]:

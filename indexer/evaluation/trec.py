@@ -1,6 +1,7 @@
 """Runs and judgements as TREC files: trec_eval, ir-measures and pytrec_eval read them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,12 +11,34 @@ from numpy.typing import NDArray
 from engine.errors import UserError
 from engine.evaluation.qrels import Run
 from engine.ids import Ids
-from engine.storage import output
-from engine.types import AllTasks
+from engine.storage import files, output
+from engine.types import AllTasks, MergeName, Modality, PolicyName
 from indexer.evaluation.evaluate import Evaluation
-from indexer.evaluation.protocol import Condition, EvalSet
+from indexer.evaluation.protocol import Condition, EvalSet, EvalSettings
 from indexer.evaluation.runs import IndexState, Trial, retrieve_all
 from indexer.policies.planner import direction_name
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """One run as the manifest lists it: what its names stand for, as they are.
+
+    Attributes:
+        tag: the last word of its lines.
+        qrels: the file of what is right.
+        merge: None: the task is known.
+    """
+
+    file: str
+    tag: str
+    qrels: str
+    policy: PolicyName
+    query: Modality
+    target: Modality
+    task_known: bool
+    merge: MergeName | None
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
@@ -23,26 +46,33 @@ def write(evaluation: Evaluation, folder: Path) -> None:
 
     `POLICY.QUERY-TARGET.known.run`, `POLICY.QUERY-TARGET.unknown-MERGE.run`; `QUERY-TARGET.known.qrels` for the
     items of the query's own task, `QUERY-TARGET.unknown.qrels` for those of all tasks. A run holds the first
-    max(K) items.
+    max(K) items. `manifest.json` lists the runs.
 
     Raises:
         UserError: the folder cannot be written to.
     """
-    settings = evaluation.settings
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for trial in evaluation.trials:
-            direction = direction_name(trial.query, trial.target)
-            for task, lines in (("known", own_qrels(trial.eval_set)), ("unknown", all_qrels(trial.eval_set))):
-                output.write(folder / f"{direction}.{task}.qrels", "".join(lines).encode())
-            for policy in settings.policies:
-                for condition in settings.conditions:
-                    task = f"unknown-{condition.merge}" if isinstance(condition, AllTasks) else "known"
-                    tag = f"{policy}.{direction}.{task}"
-                    lines = run_lines(trial, trial.states[policy][-1], condition, max(settings.ks), tag)
-                    output.write(folder / f"{tag}.run", "".join(lines).encode())
+        runs = [run for trial in evaluation.trials for run in _write(evaluation.settings, trial, folder)]
+        manifest = {"format": FORMAT, "runs": [vars(run) for run in runs]}
+        output.write(folder / "manifest.json", files.to_json(manifest))
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _write(settings: EvalSettings, trial: Trial, folder: Path) -> Iterator[RunFile]:
+    """Write the files of one direction; yield its runs."""
+    direction = files.file_name(direction_name(trial.query, trial.target))
+    for task, lines in (("known", own_qrels(trial.eval_set)), ("unknown", all_qrels(trial.eval_set))):
+        output.write(folder / f"{direction}.{task}.qrels", "".join(lines).encode())
+    for policy in settings.policies:
+        for condition in settings.conditions:
+            merge = condition.merge if isinstance(condition, AllTasks) else None
+            tag = f"{policy}.{direction}.{f'unknown-{merge}' if merge else 'known'}"
+            lines = run_lines(trial, trial.states[policy][-1], condition, max(settings.ks), tag)
+            output.write(folder / f"{tag}.run", "".join(lines).encode())
+            qrels = f"{direction}.{'unknown' if merge else 'known'}.qrels"
+            yield RunFile(f"{tag}.run", tag, qrels, policy, trial.query, trial.target, merge is None, merge)
 
 
 def run_lines(trial: Trial, state: IndexState, condition: Condition, k: int, tag: str) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Which shards and which query head answer each direction: plans and temperatures, from what is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeAlias
 
+from engine.errors import UserError
 from engine.evaluation.splits import Groups, grouped
 from engine.history import History, newest_head, settled, versions
+from engine.ids import clean_name, escape
 from engine.storage.manifest import Sealed, Temperature
 from engine.types import ItemId, Modality, Pair, PolicyName
 from indexer.embeddings.embeddings import EmbeddingCache
@@ -124,5 +126,39 @@ def _by_own_head(placement: Placement) -> Placement:
 
 
 def direction_name(query: Modality, target: Modality) -> str:
-    """Return the name of a direction as people write it: text-image."""
-    return f"{query}-{target}"
+    """Return the name of a direction: text-image; a `-` within a modality's name is written %2D, a % %25."""
+    return f"{escape(query, '-')}-{escape(target, '-')}"
+
+
+def direction_called(name: str, known: Iterable[tuple[Modality, Modality]]) -> str:
+    """Return the name of the direction that a person means, who may have written the modalities as they are.
+
+    Raises:
+        UserError: none of those that are known is called so, or several are.
+    """
+    names = {direction_name(*direction): "-".join(direction) for direction in known}
+    spoken = clean_name(name)
+    meant = [spoken] if spoken in names else [exact for exact, plain in names.items() if plain == spoken]
+    if not meant:
+        raise UserError(f"no direction {name!r}; directions are: {', '.join(names)}")
+    if len(meant) > 1:
+        raise UserError(f"direction {name!r} may be {' or '.join(meant)}: write it like that")
+    return meant[0]
+
+
+@dataclass(frozen=True)
+class DirectionPolicies:
+    """The policy of all directions, and of those that have their own, by name."""
+
+    general: PolicyName
+    own: Mapping[str, PolicyName]
+
+    def of(self, query: Modality, target: Modality) -> PolicyName:
+        """Return the policy of a direction; one that is named plainly may be another's too, as it once was."""
+        plain = f"{query}-{target}" if "-" in f"{query}{target}" else ""
+        return self.own.get(direction_name(query, target), self.own.get(plain, self.general))
+
+    @property
+    def named(self) -> list[PolicyName]:
+        """The policies of all directions, the general one first."""
+        return [self.general, *self.own.values()]

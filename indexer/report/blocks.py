@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from engine.types import MergeName, Modality
+from indexer.evaluation.composed_queries import parts
 from indexer.evaluation.results import Cells, Result
 from indexer.report import html, theme
 from indexer.report.narrative import MeanCause, share
@@ -55,7 +56,7 @@ def legend(names: Sequence[str], marks: Sequence[str] = ()) -> str:
 
 def direction_title(query: Modality, target: Modality) -> str:
     """Return a direction's name as HTML: Text to image."""
-    name = f"{query} to {target}"
+    name = f"{'+'.join(parts(query))} to {target}"
     return escape(name[0].upper() + name[1:])
 
 

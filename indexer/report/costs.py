@@ -8,6 +8,7 @@ from engine.heads.embedder import BLOCK, Embedder
 from engine.types import ItemId, ShardKey
 from indexer.embeddings.embeddings import EmbeddingCache, embedding_cache
 from indexer.evaluation import plans
+from indexer.evaluation.composed_queries import parts
 from indexer.evaluation.embedded import Galleries
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import eval_set
@@ -39,7 +40,7 @@ class Cost:
 def costs(evaluation: Evaluation, trial: Trial) -> Iterator[Cost]:
     """Yield the cost of every policy and reference; what auto and partial measure to choose is not counted."""
     settings = replace(evaluation.settings, gallery="all")
-    direction, workspace = (trial.query, trial.target), evaluation.workspace
+    direction, workspace = (parts(trial.query)[0], trial.target), evaluation.workspace
     whole = eval_set(evaluation.pairs, evaluation.tasks, direction, settings)
     # a cache of its own: one that had fitted its maps already would hide what they cost
     cache = embedding_cache(Embedder(workspace, evaluation.device), evaluation.store, evaluation.pairs)

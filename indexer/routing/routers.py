@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import numpy as np
 
@@ -99,7 +98,7 @@ def _update(
     backbone = workspace.manifest.backbones[modality].id
     text = [f"{task}\0{b''.join(ids).decode()}" for part in (training, lasting) for task, ids in part.items()]
     made_of = chr(0).join([f"{slda.FORMAT}", backbone, *text])  # an older format is written anew
-    name = f"{quote(modality, safe='')}-{files.checksum(made_of.encode())[:8]}"
+    name = f"{files.file_name(modality)}-{files.checksum(made_of.encode())[:8]}"
     if not workspace.router(name).is_dir():
         router, sums = _grow(workspace, embeddings, modality, _Material(training, validation, kept))
         slda.write(workspace.router(name), router, sums, training)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from engine.errors import UserError, Vanished
 from engine.storage import files
@@ -65,10 +64,10 @@ def export(root: Path, folder: Path) -> ExportSummary:
 
 def name(key: ShardKey) -> str:
     """Return the file of a shard: TASK.MODALITY.vHEAD.parquet, with the space and the part where it has them."""
-    task = quote(key.task, safe="").replace(".", "%2E")  # which separates, and would hide a file
+    task, modality = files.file_name(key.task), files.file_name(key.modality)
     space = f".in-v{key.space:04d}" if key.space != key.head else ""
     part = f".{key.part}" if key.part else ""
-    return f"{task}.{key.modality}.v{key.head:04d}{space}{part}.parquet"
+    return f"{task}.{modality}.v{key.head:04d}{space}{part}.parquet"
 
 
 def _opened(root: Path) -> tuple[Workspace, list[Shard]]:

@@ -13,6 +13,7 @@ from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, forget, ingest, preview, silent
 from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
+from engine.sources.base import checked_task
 from engine.storage.store import Store
 from engine.storage.writer import writing
 from engine.types import PolicyName, Skipped
@@ -59,6 +60,7 @@ def index(
 ) -> IndexSummary:
     """Store what the sources hold and serve it under a policy; the second run finds nothing to do."""
     began = time.perf_counter()
+    task = None if task is None else checked_task(task)
     load_faiss()
     with writing(root):
         vanished = _vanished(root, sources, task, allow_mass_delete=allow_mass_delete)
@@ -89,6 +91,7 @@ def dry_run(
 ) -> IndexSummary:
     """Say what `index` would do to the store; nothing is written."""
     began = time.perf_counter()
+    task = None if task is None else checked_task(task)
     vanished = _vanished(root, sources, task, allow_mass_delete=allow_mass_delete)
     with tempfile.TemporaryDirectory() as nowhere:
         folder = root / "store" if (root / "store").is_dir() else Path(nowhere)

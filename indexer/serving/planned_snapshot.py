@@ -8,17 +8,18 @@ from functools import cached_property, partial
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.history import History, settled, tasks, up_to, versions
+from engine.ids import clean_name
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, readable_pairs
 from engine.types import ItemId, Modality, PolicyName
 from indexer.embeddings.embeddings import embedding_cache
 from indexer.policies.plan import Placement
-from indexer.policies.planner import Members, Planner
+from indexer.policies.planner import DirectionPolicies, Members, Planner
 from indexer.policies.policies import NEED_FEATURES, parse_policy
 from indexer.routing import routers, slda
 from indexer.routing.slda import Router
 from indexer.serving.snapshot import ShardLookup
-from indexer.serving.wanted import DirectionPolicies, current, refuse, served_items
+from indexer.serving.wanted import current, refuse, served_items
 from indexer.shards import files as shards
 from indexer.shards.shard import Shard, build_shard
 
@@ -142,8 +143,8 @@ def plan_snapshot(
 
 def lesson_number(workspace: Workspace, name: str) -> int:
     """Return the number of a lesson that is named by its number or by its task, whose last one it then is."""
-    lessons = workspace.manifest.history.lessons
-    numbers = [lesson.number for lesson in lessons if lesson.task == name] or [
+    lessons, task = workspace.manifest.history.lessons, clean_name(name)
+    numbers = [lesson.number for lesson in lessons if lesson.task == task] or [
         lesson.number for lesson in lessons if str(lesson.number) == name
     ]
     if not numbers:

@@ -23,7 +23,7 @@ from indexer.policies.plan import Placement, Plan
 from indexer.policies.planner import Planner
 from indexer.routing import routers
 from indexer.routing.slda import Router
-from indexer.serving.reindex import check
+from indexer.serving.reindex import resolved
 from indexer.serving.wanted import ServingRequest, WantedShard, current, difference, plan, planner_of
 from indexer.shards import files as shards
 
@@ -85,7 +85,7 @@ class ReindexPreview:
 def preview(root: Path, request: ServingRequest, *, device: str = "cpu") -> ReindexPreview:
     """Say what `reindex` would cost and bring; nothing is written."""
     workspace = open_at(root)
-    check(workspace, request)
+    request = resolved(workspace, request)
     with Store(workspace.store) as store:
         workspace = current(workspace, store)
         planner = planner_of(workspace, store, request, device)

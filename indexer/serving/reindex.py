@@ -12,7 +12,7 @@ from engine.storage.workspace import Workspace, open_at
 from engine.storage.writer import writing
 from engine.types import PolicyName
 from indexer.policies.auto import FEWEST_QUERIES
-from indexer.policies.planner import direction_name
+from indexer.policies.planner import direction_called
 from indexer.policies.policies import parse_budget, parse_policy
 from indexer.serving.build import serve
 from indexer.serving.wanted import ServingRequest, current, planner_of, refuse
@@ -42,7 +42,7 @@ def reindex(root: Path, request: ServingRequest, *, device: str = "cpu") -> Rein
     began = time.perf_counter()
     with writing(root):
         workspace = open_at(root)
-        check(workspace, request)
+        request = resolved(workspace, request)
         with Store(workspace.store) as store:
             before = workspace.manifest.served
             workspace, built = serve(workspace, store, request, device=device, previous=before)
@@ -87,15 +87,18 @@ def _summary(served: Served, built: int, seconds: float, unsure: list[str]) -> R
     return ReindexSummary(served.policy, dict(served.policies), built, len(served.shards), seconds, unsure)
 
 
-def check(workspace: Workspace, request: ServingRequest) -> None:
-    """Refuse to serve where nothing is indexed, and a policy for a direction that is not served."""
-    if not workspace.manifest.served.shards:
+def resolved(workspace: Workspace, request: ServingRequest) -> ServingRequest:
+    """Return a request that names directions as they are served, which a person may have written otherwise.
+
+    Raises:
+        UserError: nothing is indexed, or a direction is not served, or may be one of several.
+    """
+    served = workspace.manifest.served
+    if not served.shards:
         raise UserError("nothing is indexed yet: run `mneme index SOURCE`")
-    served = workspace.manifest.served.directions
-    directions = [direction_name(direction.query, direction.target) for direction in served]
-    for name in request.policies:
-        if name not in directions:
-            raise UserError(f"no direction {name!r}; directions are: {', '.join(directions)}")
+    known = [(direction.query, direction.target) for direction in served.directions]
+    policies = {direction_called(name, known): policy for name, policy in request.policies.items()}
+    return replace(request, policies=policies)
 
 
 def parse(given: Sequence[str], budget: str | None) -> ServingRequest:

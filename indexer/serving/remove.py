@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import Setting, UserError
+from engine.ids import clean_name
 from engine.storage.rows import StoredRow, ids_of
 from engine.storage.selection import Selection, select
 from engine.storage.store import Store
@@ -120,7 +121,7 @@ def remove_features(root: Path, task: str, *, device: str = "cpu") -> RemovalSum
 
     The manifest is first to say so, and it names by then all that stands in for the features.
     """
-    began = time.perf_counter()
+    began, task = time.perf_counter(), clean_name(task)
     with writing(root):
         workspace = open_at(root)
         check(workspace, task)

@@ -11,6 +11,7 @@ import numpy as np
 from engine.backbones import Backbones
 from engine.errors import Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
+from engine.ids import clean_name
 from engine.ranking.fusion import ShardQuery, TaskPosterior, hits, rank
 from engine.ranking.query import Part, Query, compose, encode, target_of
 from engine.storage.store import Store
@@ -81,7 +82,7 @@ class Searcher:
         """Return where to look: in the task of a name, in `all`, or with `auto` in the likeliest."""
         if task == "all":
             return self.all_tasks(merge)
-        return LikeliestTask() if task == "auto" else KnownTask(task)
+        return LikeliestTask() if task == "auto" else KnownTask(clean_name(task))
 
     def all_tasks(self, merge: MergeName | None = None) -> AllTasks:
         """Return the scope of all tasks.

@@ -5,24 +5,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from urllib.parse import quote
+from types import MappingProxyType
+from typing import TypeAlias
 
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.history import Arrival, History, newest_head, settled, tasks
 from engine.storage import files
-from engine.storage.manifest import BackboneRecord, Lookup, Served, ServedDirection, ServedShard
+from engine.storage.manifest import BackboneRecord, Lookup, Manifest, Served, ServedDirection, ServedShard
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, pairs_left, sealed_tasks
 from engine.types import ItemId, Modality, Pair, PolicyName, ShardKey
 from indexer.embeddings.embeddings import embedding_cache
 from indexer.policies.plan import ItemsByHead
-from indexer.policies.planner import Members, Planner, Route, direction_name
+from indexer.policies.planner import DirectionPolicies, Members, Planner, Route
 from indexer.policies.policies import NEED_FEATURES
 from indexer.shards import files as shards
 
 ENOUGH_PAIRS = 20
 """With so many validation pairs of a task, `auto` can choose its head better than by habit."""
+
+Paths: TypeAlias = Mapping[tuple[ShardKey, str], str]
+"""Paths of shards, by key and the name of the folder itself."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +44,6 @@ class ServingRequest:
     policies: Mapping[str, PolicyName] = field(default_factory=dict)
     budget: float = 0.0
     sealing: str | None = None
-
-
-@dataclass(frozen=True)
-class DirectionPolicies:
-    """The policy of all directions, and of those that have their own, by name."""
-
-    general: PolicyName
-    own: Mapping[str, PolicyName]
-
-    def of(self, query: Modality, target: Modality) -> PolicyName:
-        """Return the policy of a direction."""
-        return self.own.get(direction_name(query, target), self.general)
-
-    @property
-    def named(self) -> list[PolicyName]:
-        """The policies of all directions, the general one first."""
-        return [self.general, *self.own.values()]
 
 
 @dataclass(frozen=True)
@@ -118,18 +105,17 @@ def plan(planner: Planner, request: ServingRequest) -> Wanted:
             sorted(manifest.backbones), sorted({modality for _, modality in planner.members})
         )
     }
-    shards = dict[ShardKey, WantedShard]()
+    paths, shards = _paths(manifest), dict[ShardKey, WantedShard]()
     for (_, target), route in routes.items():
         for task, placements in route.plan.items():
             for placement in placements:
                 key, ids = placement.key(task, target), placement.items or planner.members[task, target]
-                shards.setdefault(key, wanted_shard(key, ids, manifest.backbones[target]))
+                shards.setdefault(key, wanted_shard(key, ids, manifest.backbones[target], paths))
     sealed = {
         task: [
-            wanted_shard(
-                ShardKey(task, modality, heads[task], heads[task]), ids, manifest.backbones[modality]
-            )
+            wanted_shard(key, ids, manifest.backbones[modality], paths)
             for (name, modality), ids in sorted(planner.members.items())
+            for key in [ShardKey(task, modality, heads[task], heads[task])]
             if name == task
         ]
         for task in dict.fromkeys([*manifest.sealed, *([request.sealing] if request.sealing else [])])
@@ -138,11 +124,21 @@ def plan(planner: Planner, request: ServingRequest) -> Wanted:
     return Wanted(policies, chosen, routes, list(shards.values()), sealed)
 
 
-def wanted_shard(key: ShardKey, ids: Sequence[ItemId], backbone: BackboneRecord) -> WantedShard:
+def wanted_shard(
+    key: ShardKey, ids: Sequence[ItemId], backbone: BackboneRecord, paths: Paths = MappingProxyType({})
+) -> WantedShard:
     """Return a shard to be served; equal items under the same backbone, head and space have the same folder."""
     digest = files.checksum("\0".join([backbone.id, str(key.space), *ids]).encode())
-    path = f"{quote(key.task, safe='')}/{key.modality}/v{key.head:04d}-{digest[:8]}"
-    return WantedShard(key, ids, path, digest)
+    name = f"v{key.head:04d}-{digest[:8]}"
+    path = f"{files.file_name(key.task)}/{files.file_name(key.modality)}/{name}"
+    return WantedShard(key, ids, paths.get((key, name), path), digest)
+
+
+def _paths(manifest: Manifest) -> Paths:
+    """Return where shards are already; folders were called otherwise once."""
+    named = [*manifest.served.shards, *(manifest.previous.shards if manifest.previous else ())]
+    named += [shard for kept in manifest.sealed.values() for shard in kept.shards]
+    return {(shard.key, Path(shard.path).name): shard.path for shard in named}
 
 
 def difference(wanted: Wanted, existing: Path) -> list[WantedShard]:

@@ -1,11 +1,12 @@
 """What a sweep is, in Python values: tasks in their order, and every training to be made of them."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from engine.ids import escape
+from engine.storage import files
 from engine.types import Modality, PolicyName, TrainSettings
 from indexer.evaluation.protocol import EvalSettings
 
@@ -72,9 +73,9 @@ class SweepRun:
 
     @property
     def slug(self) -> str:
-        """The run as the name of a file."""
-        names = (re.sub(r"[^a-z0-9.+]+", "-", name.lower()) for name in (self.method, self.loss, self.head))
-        return f"{'_'.join(names)}_seed{self.settings.seed}"
+        """The run as the name of a file, which no other run has."""
+        names = (escape(name, "_") for name in (self.method, self.loss, self.head))
+        return files.file_name(f"{'_'.join(names)}_seed{self.settings.seed}")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The losses that bind every modality to one anchor per row: a fixed modality, or a centroid."""
 
+import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -185,8 +186,9 @@ def _median(views: Embeddings, batch: Batch, modalities: Sequence[Modality]) -> 
 def _parsed_weights(text: str, modalities: Sequence[Modality]) -> dict[Modality, float]:
     """Read `image=0.2,text=1`; a modality that is not named weighs 1."""
     weights = dict.fromkeys(modalities, 1.0)
-    for part in filter(None, text.split(",")):
-        name, _, value = (word.strip() for word in part.partition("="))
+    for part in filter(None, next(csv.reader([text], skipinitialspace=True), [])):
+        name, equals, value = (word.strip() for word in part.rpartition("="))
+        name, value = (name, value) if equals else (value, name)
         if name not in weights:
             raise UserError(
                 f"centrobind.weights: no modality {name!r}; the pairs hold: {', '.join(modalities)}"

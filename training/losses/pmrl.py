@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
-from engine.heads.head import Head
+from engine.heads.head import Head, branch_key
 from engine.types import Modality
 from training.batch import Batch, Embeddings
 from training.gradient import Loss
@@ -74,7 +74,7 @@ def pmrl(
 def with_scorer(head: Head, loss: Callable[..., Tensor]) -> Loss:
     """Return a loss that takes `match`, given a scorer of all modalities that the head now has."""
     modalities = sorted(head.layers)
-    scorer = head.add_scorer(f"pmrl {' '.join(modalities)}", len(modalities) * head.width)
+    scorer = head.add_scorer(f"pmrl {' '.join(map(branch_key, modalities))}", len(modalities) * head.width)
 
     def scored(z: Embeddings, batch: Batch) -> Tensor:
         return loss(*with_absent(z, batch, modalities), match=scorer)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from engine.heads.head import Head
+from engine.heads.head import Head, branch_key
 from training.batch import Batch, select_rows, trained_rows
 from training.data.history import PastTasks
 from training.gradient import Gradient, GradientFn, Loss, add_term, evaluating
@@ -181,8 +181,9 @@ def pair_scores(head: Head, rows: Batch, partners: Batch, temperature: float) ->
     scores = {}
     for a, b in combinations(names, 2):
         own, other = z[b].split(len(rows))
-        scores[f"own.{a}.{b}"] = (z[a][: len(rows)] * own).sum(1) / temperature
-        scores[f"other.{a}.{b}"] = (z[a][: len(rows)] * other).sum(1) / temperature
+        between = f"{branch_key(a)}.{branch_key(b)}"
+        scores[f"own.{between}"] = (z[a][: len(rows)] * own).sum(1) / temperature
+        scores[f"other.{between}"] = (z[a][: len(rows)] * other).sum(1) / temperature
     return scores
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import UserError
-from engine.heads.head import Head
-from engine.types import Modality
+from engine.heads.head import Head, branch_key
 from training.batch import Batch
 from training.gradient import LOSS_PARAMETERS, Gradient, GradientFn, Loss
 from training.hyperparameters import check_at_least, check_share
@@ -18,8 +17,8 @@ from training.hyperparameters import check_at_least, check_share
 Mode = Literal["auto", "dual", "dual_norm", "right"]
 Outputs = Literal["current", "stored", "both"]
 Rule = Literal["energy", "relative", "absolute"]
-Sided: TypeAlias = tuple[Modality, Modality]
-"""One side of pairs: a modality, and its partner's."""
+Sided: TypeAlias = tuple[str, str]
+"""One side of pairs: a modality, and its partner's, as parameters are called by them."""
 
 NOISE = 1e-12
 """Eigenvalues below this share of the largest are rounding, whatever the rule says."""
@@ -175,7 +174,7 @@ class Dns:
         return vectors[:, :rank].contiguous(), vectors[:, rank:].contiguous()
 
     def _output_sums(
-        self, sides: Iterable[Sided], weights: Mapping[Modality, tuple[str, Tensor]]
+        self, sides: Iterable[Sided], weights: Mapping[str, tuple[str, Tensor]]
     ) -> Iterator[Tensor]:
         """Yield the sums (E, E) of outer products of outputs on these sides, stored ones and current ones."""
         for m, p in sides:
@@ -219,8 +218,9 @@ def _sums(head: Head, batches: Iterable[Batch]) -> tuple[Counter[Sided], dict[Si
                 paired = batch.present[m] & batch.present[p]
                 if m == p or not paired.any():
                     continue
-                counts[m, p] += int(paired.sum())
-                sums = moments.setdefault((m, p), {})
+                side = branch_key(m), branch_key(p)
+                counts[side] += int(paired.sum())
+                sums = moments.setdefault(side, {})
                 for layer, x in rows.items():
                     product = x[paired].T @ x[paired]
                     sums[layer] = sums[layer] + product if layer in sums else product

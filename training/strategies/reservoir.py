@@ -42,7 +42,7 @@ class Reservoir:
             self._usable |= self.state[key] >= 0
         for key in self._columns():
             numbers = self.state[key]
-            features, is_stored = stored_features(self.past, key.rpartition(".")[2], numbers)
+            features, is_stored = stored_features(self.past, key.split(".", 2)[2], numbers)
             self._usable &= is_stored | (numbers < 0)
             if is_stored.any():
                 self._features[key] = features.to(self.device)
@@ -103,7 +103,7 @@ class Reservoir:
 
     def take(self, slots: Tensor, role: str = "row") -> Batch:
         """Return what is remembered in these slots: a batch of a memory, of weight 1 and group 0."""
-        numbers = {key.rpartition(".")[2]: self.state[key][slots] for key in self._columns(role)}
+        numbers = {key.split(".", 2)[2]: self.state[key][slots] for key in self._columns(role)}
         item = {m: column.to(self.device) for m, column in numbers.items() if (column >= 0).any()}
         features = {m: self._features[f"item.{role}.{m}"][slots.to(self.device)] for m in item}
         ones = torch.ones(len(slots), device=self.device)

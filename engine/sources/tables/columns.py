@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from engine.errors import UserError
+from engine.errors import Unreadable, UserError
+from engine.ids import checked_name
 from engine.types import Modality
 
 Part: TypeAlias = Literal["id", "task", "split", "labels", "text", "file"]
@@ -52,9 +53,7 @@ OTHER_NAMES: Mapping[Part, Sequence[str]] = {
 LABELS = ("labels", *OTHER_NAMES["labels"])
 """Where such a column holds vectors, their ones say which labels a row has."""
 
-OF_VECTORS = re.compile(r"_(embeddings?|emb|features?|vectors?)$")
-MODALITY = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-
+OF_VECTORS = re.compile(r"[_\s-](embeddings?|emb|features?|vectors?)$", re.IGNORECASE)
 
 MOST_COMPARED = 100
 """No more unknown columns than this are compared with the known names; each comparison reads them all."""
@@ -128,13 +127,20 @@ def _is_of_vectors(name: str) -> bool:
 
 
 def _vectors(widths: Mapping[str, int], notes: list[str]) -> dict[str, tuple[Modality, int]]:
-    """Return the modality of each column of vectors; of several for one the plainest name is taken."""
+    """Return the modality of each column of vectors; of several for one the plainest name is taken.
+
+    Those whose media mneme reads are known by their names in any case; all others are called as their columns are.
+    """
     vectors: dict[str, tuple[Modality, int]] = {}
     taken: dict[Modality, str] = {}
     for name in sorted(widths, key=lambda name: OF_VECTORS.search(name) is not None):
-        modality = OF_VECTORS.sub("", name)
-        if not MODALITY.fullmatch(modality):
-            raise UserError(f"no modality can be called {name!r}: use a-z, 0-9, _ and -, at most 32")
+        modality = OF_VECTORS.sub("", name) or name
+        if normal(modality) in (*MEDIA, "text"):
+            modality = normal(modality)
+        try:
+            modality = checked_name(modality)
+        except Unreadable as error:
+            raise UserError(f"no modality can be called {name!r}: it {error}") from None
         if modality in taken:
             notes.append(f"column {name!r} is left out: {taken[modality]!r} holds features of that modality")
         else:

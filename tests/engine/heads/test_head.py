@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from engine.errors import UserError
+from engine.heads import draws
 from engine.heads import head as heads
 from engine.heads.head import Head, Record
 from engine.types import HeadForm, TrainSettings
@@ -58,27 +59,27 @@ def flip(path: Path) -> None:
 
 
 def test_a_square_untrained_branch_is_the_identity() -> None:
-    assert torch.equal(heads.orthonormal(5, 5, "image"), torch.eye(5))
+    assert torch.equal(draws.orthonormal(5, 5, "image"), torch.eye(5))
 
 
 def test_an_untrained_branch_to_fewer_numbers_has_orthonormal_rows() -> None:
-    matrix = heads.orthonormal(9, 5, "image")
+    matrix = draws.orthonormal(9, 5, "image")
     assert matrix.shape == (5, 9)
     assert_close(matrix @ matrix.T, torch.eye(5))
 
 
 def test_an_untrained_branch_to_more_numbers_keeps_every_cosine() -> None:
-    matrix = heads.orthonormal(5, 9, "image")
+    matrix = draws.orthonormal(5, 9, "image")
     assert matrix.shape == (9, 5)
     assert_close(matrix.T @ matrix, torch.eye(5))
 
 
 def test_an_untrained_branch_is_the_same_every_time() -> None:
-    assert_close(heads.orthonormal(9, 5, "image"), heads.orthonormal(9, 5, "image"))
+    assert_close(draws.orthonormal(9, 5, "image"), draws.orthonormal(9, 5, "image"))
 
 
 def test_untrained_branches_of_two_modalities_differ() -> None:
-    assert not torch.allclose(heads.orthonormal(9, 5, "image"), heads.orthonormal(9, 5, "text"))
+    assert not torch.allclose(draws.orthonormal(9, 5, "image"), draws.orthonormal(9, 5, "text"))
 
 
 def test_an_untrained_branch_leaves_the_global_generator_alone() -> None:
