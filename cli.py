@@ -335,6 +335,9 @@ def query(
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     paths: Annotated[bool, typer.Option("--paths", help="Print the paths (or texts) alone.")] = False,
+    null: Annotated[
+        bool, typer.Option("-0", "--null", help="With --paths: end each by a NUL byte, for xargs -0.")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write the hits as a page to this file too.", show_default=False)
     ] = None,
@@ -343,6 +346,8 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Find items by a text, a picture, a sound, or several at once."""
+    if null and not paths:
+        raise typer.BadParameter("-0 goes with --paths")
     from engine.heads.embedder import resolve
     from engine.ranking.query import parse_queries, title
     from engine.storage import workspace as workspaces
@@ -365,7 +370,10 @@ def query(
             if number == 0 and not quiet:
                 show_notes(searcher.notes(asked, to), quiet=quiet)
             for hit in result.hits:
-                show_hit(number, hit, as_json=as_json, paths=paths)
+                if paths and not as_json:
+                    show_path(hit, null=null)
+                else:
+                    show_hit(number, hit, as_json=as_json)
     if html:
         pages.write_hits(html, answers)
 
@@ -840,16 +848,25 @@ def option_of(setting: str) -> str:
     return OPTIONS.get(setting, "--" + setting.replace("_", "-"))
 
 
-def show_hit(number: int, hit: Hit, *, as_json: bool, paths: bool) -> None:
+def show_hit(number: int, hit: Hit, *, as_json: bool) -> None:
     """Print one hit."""
-    what = hit.path or hit.text or ""
     if as_json:
         show_json({"query": number, **asdict(hit)})
-    elif paths:
-        print(printable(what))
     else:
+        what = printable(hit.path or hit.text or "")
         probability = "" if hit.log_p is None else f"\tp {math.exp(hit.log_p):.2g}"
-        print(f"{hit.rank}\t{hit.score:.3f}\t{printable(hit.task)}\t{printable(what)}{probability}")
+        print(f"{hit.rank}\t{hit.score:.3f}\t{printable(hit.task)}\t{what}{probability}")
+
+
+def show_path(hit: Hit, *, null: bool) -> None:
+    """Print a hit's path as its bytes are on disk, but on a terminal; or its text, on one line but before a NUL."""
+    what = hit.path or hit.text or ""
+    if not null and (hit.path is None or sys.stdout.isatty()):
+        print(printable(what))
+        return
+    end = "\0" if null else "\n"
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(what + end))
 
 
 def show_json(content: dict[str, Any]) -> None:

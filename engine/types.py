@@ -51,6 +51,8 @@ class Item:
 
     Attributes:
         row: what a row that names it says of itself: its own id, its source, its other fields.
+        rows: all that name it say, and their tasks; those of the task asked for first, and in each task those whose
+            files exist.
     """
 
     id: ItemId
@@ -58,6 +60,7 @@ class Item:
     paths: tuple[str, ...] = ()
     text: str | None = None
     row: Mapping[str, object] = field(default_factory=dict, compare=False)
+    rows: tuple[Mapping[str, object], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Hit:
         path: the first of its paths.
         paths: those that exist before those that do not, and those in the task of the hit before others.
         row: what the row says of itself that names it, of the task of the hit where there are several.
+        rows: what all that name it say, and their tasks; in the same order.
     """
 
     rank: int
@@ -109,6 +113,7 @@ class Hit:
     log_p: float | None = None
     paths: tuple[str, ...] = ()
     row: Mapping[str, object] = field(default_factory=dict, compare=False)
+    rows: tuple[Mapping[str, object], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def ingest(
         txn.drop_unused()
     if reading.matcher.former:
         reading.report.left = moved.left_behind(loader.store, reading.matcher.former)
-    reading.report.note(reading.matcher.collection.notes, printed)
+    reading.report.note([*reading.matcher.collection.notes, *reading.report.copies.notes()], printed)
     return reading.report
 
 
@@ -138,11 +138,14 @@ class _Reading:
                 self.left_out.append(row)
             elif matcher.task is None or row.task in (None, matcher.task):
                 self.report.tasks.add(matcher.task_of(row))
-                if not self.reread and matcher.is_unchanged(row):
-                    self.met.add(matcher.key(row))
-                    self.report.unchanged += 1
-                else:
+                stored = None if self.reread else matcher.unchanged(row)
+                if stored is None:
                     yield row
+                    continue
+                self.met.add(stored.key)
+                self.report.unchanged += 1
+                for modality, path in row.media.items():
+                    self.report.copies.meet(str(path), stored.items[modality][0])
         progress(total, total)
 
     def land(self, chunk: Sequence[tuple[Row, Loaded]]) -> None:
@@ -164,7 +167,7 @@ class _Reading:
                 txn.put_features(id, backbone, array)
             for (now, items), stored in zip(usable, before, strict=True):
                 for ready in items:
-                    self.report.flag(ready)
+                    self.report.take(ready)
                     txn.put_item(ready.item)
                     if ready.stamp:
                         txn.put_stamp(ready.item.paths[0], ready.stamp)

@@ -65,14 +65,13 @@ class Matcher:
         """Return the key under which a row is kept."""
         return row_key(str(self.collection.source), self.task_of(row), row.name)
 
-    def is_unchanged(self, row: Row) -> bool:
-        """Say whether a row is stored as it is now, with features of all its items, as far as its files show."""
+    def unchanged(self, row: Row) -> StoredRow | None:
+        """Return a row that is stored as it is now, with features of all its items, as far as its files show."""
         stored = self.store.row(self.key(row))
-        return (
-            stored is not None
-            and stored == self.remembered(row, lambda path: self.store.stamp(str(path)))
-            and not self.store.lacking(ids_of(stored))
+        is_same = stored is not None and stored == self.remembered(
+            row, lambda path: self.store.stamp(str(path))
         )
+        return stored if stored and is_same and not self.store.lacking(ids_of(stored)) else None
 
     def to_store(self, row: Row, items: Sequence[tuple[Modality, ItemId]]) -> StoredRow:
         """Return what is stored for a row whose items are these."""

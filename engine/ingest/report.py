@@ -1,16 +1,43 @@
 """What a run of ingestion did to the store, and what a person should know of it."""
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from engine.ingest import moved
 from engine.ingest.encoding import LoadedItem
 from engine.media import MEANING, Flag
 from engine.storage.rows import StoredRow
-from engine.types import Skipped
+from engine.types import ItemId, Skipped
 
 MOST_PRINTED = 5
 """Lines of what decoders print that are passed on."""
+
+
+@dataclass
+class Copies:
+    """Which files of a source hold what others hold.
+
+    Attributes:
+        paths, items: a number for each file that was met, and for what it holds.
+    """
+
+    paths: "array[int]" = field(default_factory=lambda: array("q"))
+    items: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def meet(self, path: str, id: ItemId) -> None:
+        """Take in a file and its item; a file may be met by several rows."""
+        self.paths.append(hash(path))
+        self.items.append(hash(id))
+
+    def notes(self) -> list[str]:
+        """Return what to say of them; nothing where there are none."""
+        count = len(np.unique(self.paths)) - len(np.unique(self.items))
+        if count == 1:
+            return ["1 file is a copy of another: one item, both paths kept"]
+        return [f"{count} files are copies of others: one item, all paths kept"] if count else []
 
 
 @dataclass
@@ -23,6 +50,7 @@ class IngestReport:
         left: of a source that moved, those that were not met again, by where it stood.
         notes: what a person should know of how the source was read.
         flagged: the media that were read and are odd, by what is.
+        copies: files that hold what others hold.
     """
 
     added: int = 0
@@ -36,6 +64,7 @@ class IngestReport:
     tasks: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     flagged: dict[Flag, list[str]] = field(default_factory=dict)
+    copies: Copies = field(default_factory=Copies, compare=False)
 
     @property
     def read(self) -> int:
@@ -50,8 +79,10 @@ class IngestReport:
         self.updated += stored is not None and stored != now and not has_moved
         self.unchanged += stored == now
 
-    def flag(self, loaded: LoadedItem) -> None:
-        """Note what is odd about an item that was read."""
+    def take(self, loaded: LoadedItem) -> None:
+        """Note what is odd about an item that was read, and where it was read."""
+        for path in loaded.item.paths:
+            self.copies.meet(path, loaded.item.id)
         for flag in loaded.flags:
             name = loaded.item.paths[0] if loaded.item.paths else (loaded.item.text or "")[:60]
             self.flagged.setdefault(flag, []).append(name)

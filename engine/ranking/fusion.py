@@ -151,11 +151,9 @@ def hits(
     hit_rank = 0
     for score, id, part, log in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], log_p, strict=True):
         key = shard_queries[part].shard.key
-        known = None if score == NO_SCORE or score < min_score else store.item(id.decode(), key.task)
-        if known is None:
+        if score == NO_SCORE or score < min_score or not (known := store.item(id.decode(), key.task)):
             continue
-        item, tasks = known
-        hit_rank += 1
+        (item, tasks), hit_rank = known, hit_rank + 1
         yield Hit(
             rank=hit_rank,
             score=float(score),
@@ -169,6 +167,7 @@ def hits(
             log_p=log,
             paths=item.paths,
             row=item.row,
+            rows=item.rows,
         )
 
 

@@ -19,6 +19,9 @@ from engine.errors import UserError
 MOST_NAME = 60
 """Bytes of a file's name that was made of a person's: three of them and a draft's mark fit into the usual 255."""
 
+MOST_BEFORE_DRAFT = 200
+"""Bytes of a name that leave room for a draft's mark."""
+
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 """What Windows lets no file be called, whatever its suffix."""
 
@@ -139,7 +142,8 @@ def _draft(path: Path) -> Path:
 
 def _beginning(path: Path) -> str:
     """Return what the names of a path's drafts begin with; there is room for the rest behind it."""
-    return f".{os.fsencode(path.name)[:200].decode(errors='ignore')}."
+    name = os.fsencode(path.name)
+    return f".{path.name if len(name) <= MOST_BEFORE_DRAFT else checksum(name)}."
 
 
 def _make_folder(folder: Path) -> None:

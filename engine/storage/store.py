@@ -98,7 +98,7 @@ class Store:
             return [pair for _, pair in keyed]
 
     def item(self, id: ItemId, task: str | None = None) -> tuple[Item, tuple[str, ...]] | None:
-        """Return an item, the rows of a task first, and the tasks it stands in; None where no row names it."""
+        """Return an item, rows of a task and whose files exist first, and its tasks; None where no row names it."""
         key = to_key(id)
         with self._env.begin() as txn:
             value = txn.get(key, db=self._tables.items)
@@ -109,11 +109,15 @@ class Store:
             keys = list(uses.iternext_dup()) if uses.set_key(key) else []
             rows = [json.loads(txn.get(row, b"", db=self._tables.rows)) for row in keys]
         modality: Modality = content["modality"]
-        rows.sort(key=lambda row: (row["task"] != task, row["files"].get(modality, ""), row["name"]))
+        files = {row["files"].get(modality, "") for row in rows}
+        gone = {file: not os.path.exists(file) for file in files}  # noqa: PTH110 - false on any error
+        rows.sort(key=lambda row: (row["files"].get(modality, ""), row["name"]))
+        rows.sort(key=lambda row: (row["task"] != task, gone[row["files"].get(modality, "")]))
         paths = dict.fromkeys(row["files"][modality] for row in rows if modality in row["files"])
-        alive = sorted(paths, key=lambda path: not os.path.exists(path))  # noqa: PTH110 - false on any error
-        row = {"id": rows[0].get("id"), "source": rows[0]["source"], **rows[0]["other"]} if rows else {}
-        item = Item(id, modality, tuple(alive), content["text"], row)
+        alive = tuple(sorted(paths, key=lambda path: gone[path]))
+        said = [{"id": row.get("id"), "source": row["source"], **row["other"]} for row in rows]
+        told = tuple({"task": row["task"], **own} for row, own in zip(rows, said, strict=True))
+        item = Item(id, modality, alive, content["text"], said[0] if said else {}, told)
         return item, tuple(sorted({row["task"] for row in rows}))
 
     def users(self, id: ItemId) -> list[bytes]:
@@ -196,8 +200,10 @@ class Writer:
             self._txn.put(to_key(id), row.key, db=self._tables.uses)
 
     def remove_row(self, key: bytes) -> None:
-        """Drop a row."""
-        self._forget(key)
+        """Drop a row, and its uses of its items."""
+        value = self._txn.get(key, db=self._tables.rows)
+        for id in [] if value is None else ids_of(parse(value)):
+            self._txn.delete(to_key(id), key, db=self._tables.uses)
         self._txn.delete(key, db=self._tables.rows)
 
     def drop_unused(self) -> None:
@@ -220,12 +226,6 @@ class Writer:
                 dropped += len(cursor.key()) + len(cursor.value())
                 cursor.delete()
         return dropped
-
-    def _forget(self, key: bytes) -> None:
-        """Take a row's uses of its items back."""
-        value = self._txn.get(key, db=self._tables.rows)
-        for id in [] if value is None else ids_of(parse(value)):
-            self._txn.delete(to_key(id), key, db=self._tables.uses)
 
 
 @contextmanager

@@ -17,6 +17,9 @@ body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 small { opacity: .7; }
 """
 HIT_SIDE = 256
+MOST_COPIES = 5
+"""Other paths of a hit that its card names."""
+
 HITS_STYLE = """
 ol { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); padding: 0; }
 li { list-style: none; border: 1px solid #8884; border-radius: .5rem; overflow: hidden; }
@@ -48,7 +51,10 @@ def write_hits(path: Path, answers: Sequence[tuple[str, Sequence[Hit]]]) -> None
 def _card(hit: Hit) -> str:
     figures = f"<p><small>{hit.rank} · {hit.score:.3f} · {escape(hit.task)}</small></p>"
     image = picture(Path(hit.path), HIT_SIDE) if hit.modality == "image" and hit.path else ""
-    return f"<li>{image}<p>{escape(hit.path or hit.text or '')}</p>{figures}</li>\n"
+    others = [f"also {path}" for path in hit.paths[1 : 1 + MOST_COPIES]]
+    others += [f"and {len(hit.paths) - 1 - MOST_COPIES} more"] if len(hit.paths) > 1 + MOST_COPIES else []
+    copies = "".join(f"<p><small>{escape(line)}</small></p>" for line in others)
+    return f"<li>{image}<p>{escape(hit.path or hit.text or '')}</p>{copies}{figures}</li>\n"
 
 
 def picture(path: Path, side: int) -> str:

@@ -129,8 +129,10 @@ def _schema(width: int, fields: Sequence[str]) -> Any:
             ("task", pa.string()),
             ("tasks", pa.list_(pa.string())),
             ("path", pa.string()),
+            ("paths", pa.list_(pa.string())),
             ("text", pa.string()),
             ("head", pa.int32()),
+            ("rows", pa.list_(pa.string())),
             *((_printable(column), pa.string()) for column in fields),
             ("embedding", pa.list_(pa.float32(), width)),
         ]
@@ -151,8 +153,10 @@ def _batch(shard: Shard, block: slice, store: Store, schema: Any, fields: Sequen
         [key.task] * len(rows),
         [list(tasks) for _, tasks in items],
         [_printable(item.paths[0]) if item.paths else None for item, _ in items],
+        [list(map(_printable, item.paths)) for item, _ in items],
         [item.text for item, _ in items],
         [key.head] * len(rows),
+        [list(map(json.dumps, item.rows)) for item, _ in items],
         *([_text(item.row.get(column.removeprefix("row."))) for item, _ in items] for column in fields),
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=False)]

@@ -1,5 +1,9 @@
+from urllib.parse import unquote
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine import ids
 from engine.errors import Unreadable
@@ -81,3 +85,35 @@ def test_a_lone_surrogate_is_refused() -> None:
 def test_a_text_over_the_limit_is_refused_by_its_bytes() -> None:
     with pytest.raises(Unreadable, match=r"^text of 24 MiB; the limit is 16 MiB$"):
         ids.clean_text("図" * (8 << 20))
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        ("cafe\u0301", "caf\u00e9"),
+        (" sea ", "sea"),
+        ("the\u00a0sea\u3000", "the sea"),
+        ("sea\u200d", "sea"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        ),  # a Persian word
+    ],
+)
+def test_names_that_look_equal_are_one(spelled: str, name: str) -> None:
+    assert ids.checked_name(spelled) == name
+    assert ids.clean_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[31m", "a\u202eb", "\udcff", "\u200d", "x" * 256])
+def test_a_name_that_could_not_be_shown_is_refused(name: str) -> None:
+    with pytest.raises(Unreadable, match=r"^must be 1 to 255 printable characters$"):
+        ids.checked_name(name)
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=3))
+def test_names_that_are_escaped_and_joined_come_apart(names: list[str]) -> None:
+    assert [unquote(part) for part in "-".join(ids.escape(name, "-+") for name in names).split("-")] == names

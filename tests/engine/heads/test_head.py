@@ -134,12 +134,19 @@ def test_a_branch_does_not_depend_on_which_others_there_are() -> None:
     )
 
 
-def test_a_modality_that_torch_keeps_for_itself_is_a_user_error() -> None:
-    with pytest.raises(UserError) as raised:
-        Head("linear", 4).add_branch("forward", 4)
-    assert (
-        str(raised.value) == "no modality can be called 'forward': it is a name that torch keeps for itself"
-    )
+@pytest.mark.parametrize("form", ["linear", "mlp"])
+def test_a_modality_may_have_any_name(tmp_path: Path, form: HeadForm) -> None:
+    head = Head(form, 4)
+    for modality in (names := ["a", "a.b", "a b", "%2E", "forward", "_modules", "\u6df1\u5ea6"]):
+        head.add_branch(modality, 4)
+        assert head.branch_of(f"layers.{heads.branch_key(modality)}.weight") == modality
+    assert (list(head.layers), all(m in head.layers for m in names)) == (names, True)
+    made = replace(record(head), form=form, widths=dict.fromkeys(names, 4))
+    heads.write(tmp_path / "v0003", head, made, {}, b"")
+    back, x = heads.read(tmp_path / "v0003")[0], features()["text"]
+    assert_close(back(dict.fromkeys(names, x)), head.eval()(dict.fromkeys(names, x)))
+    for layer in (layer for layers in back.inputs(dict.fromkeys(names, x)).values() for layer in layers):
+        assert back.get_submodule(layer) is not None
 
 
 # embedding

@@ -244,9 +244,9 @@ def test_a_file_without_features_is_a_user_error(tmp_path: Path) -> None:
         npz(tmp_path, {"labels": np.array(["a", "b"])})
 
 
-def test_a_modality_that_could_not_name_a_folder_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^no modality can be called 'Image/2'"):
-        npz(tmp_path, {"Image/2": IMAGES})
+def test_a_modality_that_could_not_be_shown_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^no modality can be called 'a\\nb': it must be 1 to 255 printable"):
+        npz(tmp_path, {"a\nb": IMAGES})
 
 
 def test_a_lone_array_under_the_name_of_several_is_a_user_error(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.errors import UserError
 from engine.storage import files
@@ -192,3 +196,46 @@ def test_a_link_anywhere_below_a_folder_of_ours_is_told(tmp_path: Path) -> None:
     (tmp_path / "router" / "image").symlink_to("nowhere")
     with pytest.raises(UserError, match=r"router/image is a link"):
         files.refuse_links(tmp_path)
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("year-2020_b+c", "year-2020_b+c"),
+        ("../a b", "%2E%2E%2Fa%20b"),
+        ("\u6df1\u5ea6", "%E6%B7%B1%E5%BA%A6"),
+        ("-rf", "%2Drf"),
+        ("_tmp", "%5Ftmp"),
+    ],
+)
+def test_a_short_name_is_percent_encoded(name: str, file: str) -> None:
+    assert (files.file_name(name), unquote(file)) == (file, name)
+
+
+@pytest.mark.parametrize("name", ["con", "lpt9", "", "Sky", "\u56f3" * 7, "x" * 61])
+def test_a_name_that_is_long_or_reserved_or_has_capitals_ends_with_a_digest(name: str) -> None:
+    beginning, _, digest = files.file_name(name).partition("~")
+    assert (len(digest), name.startswith(unquote(beginning))) == (16, True)
+
+
+ANY = st.text(st.characters(exclude_categories=[])) | st.text("aA-_.~%+ \u00e9\u00c9", max_size=4)
+
+
+@given(ANY, ANY)
+def test_two_names_never_share_a_file_even_where_case_is_not_told_apart(first: str, second: str) -> None:
+    one, other = files.file_name(first), files.file_name(second)
+    assert (one.casefold() == other.casefold()) == (first == second)
+
+
+@given(ANY)
+def test_a_name_gives_a_file_that_every_system_takes(name: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9%+~][A-Za-z0-9%+~_-]{0,59}", files.file_name(name))
+
+
+def test_a_file_of_the_longest_name_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / ("\u56f3" * 85)
+    files.replace(path, b"new")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"new"]

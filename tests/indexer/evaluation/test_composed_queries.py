@@ -25,6 +25,19 @@ def test_the_parts_of_a_query_are_found_again() -> None:
     assert [part_ids([A + C, B + C], place) for place in (0, 1)] == [[A, B], [C, C]]
 
 
+def test_a_plus_within_a_name_joins_nothing() -> None:
+    pair = Pair("p", dict.fromkeys(("ir+rgb", "text"), (A,)), "sky", "test")
+    assert directions([pair]) == [("ir%2Brgb", "text"), ("text", "ir+rgb")]
+    assert parts("ir%2Brgb+50%25") == ["ir+rgb", "50%"]
+    (with_query,) = with_queries([pair], "ir%2Brgb")
+    assert with_query.items == {**pair.items, "ir%2Brgb": (A,)}
+
+
+def test_two_that_would_be_called_as_a_third_are_not_asked_together() -> None:
+    pair = Pair("p", dict.fromkeys(("a", "b", "a+b"), (A,)), "sky", "test")
+    assert [query for query, _ in directions([pair])[6:]] == ["a%2Bb+b", "a+a%2Bb"]
+
+
 def test_two_modalities_join_no_third() -> None:
     pairs = [Pair(m, {m: (A,), "text": (D,)}, "sky", "test") for m in ("image", "audio")]
     assert directions(pairs) == [("audio", "text"), ("image", "text"), ("text", "audio"), ("text", "image")]

@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -111,7 +112,31 @@ def test_there_is_a_run_for_each_policy_direction_and_merge_and_nothing_else(
 ) -> None:
     folder, results = by_pair
     expected = {run_name(r) for r in results} | {qrels_name(r) for r in results}
-    assert {path.name for path in folder.iterdir()} == expected
+    assert {path.name for path in folder.iterdir()} == expected | {"manifest.json"}
+
+
+def test_the_manifest_says_what_each_run_is_and_by_what_it_is_judged(
+    by_pair: tuple[Path, list[Result]],
+) -> None:
+    folder, results = by_pair
+    content = json.loads((folder / "manifest.json").read_bytes())
+    listed = {
+        (
+            run["file"],
+            run["qrels"],
+            run["policy"],
+            run["query"],
+            run["target"],
+            run["task_known"],
+            run["merge"],
+        )
+        for run in content["runs"]
+    }
+    assert content["format"] == 1
+    assert listed == {
+        (run_name(r), qrels_name(r), r.policy, r.query, r.target, r.task_known, r.merge) for r in results
+    }
+    assert [run["tag"] for run in content["runs"]] == [run["file"][: -len(".run")] for run in content["runs"]]
 
 
 def test_scores_fall_strictly_in_the_order_of_the_ranks(by_pair: tuple[Path, list[Result]]) -> None:

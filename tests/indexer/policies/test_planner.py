@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 
 import worlds
+from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.history import Arrival, History
 from engine.storage.manifest import Sealed, Temperature
 from engine.storage.store import Store
 from indexer.embeddings.embeddings import embedding_cache
 from indexer.policies.plan import ItemsByHead, Placement
-from indexer.policies.planner import Planner, direction_name
+from indexer.policies.planner import Planner, direction_called, direction_name
 from indexer.policies.statistics import TEMPERATURE
 
 
@@ -152,3 +153,25 @@ def test_of_another_direction_it_is_measured(trained: Path, opened: Store) -> No
 
 def test_a_direction_is_named_query_first() -> None:
     assert direction_name("text", "image") == "text-image"
+    assert direction_name("rgb-d", "50%") == "rgb%2Dd-50%25"
+
+
+TWINS = [("a", "b-c"), ("a-b", "c"), ("cafe", "rgb-d"), ("é", "é")]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("a-b%2Dc", "a-b%2Dc"),
+        ("cafe-rgb-d", "cafe-rgb%2Dd"),
+        ("cafe-rgb%2Dd", "cafe-rgb%2Dd"),
+        ("e\u0301-é ", "é-é"),
+    ],
+)
+def test_a_direction_is_found_by_either_name(name: str, meant: str) -> None:
+    assert direction_called(name, TWINS) == meant
+
+
+def test_a_name_that_two_directions_have_is_refused_with_the_names_that_they_do_not_share() -> None:
+    with pytest.raises(UserError, match=r"^direction 'a-b-c' may be a-b%2Dc or a%2Db-c: write it like that$"):
+        direction_called("a-b-c", TWINS)

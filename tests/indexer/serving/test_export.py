@@ -25,7 +25,8 @@ from indexer.shards import files as shards
 from indexer.shards.shard import Shard
 
 GUIDE = Path(__file__).parents[3] / "docs/guide.md"
-COLUMNS = ["id", "modality", "task", "tasks", "path", "text", "head", "row.id", "row.source", "embedding"]
+COLUMNS = ["id", "modality", "task", "tasks", "path", "paths", "text", "head", "rows", "row.id", "row.source"]
+COLUMNS += ["embedding"]
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,7 @@ def test_the_manifest_lists_the_files(exported: Path) -> None:
         (ShardKey("sky", "image", 1, 3), "sky.image.v0001.in-v0003.parquet"),
         (ShardKey("sky", "image", 1, 1, "ab12"), "sky.image.v0001.ab12.parquet"),
         (ShardKey("../a b", "text", 2, 2), "%2E%2E%2Fa%20b.text.v0002.parquet"),
+        (ShardKey("a", "x.y", 2, 2), "a.x%2Ey.v0002.parquet"),
     ],
 )
 def test_the_name_of_a_file_tells_its_shard(key: ShardKey, name: str) -> None:

@@ -11,9 +11,9 @@ from engine.errors import UserError
 from engine.history import Arrival, History, Lesson
 from engine.storage.manifest import BackboneRecord, Sealed, Served
 from engine.types import Pair, PolicyName, ShardKey
-from indexer.policies.planner import Planner
+from indexer.policies.planner import DirectionPolicies, Planner
 from indexer.serving import reindex, remove, wanted
-from indexer.serving.wanted import DirectionPolicies, ServingRequest, Wanted, wanted_shard
+from indexer.serving.wanted import ServingRequest, Wanted, wanted_shard
 
 NOTHING = ServingRequest()
 

@@ -89,8 +89,8 @@ def test_vectors_called_as_captions_are_a_modality_of_that_name() -> None:
 
 
 def test_vectors_whose_name_can_be_no_modality_are_a_user_error() -> None:
-    with pytest.raises(UserError, match=r"^no modality can be called 'Image/2'"):
-        understood({"Image/2": 4})
+    with pytest.raises(UserError, match=r"^no modality can be called 'a\\nb': it must be 1 to 255 printable"):
+        understood({"a\nb": 4})
 
 
 def test_of_two_columns_of_vectors_of_one_modality_the_first_is_taken() -> None:
