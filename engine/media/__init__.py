@@ -1,6 +1,6 @@
 """Bytes of one file in, pixels or samples out, within limits, and a word about what was odd."""
 
-from engine.media.files import MAX_BYTES, modality_at, probe, read
+from engine.media.files import MAX_BYTES, modality_at, probe, read, spelled
 from engine.media.flags import MEANING, Flag, collected, raise_flag
 from engine.media.images import IMAGE_FORMATS, MAX_PIXELS, image
 from engine.media.kinds import NOT_READ, SUFFIXES, Kind, modality_of, sniff
@@ -28,4 +28,5 @@ __all__ = [
     "read",
     "sniff",
     "sound",
+    "spelled",
 ]

@@ -1,6 +1,8 @@
 """The bytes of a medium's file, where it is a regular file of a size that can be read."""
 
+import os
 import stat
+import unicodedata
 from pathlib import Path
 
 from engine.errors import Unreadable
@@ -44,6 +46,17 @@ def modality_at(path: Path) -> Modality | None:
     except Unreadable:
         kind = None
     return modality_of(path) if kind is None else kind.modality
+
+
+def spelled(path: Path) -> Path:
+    """Return a path as the disk has it, whichever way its accents are composed: NFC, or NFD as macOS wrote it."""
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    found = Path(path.anchor)
+    for part in path.relative_to(found).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        found /= next((form for form in forms if os.path.lexists(found / form)), part)
+    return found
 
 
 def _size(path: Path) -> int:

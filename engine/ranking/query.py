@@ -88,7 +88,7 @@ def parse_queries(
 
 def _bare_input(argument: str) -> Input:
     """Return a bare argument as an input: a file where one of that name exists, else a text."""
-    path = Path(argument)
+    path = Path(argument) if argument.isascii() else media.spelled(Path(argument))
     try:
         is_file = path.is_file()
     except (OSError, ValueError):  # no file can be called so

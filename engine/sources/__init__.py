@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from engine.errors import UserError
+from engine.media import spelled
 from engine.sources.base import METADATA, Collection
 from engine.sources.tables.values import AS_USUAL, SourceOptions
 
@@ -13,7 +14,7 @@ def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
     from engine.sources import captions, folder, splits, table, vectors_folder
 
     media, limits = options.media, options.limits
-    source = Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow links
+    source = spelled(Path(os.path.abspath(source)))  # noqa: PTH100 - resolve() would follow links
     if not source.exists():
         raise UserError(f"no such file or folder: {source}")
     if source.is_dir():

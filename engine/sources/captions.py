@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.errors import Setting, Unreadable, UserError
 from engine.ids import clean_text
+from engine.media import spelled
 from engine.sources.base import Collection, Row, checked_id, inside
 from engine.sources.splits import SPLITS
 from engine.sources.tables.values import Limits, over, plain, regular
@@ -89,7 +90,7 @@ def _coco_row(
     if not isinstance(name, str) or Path(name).is_absolute() or "\0" in name:
         raise Unreadable("names no file")
     place = image.get("filepath")
-    path = inside(folder, folder / (place if isinstance(place, str) else "") / name)
+    path = inside(folder, spelled(folder / (place if isinstance(place, str) else "") / name))
     captions = [annotation.get("caption") for annotation in annotations]
     captions += [sentence.get("raw") for sentence in _objects(image.get("sentences"))]
     labels = [annotation["category"] for annotation in annotations if annotation.get("category") is not None]
@@ -127,7 +128,7 @@ def _beside(source: Path, names: Sequence[str]) -> Path:
     folders = [*FOLDERS, *([split[0]] if split else [])]
     for above in (source.parent, source.parent.parent):
         for folder in folders:
-            if any((above / folder / name).is_file() for name in names):
+            if any(spelled(above / folder / name).is_file() for name in names):
                 return above / folder
     media = Setting("media", "DIR")
     raise UserError(
@@ -163,7 +164,7 @@ def open_flickr(source: Path, media: Path | None, limits: Limits) -> Collection:
         yield from broken
         for name, texts in captions.items():
             try:
-                path = inside(folder, folder / name)
+                path = inside(folder, spelled(folder / name))
                 yield Row(name, id=checked_id(name), media={"image": path}, texts=tuple(dict.fromkeys(texts)))
             except Unreadable as error:
                 yield Skipped(str(source), f"{name}: {error}")

@@ -1,12 +1,11 @@
 """What stands in a cell of a table: words, lists of them, and paths inside the source."""
 
-import os
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 from engine.errors import Unreadable
 from engine.ids import item_id
+from engine.media import spelled
 from engine.sources.base import inside
 from engine.types import Modality
 
@@ -45,13 +44,4 @@ def path_of(folder: Path, value: object, name: str) -> Path:
         raise Unreadable(f"{name} is an address; only files are read")
     if Path(value).is_absolute():
         raise Unreadable(f"{name} is an absolute path; give it relative to the source")
-    return inside(folder, _existing(folder, value))
-
-
-def _existing(folder: Path, value: str) -> Path:
-    """Return the file of a name, whichever way its accents are composed: NFC, or NFD as macOS wrote it."""
-    path = folder / value
-    if not value.isascii() and not os.path.lexists(path):
-        others = (folder / unicodedata.normalize(form, value) for form in ("NFC", "NFD"))
-        return next((other for other in others if os.path.lexists(other)), path)
-    return path
+    return inside(folder, spelled(folder / value))

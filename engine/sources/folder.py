@@ -1,6 +1,7 @@
 """A folder without metadata: every media file in it, with the texts beside it."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ def open_folder(folder: Path) -> Collection:
     found = _Found()
     _walk(folder, found)
     notes = _notes(folder, found)
-    beside = {str(path) for path in found.media} | {str(path.with_suffix("")) for path in found.media}
+    beside = {key for path in found.media for key in (_key(path), _key(path.with_suffix("")))}
     alone = sorted(path for stem, paths in found.texts.items() if stem not in beside for path in paths)
     with_media = {path.parent for path in found.media}
     if stray := [path for path in alone if path.parent in with_media]:
@@ -91,7 +92,7 @@ def _walk(folder: Path, found: _Found) -> None:
 def _note(path: Path, found: _Found) -> None:
     suffix = path.suffix.lower()
     if suffix in TEXT_SUFFIXES:
-        found.texts.setdefault(str(path.with_suffix("")), []).append(path)
+        found.texts.setdefault(_key(path.with_suffix("")), []).append(path)
     elif path.name in METADATA:
         found.metadata.append(path)
     elif kind := _kind(path):
@@ -140,7 +141,7 @@ def _row(
     try:
         _within(folder, path)
         beside = (
-            [*texts.get(str(path.with_suffix("")), []), *texts.get(str(path), [])] if modality else [path]
+            [*texts.get(_key(path.with_suffix("")), []), *texts.get(_key(path), [])] if modality else [path]
         )
         lines = tuple(dict.fromkeys(line for sidecar in sorted(beside) for line in _lines(folder, sidecar)))
         if not modality and not lines:
@@ -172,6 +173,11 @@ def _within(folder: Path, path: Path) -> None:
             inside(path.parent, path)
         except Unreadable:
             inside(folder, path)
+
+
+def _key(path: Path) -> str:
+    """Return a path as those are compared that may belong together: in whichever way accents are composed."""
+    return str(path) if str(path).isascii() else unicodedata.normalize("NFC", str(path))
 
 
 def _name(folder: Path, path: Path) -> str:

@@ -221,7 +221,7 @@ class Reading:
         named += [(media.modality_of(Path(str(value))), value) for value in self._parts(values, "file")]
         first = next(iter(features))
         return {
-            m if m and m in features else first: self.folder / value
+            m if m and m in features else first: media.spelled(self.folder / value)
             for m, value in named
             if isinstance(value, str)
         }

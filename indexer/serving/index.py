@@ -13,6 +13,7 @@ from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, forget, ingest, preview, silent
 from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
+from engine.media import spelled
 from engine.sources.base import checked_task
 from engine.storage.store import Store
 from engine.storage.writer import writing
@@ -132,7 +133,7 @@ def _vanished(
 
 
 def _absolute(source: Path) -> Path:
-    return Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow links
+    return spelled(Path(os.path.abspath(source)))  # noqa: PTH100 - resolve() would follow links
 
 
 def _summary(reports: Sequence[IngestReport], store: Store, built: int, seconds: float) -> IndexSummary:
