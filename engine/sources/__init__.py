@@ -9,12 +9,18 @@ from engine.sources.base import METADATA, Collection
 from engine.sources.tables.values import AS_USUAL, SourceOptions
 
 
+def absolute(source: Path) -> Path:
+    """Return the path that the rows of a source are stored under."""
+    path = Path(os.path.abspath(source))  # noqa: PTH100 - resolve() would follow links
+    return path if str(path).isascii() else spelled(path)
+
+
 def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
     """Open a source, whatever its kind."""
     from engine.sources import captions, folder, splits, table, vectors_folder
 
     media, limits = options.media, options.limits
-    source = spelled(Path(os.path.abspath(source)))  # noqa: PTH100 - resolve() would follow links
+    source = absolute(source)
     if not source.exists():
         raise UserError(f"no such file or folder: {source}")
     if source.is_dir():

@@ -1,6 +1,5 @@
 """The `index` command's work: read sources into the store, then bring what is served up to date."""
 
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, forget, ingest, preview, silent
 from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
-from engine.media import spelled
+from engine.sources import absolute
 from engine.sources.base import checked_task
 from engine.storage.store import Store
 from engine.storage.writer import writing
@@ -74,7 +73,7 @@ def index(
                     ingest(loader, source, task=task, allow_mass_delete=allow_mass_delete, progress=progress)
                     for source in present
                 ]
-                reports += [forget(store, _absolute(source), task=task) for source in vanished]
+                reports += [forget(store, absolute(source), task=task) for source in vanished]
             except UserError:  # of one source; what has landed of the others is served
                 serve(workspace, store, ServingRequest(), device=device)
                 raise
@@ -108,7 +107,7 @@ def dry_run(
                 for source in sources
                 if source not in vanished
             ]
-            dropped = [len(gone.rows_of(store, _absolute(source), task)) for source in vanished]
+            dropped = [len(gone.rows_of(store, absolute(source), task)) for source in vanished]
             reports += [IngestReport(removed=rows) for rows in dropped]
             return _summary(reports, store, 0, time.perf_counter() - began)
 
@@ -121,19 +120,15 @@ def _vanished(
     Raises:
         UserError: there are some, and these may not go.
     """
-    candidates = [source for source in sources if gone.is_vanished(_absolute(source))]
+    candidates = [source for source in sources if gone.is_vanished(absolute(source))]
     if not candidates or not (root / "store").is_dir():
         return []
     with Store(root / "store") as store:
-        for source in map(_absolute, candidates):
+        for source in map(absolute, candidates):
             known = len(gone.rows_of(store, source, task))
             if not (known and allow_mass_delete):
                 raise gone.nothing_left(f"no such file or folder: {source}", source, known)
     return candidates
-
-
-def _absolute(source: Path) -> Path:
-    return spelled(Path(os.path.abspath(source)))  # noqa: PTH100 - resolve() would follow links
 
 
 def _summary(reports: Sequence[IngestReport], store: Store, built: int, seconds: float) -> IndexSummary:

@@ -195,7 +195,7 @@ def test_a_task_may_be_named_like_a_path(tmp_path: Path) -> None:
     rows = [replace(row, task="../../outside") for row in worlds.rows("sky", 4)]
     worlds.index(tmp_path / "in", worlds.save(tmp_path / "odd.npz", rows))
     shard, _ = worlds.opened(tmp_path / "in").manifest.served.shards
-    assert shard.path.startswith("..%2F..%2Foutside/image/")
+    assert shard.path.startswith("%2E%2E%2F%2E%2E%2Foutside/image/")
     assert {path.name for path in tmp_path.iterdir()} == {"in", "odd.npz"}
 
 
