@@ -24,6 +24,7 @@ HIT = {
     "text",
     "head",
     "row",
+    "rows",
 }
 
 
