@@ -21,7 +21,7 @@ def commands(document: str) -> list[list[str]]:
     text = (ROOT / document).read_text(encoding="utf-8")
     blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("mneme ")]
-    return [shlex.split(line, comments=True) for line in lines]
+    return [shlex.split(line.partition(" | ")[0], comments=True) for line in lines]
 
 
 @pytest.mark.parametrize("document", SHOWING)

@@ -679,3 +679,31 @@ def test_renaming_most_files_is_no_mass_delete(loader: Loader, tmp_path: Path) -
         (tmp_path / f"a{n}.txt").rename(tmp_path / f"b{n}.txt")
     report = ingest(loader, tmp_path)
     assert (report.added, report.moved, report.removed) == (0, 14, 0)
+
+
+# copies
+
+
+def test_copies_are_told_in_every_run_and_of_each_run_once(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo", b_jpg="photo", c_jpg="photo", d_jpg="other", e_wav="sound", f_wav="sound")
+    first, second = ingest(loader, source), ingest(loader, source)
+    assert first.notes == second.notes == ["3 files are copies of others: one item, all paths kept"]
+    assert loader.store.counts() == {"image": 2, "audio": 1}
+
+
+def test_one_copy_is_told_as_one(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo", b_jpg="photo")
+    assert ingest(loader, source).notes == ["1 file is a copy of another: one item, both paths kept"]
+
+
+def test_a_file_that_several_rows_name_is_no_copy(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo")
+    list_rows(source, {"image": "a.jpg", "text": "a cat"}, {"image": "a.jpg", "text": "a dog"})
+    assert ingest(loader, source).notes == []
+
+
+def test_a_copy_that_comes_later_is_told(loader: Loader, source: Path) -> None:
+    write(source, a_jpg="photo")
+    assert ingest(loader, source).notes == []
+    write(source, b_jpg="photo")
+    assert len(ingest(loader, source).notes) == 1
