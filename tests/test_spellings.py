@@ -115,5 +115,6 @@ def test_a_source_and_a_query_are_found_whichever_way_they_are_spelled(run: Run,
     (folder / "red.png").rename(folder / f"{APART}.png")
     assert run("index", CAFE, "--backbone", "builtin").status == 0
     assert run("index", APART, "--json").json["unchanged"] == 2
-    (hit, _) = run("query", f"{CAFE}/{CAFE}.png", "--to", "image", "--json").lines
-    assert hit["path"] == str(folder / f"{APART}.png")
+    for question in ([f"{CAFE}/{CAFE}.png"], ["--image", f"{CAFE}/{CAFE}.png"]):
+        (hit, _) = run("query", *question, "--to", "image", "--json").lines
+        assert hit["path"] == str(folder / f"{APART}.png")

@@ -51,7 +51,8 @@ def text_input(text: str) -> Input:
 
 
 def file_input(modality: Modality, path: Path) -> Input:
-    """Return a file as an input."""
+    """Return a file as an input, whichever way the accents of its name are composed."""
+    path = media.spelled(path)
     try:
         return Input(modality, media.read(path), name=path.name)
     except Unreadable as error:
