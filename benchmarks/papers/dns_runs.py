@@ -14,6 +14,7 @@ from engine.heads.head import Head
 from engine.ingest.setup import WorkspaceOptions
 from engine.storage.workspace import open_at
 from engine.types import TrainSettings
+from studies.sweeps.runner import share_store
 from training import lesson as lessons
 
 MAIN, CUT, DECAY, SLOW = "Table 2", "lambda_min", "weight decay", "lr 1e-4"
@@ -122,6 +123,6 @@ def _settings(trial: Trial, task: str, seed: int) -> TrainSettings:
 
 def _fresh_workspace(root: Path, folder: Path) -> Path:
     """Return a workspace that holds the stream and has learned nothing; its store is shared."""
-    (folder / "store").symlink_to(root.absolute() / "stored/store", target_is_directory=True)
+    share_store(root / "stored", folder)
     shutil.copy(root / "stored/workspace.json", folder / "workspace.json")
     return folder
