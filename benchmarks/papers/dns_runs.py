@@ -12,9 +12,9 @@ from benchmarks.tables import Measurement
 from engine.heads import head as heads
 from engine.heads.head import Head
 from engine.ingest.setup import WorkspaceOptions
+from engine.storage import files
 from engine.storage.workspace import open_at
 from engine.types import TrainSettings
-from studies.sweeps.runner import share_store
 from training import lesson as lessons
 
 MAIN, CUT, DECAY, SLOW = "Table 2", "lambda_min", "weight decay", "lr 1e-4"
@@ -123,6 +123,6 @@ def _settings(trial: Trial, task: str, seed: int) -> TrainSettings:
 
 def _fresh_workspace(root: Path, folder: Path) -> Path:
     """Return a workspace that holds the stream and has learned nothing; its store is shared."""
-    share_store(root / "stored", folder)
+    files.share(root / "stored/store", folder / "store")
     shutil.copy(root / "stored/workspace.json", folder / "workspace.json")
     return folder

@@ -135,6 +135,16 @@ def a_link(path: Path) -> UserError:
     )
 
 
+def share(folder: Path, new: Path) -> None:
+    """Make a folder whose files are those of another: the same by hard links, copies where that cannot be."""
+    new.mkdir()
+    for file in folder.iterdir():
+        try:
+            os.link(file, new / file.name)
+        except OSError:  # another file system, or one without hard links
+            shutil.copy(file, new / file.name)
+
+
 def _draft(path: Path) -> Path:
     """Return a name beside a path that nobody else uses, and by which `drop_drafts` knows it."""
     return path.with_name(f"{_beginning(path)}{uuid.uuid4().hex}")

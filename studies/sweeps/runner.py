@@ -1,7 +1,6 @@
 """Make every run of a sweep, several at once, so that a sweep may die at any moment and be resumed."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -230,19 +229,9 @@ def _fresh_workspace(out: Path, slug: str) -> Path:
     root = out / "runs" / slug
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    share_store(out / STORED, root)
+    files.share(out / STORED / "store", root / "store")
     shutil.copy(out / STORED / "workspace.json", root / "workspace.json")
     return root
-
-
-def share_store(stored: Path, root: Path) -> None:
-    """Have the store of one workspace stand in another too: the same files, or where that cannot be copies."""
-    (root / "store").mkdir()
-    for file in (stored / "store").iterdir():
-        try:
-            os.link(file, root / "store" / file.name)
-        except OSError:  # another file system, or one without hard links
-            shutil.copy(file, root / "store" / file.name)
 
 
 def result_record(result: Result, *, last_only: bool) -> Mapping[str, object]:

@@ -239,3 +239,20 @@ def test_a_file_of_the_longest_name_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / ("\u56f3" * 85)
     files.replace(path, b"new")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"new"]
+
+
+def test_a_shared_folder_has_the_same_files_or_copies_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "data").write_text("all")
+    files.share(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b" / "data").samefile(tmp_path / "a" / "data")
+
+    def refuse(*given: object) -> None:
+        raise OSError("another file system")
+
+    monkeypatch.setattr("os.link", refuse)
+    files.share(tmp_path / "a", tmp_path / "c")
+    assert not (tmp_path / "c" / "data").samefile(tmp_path / "a" / "data")
+    assert (tmp_path / "c" / "data").read_text() == "all"
