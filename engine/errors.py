@@ -50,6 +50,10 @@ class Vanished(UserError):
     """A file that the manifest named has been replaced since: read the manifest again, once."""
 
 
+class StoreError(UserError):
+    """What keeps the whole store from being read or written, whatever the source: damage, a full disk."""
+
+
 def inaccessible(error: OSError) -> UserError:
     """Return the error that says which file the system refused, and why."""
     return UserError(f"cannot access {error.filename}: {(error.strerror or str(error)).lower()}")

@@ -7,7 +7,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from hashlib import blake2b
 from pathlib import Path
@@ -76,6 +76,22 @@ def replace(path: Path, data: bytes) -> None:
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def provide(path: Path, size: int) -> bool:
+    """Say whether a file may be written; where there is none, one of zeros is made whose bytes are on the disk.
+
+    A file of a length alone may lack them: who writes to it through a map, on a full disk, is ended by the system.
+    """
+    if not path.exists():
+        draft = _draft(path)
+        try:
+            _write(draft, bytes(size))
+            with suppress(OSError):  # another was faster, or the file system has no links
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 @contextmanager

@@ -1,11 +1,22 @@
-"""Rows of sources as they are stored."""
+"""Rows of sources as they are stored, and what one write changes of them and of the items they name."""
 
+import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
+from operator import itemgetter
+from typing import Any, TypeAlias
 
-from engine.types import ItemId, Modality, Split
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.ids import to_key
+from engine.types import Item, ItemId, Modality, Pair, Split
+
+Features: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,132 @@ def parse(value: bytes) -> StoredRow:
     return StoredRow(**fields)
 
 
+def to_pairs(rows: Iterable[tuple[bytes, bytes]]) -> list[Pair]:
+    """Return the pairs that rows are, from their keys and JSON; sorted by task, name and source."""
+    keyed = []
+    with _without_collection():
+        for key, value in rows:
+            row = json.loads(str(value, "utf-8"))
+            items = {modality: tuple(ids) for modality, ids in row["items"].items()}
+            pair = Pair(key.hex(), items, row["task"], row["split"], tuple(row["labels"]))
+            keyed.append(((row["task"], row["name"], row["source"]), pair))
+        keyed.sort(key=itemgetter(0))
+        return [pair for _, pair in keyed]
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the garbage collector from looking at many objects that are made to stay."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def digest(text: str) -> bytes:
     """Return 16 bytes that stand for a text or a path."""
     return blake2b(text.encode(errors="surrogateescape"), digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Handles of the five tables, as LMDB gives them."""
+
+    rows: Any
+    uses: Any
+    items: Any
+    files: Any
+    features: Any
+
+
+@dataclass
+class Writer:
+    """What one write is to change; it is done when all of it is known, and once more where the store has to grow.
+
+    Attributes:
+        dropped: bytes of the features that it dropped, once it is done.
+    """
+
+    _tables: Tables
+    dropped: int = 0
+    _steps: list[Callable[[Any], object]] = field(default_factory=list)
+
+    def apply(self, txn: Any) -> None:
+        """Make the changes in a transaction, in the order in which they were asked for."""
+        self.dropped = 0
+        for step in self._steps:
+            step(txn)
+
+    def put_item(self, item: Item) -> None:
+        """Store what an item is."""
+        value = json.dumps({"modality": item.modality, "text": item.text}).encode()
+        self._put(self._tables.items, to_key(item.id), value)
+
+    def put_features(self, id: ItemId, backbone: str, features: Features) -> None:
+        """Store one item's features (D,)."""
+        key = feature_key(id, backbone)
+        self._put(self._tables.features, key, features.astype(np.float32).tobytes())
+
+    def put_stamp(self, path: str, stamp: FileStamp) -> None:
+        """Remember what a file held."""
+        value = json.dumps([stamp.size, stamp.mtime, stamp.item]).encode()
+        self._put(self._tables.files, digest(path), value)
+
+    def put_row(self, row: StoredRow, *, instead_of: StoredRow | None = None) -> None:
+        """Store a row in place of the one of its key, or of one that is now called otherwise."""
+        self.remove_row((instead_of or row).key)
+        self._put(self._tables.rows, row.key, to_json(row))
+        for id in ids_of(row):
+            self._put(self._tables.uses, to_key(id), row.key)
+
+    def remove_row(self, key: bytes) -> None:
+        """Drop a row, and the uses of its items."""
+        self._steps.append(partial(self._remove_row, key))
+
+    def drop_unused(self) -> None:
+        """Drop every item that no row names any more, with its features.
+
+        For the end of a run: an item that one row has let go may be about to be named by another.
+        """
+        self._steps.append(self._drop_unused)
+
+    def drop_features(self, ids: Iterable[ItemId]) -> None:
+        """Drop the features of items, by any backbone."""
+        self._steps.append(partial(self._drop_features, list(map(to_key, ids))))
+
+    def _put(self, table: Any, key: bytes, value: bytes) -> None:
+        self._steps.append(lambda txn: txn.put(key, value, db=table))
+
+    def _remove_row(self, key: bytes, txn: Any) -> None:
+        value = txn.get(key, db=self._tables.rows)
+        for id in [] if value is None else ids_of(parse(value)):
+            txn.delete(to_key(id), key, db=self._tables.uses)
+        txn.delete(key, db=self._tables.rows)
+
+    def _drop_unused(self, txn: Any) -> None:
+        items, uses = txn.cursor(self._tables.items), txn.cursor(self._tables.uses)
+        used = set(uses.iternext_nodup(values=False))
+        unused = [key for key in items.iternext(values=False) if key not in used]
+        for key in unused:
+            txn.delete(key, db=self._tables.items)
+        self._drop_features(unused, txn)
+
+    def _drop_features(self, keys: Iterable[bytes], txn: Any) -> None:
+        cursor = txn.cursor(self._tables.features)
+        for key in keys:
+            while reach(cursor, key):
+                self.dropped += len(cursor.key()) + len(cursor.value())
+                cursor.delete()
+
+
+def reach(cursor: Any, key: bytes) -> bool:
+    """Go to the first entry whose key begins so; say whether there is one."""
+    return bool(cursor.set_range(key)) and cursor.key().startswith(key)
+
+
+def feature_key(id: ItemId, backbone: str) -> bytes:
+    """Return the key of an item's features by a backbone; without an item, how such keys end."""
+    return to_key(id) + blake2b(backbone.encode(), digest_size=8).digest()

@@ -5,62 +5,60 @@ rows (row key -> JSON), uses (item -> row keys), items (item -> JSON), files (pa
 was last read), features (item and backbone -> float32).
 """
 
-import gc
 import json
 import os
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from hashlib import blake2b
-from operator import itemgetter
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import lmdb
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.errors import UserError
 from engine.ids import first_key, from_key, to_key
-from engine.storage.rows import FileStamp, StoredRow, digest, ids_of, parse, to_json
+from engine.storage import faults, files, pages
+from engine.storage.rows import (
+    Features,
+    FileStamp,
+    StoredRow,
+    Tables,
+    Writer,
+    digest,
+    feature_key,
+    parse,
+    reach,
+    to_pairs,
+)
 from engine.types import Item, ItemId, Modality, Pair
 
-Features: TypeAlias = NDArray[np.float32]
-MAP_BYTES = 1 << 40
-"""Address space, not disk: the file grows as it is filled."""
+DATA, LOCK = "data.mdb", "lock.mdb"
+TABLES, READERS = 8, 512
+LOCK_BYTES = 128 * READERS
+"""Of the lock file, which holds LMDB's table of readers."""
 
-
-@dataclass(frozen=True)
-class _Tables:
-    """Handles of the five tables, as LMDB gives them."""
-
-    rows: Any
-    uses: Any
-    items: Any
-    files: Any
-    features: Any
+ROOM = 64 << 20
+"""How many bytes a store may grow, at the least, before it is mapped anew."""
 
 
 class Store:
-    """An open LMDB environment; many readers, one writer."""
+    """An open LMDB environment; many readers, one writer.
+
+    Where one may read but not write, no writer knows of the reader; an error tells where writes may have put
+    something else in the place of what it saw.
+    """
 
     def __init__(self, folder: Path, *, readonly: bool = True) -> None:
-        if not readonly:
-            folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._env = lmdb.open(
-                str(folder), map_size=MAP_BYTES, max_dbs=8, readonly=readonly, max_readers=512
-            )
-        except lmdb.Error as error:
-            raise UserError(f"cannot open {folder}: {error}") from None
-        self._tables = _Tables(
-            rows=self._env.open_db(b"rows", create=not readonly),
-            uses=self._env.open_db(b"uses", create=not readonly, dupsort=True),
-            items=self._env.open_db(b"items", create=not readonly),
-            files=self._env.open_db(b"files", create=not readonly),
-            features=self._env.open_db(b"features", create=not readonly),
-        )
+        self._file = folder / DATA
+        self._turn = threading.RLock()  # of those who read, or map the file anew
+        if not (readonly or self._file.exists()):
+            _make(folder)
+        self._is_known = _can_lock(folder / LOCK, readonly=readonly)
+        self._env = _opened(self._file, readonly=readonly, lock=self._is_known)
+        with self._told():
+            self._tables = self._fitted(lambda: _tables(self._env, create=not readonly))
 
     def __enter__(self) -> "Store":
         return self
@@ -70,37 +68,30 @@ class Store:
 
     def counts(self) -> dict[Modality, int]:
         """Return how many items there are of each modality."""
-        with self._env.begin(self._tables.items) as txn:
+        with self._reading(self._tables.items) as txn:
             return dict(Counter(json.loads(value)["modality"] for _, value in txn.cursor()))
 
     def rows(self) -> Iterator[StoredRow]:
         """Yield every row, in the order of their keys."""
-        with self._env.begin(self._tables.rows) as txn:
-            for _, value in txn.cursor():
-                yield parse(value)
+        with self._reading(self._tables.rows) as txn:
+            values = list(txn.cursor().iternext(keys=False))
+        yield from map(parse, values)
 
     def row(self, key: bytes) -> StoredRow | None:
         """Return one row."""
-        with self._env.begin(self._tables.rows) as txn:
+        with self._reading(self._tables.rows) as txn:
             value = txn.get(key)
         return None if value is None else parse(value)
 
     def pairs(self) -> list[Pair]:
         """Return every pair, sorted by task and name: the order of arrival and the place leave no trace."""
-        keyed = []
-        with self._env.begin(self._tables.rows) as txn, _without_collection():
-            for key, value in txn.cursor():
-                row = json.loads(str(value, "utf-8"))
-                items = {modality: tuple(ids) for modality, ids in row["items"].items()}
-                pair = Pair(key.hex(), items, row["task"], row["split"], tuple(row["labels"]))
-                keyed.append(((row["task"], row["name"], row["source"]), pair))
-            keyed.sort(key=itemgetter(0))
-            return [pair for _, pair in keyed]
+        with self._reading(self._tables.rows) as txn:
+            return to_pairs(txn.cursor())
 
     def item(self, id: ItemId, task: str | None = None) -> tuple[Item, tuple[str, ...]] | None:
         """Return an item, rows of a task and whose files exist first, and its tasks; None where no row names it."""
         key = to_key(id)
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             value = txn.get(key, db=self._tables.items)
             if value is None:
                 return None
@@ -122,37 +113,37 @@ class Store:
 
     def users(self, id: ItemId) -> list[bytes]:
         """Return the keys of the rows that name an item."""
-        with self._env.begin(self._tables.uses) as txn:
+        with self._reading(self._tables.uses) as txn:
             uses = txn.cursor()
             return list(uses.iternext_dup()) if uses.set_key(to_key(id)) else []
 
     def stamp(self, path: str) -> FileStamp | None:
         """Return what a file looked like when it was last read."""
-        with self._env.begin(self._tables.files) as txn:
+        with self._reading(self._tables.files) as txn:
             value = txn.get(digest(path))
         return None if value is None else FileStamp(*json.loads(value))
 
     def has_features(self, id: ItemId, backbone: str) -> bool:
         """Say whether an item's features by this backbone are stored."""
-        with self._env.begin(self._tables.features) as txn:
-            return txn.get(_feature_key(id, backbone)) is not None
+        with self._reading(self._tables.features) as txn:
+            return txn.get(feature_key(id, backbone)) is not None
 
     def lacking(self, ids: Iterable[ItemId]) -> set[ItemId]:
         """Return those of these items of which no features are stored, by any backbone."""
-        with self._env.begin(self._tables.features) as txn:
+        with self._reading(self._tables.features) as txn:
             cursor = txn.cursor()
-            return {id for id in ids if not _reach(cursor, to_key(id))}
+            return {id for id in ids if not reach(cursor, to_key(id))}
 
     def features(self, ids: Sequence[ItemId], backbone: str) -> Features:
         """Return the features (N, D) of these items by one backbone."""
-        with self._env.begin(self._tables.features, buffers=True) as txn:
-            values = [txn.get(_feature_key(id, backbone), b"") for id in ids]
+        with self._reading(self._tables.features, buffers=True) as txn:
+            values = [txn.get(feature_key(id, backbone), b"") for id in ids]
             return np.stack([np.frombuffer(value, np.float32) for value in values])
 
     def find(self, beginning: str, backbone: str) -> Features | None:
         """Return the features (D,) of the item whose id begins with these hex digits; None: not stored."""
-        suffix = _feature_key("", backbone)
-        with self._env.begin(self._tables.features) as txn:
+        suffix = feature_key("", backbone)
+        with self._reading(self._tables.features) as txn:
             cursor = txn.cursor()
             more = cursor.set_range(first_key(beginning))
             while more and from_key(cursor.key()).startswith(beginning):
@@ -162,88 +153,102 @@ class Store:
         return None
 
     @contextmanager
-    def writing(self) -> Iterator["Writer"]:
-        """Yield a writer whose changes all land when the block ends, or none."""
-        with self._env.begin(write=True) as txn:
-            yield Writer(txn, self._tables)
+    def writing(self) -> Iterator[Writer]:
+        """Yield what notes changes; when the block ends all of them land, or none."""
+        planned = Writer(self._tables)
+        yield planned
+        with self._told():
+            self._write(planned.apply)
 
+    def _write(self, change: Callable[[Any], None]) -> None:
+        while True:
+            try:
+                with self._fitted(lambda: self._env.begin(write=True)) as txn:
+                    return change(txn)
+            except lmdb.MapFullError:
+                self._map(self._env.info()["map_size"])
 
-@dataclass(frozen=True)
-class Writer:
-    """One write transaction."""
+    @contextmanager
+    def _reading(self, table: Any = None, *, buffers: bool = False) -> Iterator[Any]:
+        """Yield a transaction; what it returns is not to be used after the block.
 
-    _txn: Any
-    _tables: _Tables
-
-    def put_item(self, item: Item) -> None:
-        """Store what an item is."""
-        value = json.dumps({"modality": item.modality, "text": item.text})
-        self._txn.put(to_key(item.id), value.encode(), db=self._tables.items)
-
-    def put_features(self, id: ItemId, backbone: str, features: Features) -> None:
-        """Store one item's features (D,)."""
-        self._txn.put(
-            _feature_key(id, backbone), features.astype(np.float32).tobytes(), db=self._tables.features
-        )
-
-    def put_stamp(self, path: str, stamp: FileStamp) -> None:
-        """Remember what a file held."""
-        self._txn.put(
-            digest(path), json.dumps([stamp.size, stamp.mtime, stamp.item]).encode(), db=self._tables.files
-        )
-
-    def put_row(self, row: StoredRow, *, instead_of: StoredRow | None = None) -> None:
-        """Store a row in place of the one of its key, or of one that is now called otherwise."""
-        self.remove_row((instead_of or row).key)
-        self._txn.put(row.key, to_json(row), db=self._tables.rows)
-        for id in ids_of(row):
-            self._txn.put(to_key(id), row.key, db=self._tables.uses)
-
-    def remove_row(self, key: bytes) -> None:
-        """Drop a row, and its uses of its items."""
-        value = self._txn.get(key, db=self._tables.rows)
-        for id in [] if value is None else ids_of(parse(value)):
-            self._txn.delete(to_key(id), key, db=self._tables.uses)
-        self._txn.delete(key, db=self._tables.rows)
-
-    def drop_unused(self) -> None:
-        """Drop every item that no row names any more, with its features.
-
-        For the end of a run: an item that one row has let go may be about to be named by another.
+        LMDB uses a page anew by the second write after the one that let it go, where no reader of it is known.
         """
-        items, uses = self._txn.cursor(self._tables.items), self._txn.cursor(self._tables.uses)
-        used = set(uses.iternext_nodup(values=False))
-        unused = [key for key in items.iternext(values=False) if key not in used]
-        for key in unused:
-            self._txn.delete(key, db=self._tables.items)
-        self.drop_features(map(from_key, unused))
+        begin = partial(self._env.begin, table, buffers=buffers)
+        with self._turn, self._told(), self._fitted(begin) as txn:
+            seen = txn.id()
+            try:
+                yield txn
+            finally:
+                if not self._is_known and self._env.info()["last_txnid"] > seen + 1:
+                    raise faults.overtaken(self._file)
 
-    def drop_features(self, ids: Iterable[ItemId]) -> int:
-        """Drop the features of items, by any backbone, and return how many bytes these took."""
-        cursor, dropped = self._txn.cursor(self._tables.features), 0
-        for key in map(to_key, ids):
-            while _reach(cursor, key):
-                dropped += len(cursor.key()) + len(cursor.value())
-                cursor.delete()
-        return dropped
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in words what LMDB meets."""
+        try:
+            yield
+        except lmdb.Error as error:
+            raise faults.explained(error, self._file) from None
+
+    def _fitted(self, begin: Callable[[], Any]) -> Any:
+        """Begin a transaction; another process may have let the file outgrow our map, which is then made anew."""
+        while True:
+            try:
+                return begin()
+            except lmdb.MapResizedError:
+                self._map(self._file.stat().st_size)
+
+    def _map(self, size: int) -> None:
+        """Map the file anew, with room beyond a size in bytes, while nobody here reads."""
+        with self._turn:
+            try:
+                self._env.set_mapsize(_with_room(size))
+            except lmdb.Error:
+                self._env.close()  # which has no map any more
+                raise
 
 
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Keep the garbage collector from looking at many objects that are made to stay."""
-    was_enabled = gc.isenabled()
-    gc.disable()
+def _make(folder: Path) -> None:
+    """Make an empty store in one step."""
+    with files.new_folder(folder) as draft:
+        files.provide(draft / LOCK, LOCK_BYTES)
+        with lmdb.open(str(draft), map_size=ROOM, max_dbs=TABLES) as env:
+            _tables(env, create=True)
+
+
+def _opened(file: Path, *, readonly: bool, lock: bool) -> Any:
+    """Return the environment of a file; one that was cut short is refused, for to read it would end the process."""
+    settings: dict[str, Any] = {"readonly": readonly, "lock": lock, "max_dbs": TABLES, "max_readers": READERS}
     try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+        size = file.stat().st_size
+        if not size:
+            raise faults.cut_short(file)
+        env = lmdb.open(str(file.parent), map_size=_with_room(size), **settings)
+    except (lmdb.Error, OSError) as error:
+        raise faults.explained(error, file) from None
+    end = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if file.stat().st_size < end and pages.are_missing(file):
+        env.close()
+        raise faults.cut_short(file)
+    return env
 
 
-def _reach(cursor: Any, key: bytes) -> bool:
-    """Go to the first entry whose key begins so; say whether there is one."""
-    return bool(cursor.set_range(key)) and cursor.key().startswith(key)
+def _tables(env: Any, *, create: bool) -> Tables:
+    names = (b"rows", b"uses", b"items", b"files", b"features")
+    return Tables(*(env.open_db(name, create=create, dupsort=name == b"uses") for name in names))
 
 
-def _feature_key(id: ItemId, backbone: str) -> bytes:
-    return to_key(id) + blake2b(backbone.encode(), digest_size=8).digest()
+def _can_lock(lock: Path, *, readonly: bool) -> bool:
+    """Say whether LMDB can list us in its table of readers, without which nobody may write."""
+    try:
+        return files.provide(lock, LOCK_BYTES) or not readonly
+    except OSError as error:
+        if readonly:
+            return False
+        raise faults.explained(error, lock) from None
+
+
+def _with_room(size: int) -> int:
+    """Return how many bytes of address space are taken for a file, whole pages of any system."""
+    return (size + max(ROOM, size // 4)) >> 16 << 16

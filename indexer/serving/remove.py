@@ -129,8 +129,8 @@ def remove_features(root: Path, task: str, *, device: str = "cpu") -> RemovalSum
             losing, kept = _sorted_out(workspace, store, task)
             serve(workspace, store, ServingRequest(sealing=task), device=device)
             with store.writing() as txn:
-                dropped = txn.drop_features(losing)
-    return RemovalSummary(task, len(losing), kept, dropped, time.perf_counter() - began)
+                txn.drop_features(losing)
+    return RemovalSummary(task, len(losing), kept, txn.dropped, time.perf_counter() - began)
 
 
 def check(workspace: Workspace, task: str) -> None:

@@ -14,8 +14,8 @@ from engine.errors import UserError
 from engine.ids import item_id
 from engine.ranking.query import Part
 from engine.storage.manifest import Served
+from engine.storage.rows import Writer
 from engine.storage.selection import Selection
-from engine.storage.store import Writer
 from engine.types import AllTasks, MethodName, PolicyName
 from indexer.report import text
 from indexer.routing import slda

@@ -1,0 +1,52 @@
+"""What keeps a store from being read or written, in words."""
+
+import errno
+import os
+from pathlib import Path
+
+import lmdb
+
+from engine.errors import StoreError, inaccessible
+
+SCARCE = 1 << 20
+"""Bytes: where fewer are free on a disk, a write failed for want of room."""
+
+
+def explained(error: lmdb.Error | OSError, file: Path) -> StoreError:
+    """Return what LMDB or the system says of a store's file as one line that says what to do."""
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{file} is missing: {_mend(file)}")
+    if isinstance(error, OSError):
+        return StoreError(str(inaccessible(error)))
+    code = getattr(error, "code", 0)
+    if isinstance(error, lmdb.MemoryError):
+        return StoreError(f"no address space is left to map {file}: raise the limit (ulimit -v)")
+    if isinstance(error, lmdb.DiskError) or (code == errno.EIO and _free(file) < SCARCE):
+        code = errno.ENOSPC
+    if code > 0:
+        return StoreError(f"cannot access {file}: {os.strerror(code).lower()}")
+    return StoreError(f"{file} cannot be used: {error}; {_mend(file)}")
+
+
+def overtaken(file: Path) -> StoreError:
+    """Return the error of a reader who might have read what was being written."""
+    return StoreError(
+        f"{file} was written to while it was read, and its lock may not be written here: run again later"
+    )
+
+
+def cut_short(file: Path) -> StoreError:
+    """Return the error about a file that ends too early."""
+    return StoreError(f"{file} is cut short: {_mend(file)}")
+
+
+def _mend(file: Path) -> str:
+    return f"put back a whole copy, or delete {file.parent} and run `mneme index` on every source again"
+
+
+def _free(file: Path) -> int:
+    """Return how many bytes can still be written beside a file."""
+    if os.name == "nt":
+        return SCARCE
+    disk = os.statvfs(file.parent)
+    return disk.f_bavail * disk.f_frsize
