@@ -1,8 +1,8 @@
 """LMDB: which rows were read, the items they name, and the items' features.
 
-Rows are the truth; an item's uses, paths and tasks are looked up from them. Five tables:
+Rows are the truth; an item's uses, paths and tasks are looked up from them. Six tables:
 rows (row key -> JSON), uses (item -> row keys), items (item -> JSON), files (path -> what it held when it
-was last read), features (item and backbone -> float32).
+was last read), features (item and backbone -> float32), former (row key -> JSON as the served state has it).
 """
 
 import json
@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from engine.storage.rows import (
     feature_key,
     parse,
     reach,
+    rows_naming,
     to_pairs,
 )
 from engine.types import Item, ItemId, Modality, Pair
@@ -44,13 +46,21 @@ ROOM = 64 << 20
 
 
 class Store:
-    """An open LMDB environment; many readers, one writer.
+    """An open LMDB environment; many readers, one writer. A reader sees one state, until it asks for the newest.
 
     Where one may read but not write, no writer knows of the reader; an error tells where writes may have put
     something else in the place of what it saw.
     """
 
-    def __init__(self, folder: Path, *, readonly: bool = True) -> None:
+    def __init__(self, folder: Path, *, readonly: bool = True, served: bytes | None = None) -> None:
+        """Open the store in a folder.
+
+        Args:
+            served: the state that answers are given from. A reader is told of items as that state has them; a writer
+                keeps what it has until `Writer.settle`. None: what rows say now.
+        """
+        self.served, self.readonly = served, readonly
+        self._snapshot: Any = None
         self._file = folder / DATA
         self._turn = threading.RLock()  # of those who read, or map the file anew
         if not (readonly or self._file.exists()):
@@ -59,12 +69,22 @@ class Store:
         self._env = _opened(self._file, readonly=readonly, lock=self._is_known)
         with self._told():
             self._tables = self._fitted(lambda: _tables(self._env, create=not readonly))
+        if readonly:
+            self.refresh(served)
 
     def __enter__(self) -> "Store":
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._env.close()
+
+    def refresh(self, served: bytes | None) -> None:
+        """See what is stored now, as a reader, and items as a served state has them."""
+        with self._turn, self._told():
+            if self._snapshot is not None:
+                self._snapshot.abort()
+            self._snapshot, self.served = None, served
+            self._snapshot = self._fitted(self._env.begin)
 
     def counts(self) -> dict[Modality, int]:
         """Return how many items there are of each modality."""
@@ -90,15 +110,12 @@ class Store:
 
     def item(self, id: ItemId, task: str | None = None) -> tuple[Item, tuple[str, ...]] | None:
         """Return an item, rows of a task and whose files exist first, and its tasks; None where no row names it."""
-        key = to_key(id)
         with self._reading() as txn:
-            value = txn.get(key, db=self._tables.items)
+            value = txn.get(to_key(id), db=self._tables.items)
             if value is None:
                 return None
             content = json.loads(value)
-            uses = txn.cursor(self._tables.uses)
-            keys = list(uses.iternext_dup()) if uses.set_key(key) else []
-            rows = [json.loads(txn.get(row, b"", db=self._tables.rows)) for row in keys]
+            rows = list(map(json.loads, rows_naming(self._tables, id, self.served, txn).values()))
         modality: Modality = content["modality"]
         files = {row["files"].get(modality, "") for row in rows}
         gone = {file: not os.path.exists(file) for file in files}  # noqa: PTH110 - false on any error
@@ -113,9 +130,8 @@ class Store:
 
     def users(self, id: ItemId) -> list[bytes]:
         """Return the keys of the rows that name an item."""
-        with self._reading(self._tables.uses) as txn:
-            uses = txn.cursor()
-            return list(uses.iternext_dup()) if uses.set_key(to_key(id)) else []
+        with self._reading() as txn:
+            return list(rows_naming(self._tables, id, None, txn))
 
     def stamp(self, path: str) -> FileStamp | None:
         """Return what a file looked like when it was last read."""
@@ -155,7 +171,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Writer]:
         """Yield what notes changes; when the block ends all of them land, or none."""
-        planned = Writer(self._tables)
+        planned = Writer(self._tables, self.served)
         yield planned
         with self._told():
             self._write(planned.apply)
@@ -174,13 +190,15 @@ class Store:
 
         LMDB uses a page anew by the second write after the one that let it go, where no reader of it is known.
         """
-        begin = partial(self._env.begin, table, buffers=buffers)
-        with self._turn, self._told(), self._fitted(begin) as txn:
-            seen = txn.id()
+        with self._turn, self._told():
+            if self._snapshot is None:
+                with self._fitted(partial(self._env.begin, table, buffers=buffers)) as txn:
+                    yield txn
+                return
             try:
-                yield txn
+                yield _Table(self._snapshot, table)
             finally:
-                if not self._is_known and self._env.info()["last_txnid"] > seen + 1:
+                if not self._is_known and self._env.info()["last_txnid"] > self._snapshot.id() + 1:
                     raise faults.overtaken(self._file)
 
     @contextmanager
@@ -207,6 +225,20 @@ class Store:
             except lmdb.Error:
                 self._env.close()  # which has no map any more
                 raise
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A transaction that goes on, whose usual table is the one of a call."""
+
+    _txn: Any
+    _usual: Any
+
+    def get(self, key: bytes, default: bytes | None = None, *, db: Any = None) -> Any:
+        return self._txn.get(key, default, db=db or self._usual)
+
+    def cursor(self, db: Any = None) -> Any:
+        return self._txn.cursor(db or self._usual)
 
 
 def _make(folder: Path) -> None:
@@ -236,7 +268,12 @@ def _opened(file: Path, *, readonly: bool, lock: bool) -> Any:
 
 def _tables(env: Any, *, create: bool) -> Tables:
     names = (b"rows", b"uses", b"items", b"files", b"features")
-    return Tables(*(env.open_db(name, create=create, dupsort=name == b"uses") for name in names))
+    tables = [env.open_db(name, create=create, dupsort=name == b"uses") for name in names]
+    try:
+        former = env.open_db(b"former", create=create)
+    except lmdb.NotFoundError:  # of a store of before, which nobody has written to since
+        former = None
+    return Tables(*[*tables, former])
 
 
 def _can_lock(lock: Path, *, readonly: bool) -> bool:

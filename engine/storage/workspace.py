@@ -3,7 +3,8 @@
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -79,6 +80,36 @@ def below(root: Path, *parts: str) -> Path:
         if path.is_symlink():
             raise files.a_link(path)
     return path
+
+
+def state_of(served: Served) -> bytes | None:
+    """Return what tells a served state from others, as the store knows it; None where nothing is served."""
+    paths = [shard.path for shard in served.shards]
+    return files.checksum("\0".join(paths).encode()).encode() if paths else None
+
+
+@contextmanager
+def reading(root: Path) -> Iterator[tuple[Workspace, Store]]:
+    """Open a workspace and its store as of one state: what is served in the one is kept in the other."""
+    workspace = open_at(root)
+    with Store(workspace.store, served=state_of(workspace.manifest.served)) as store:
+        yield renewed(root, store), store
+
+
+def writer_store(workspace: Workspace) -> Store:
+    """Open the store of a workspace to be written to, what is served of it being kept."""
+    return Store(workspace.store, readonly=False, served=state_of(workspace.manifest.served))
+
+
+def renewed(root: Path, store: Store) -> Workspace:
+    """Return a workspace as it now stands, and let its store be seen as of the same state."""
+    workspace = open_at(root)
+    while True:
+        store.refresh(state_of(workspace.manifest.served))
+        now = open_at(root)
+        if now.manifest == workspace.manifest:
+            return workspace
+        workspace = now  # a switch came in between
 
 
 def find(start: Path) -> Path | None:

@@ -52,7 +52,11 @@ def serve(
     missing = difference(wanted, workspace.shards)
     build(missing, planner.embeddings)
     sealed = seal(planner, wanted, request.sealing)
-    return commit(workspace, planner, wanted, sealed, previous), len(missing)
+    workspace = commit(workspace, planner, wanted, sealed, previous)
+    if not store.readonly:
+        with store.writing() as txn:
+            txn.settle()
+    return workspace, len(missing)
 
 
 def build(missing: Sequence[WantedShard], embeddings: EmbeddingCache) -> None:

@@ -12,7 +12,7 @@ from engine.errors import UserError, Vanished
 from engine.storage import files
 from engine.storage.manifest import Served
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at
+from engine.storage.workspace import Workspace, reading, renewed
 from engine.types import Modality, ShardKey
 from indexer.shards import files as shards
 from indexer.shards.shard import Shard
@@ -51,8 +51,12 @@ def export(root: Path, folder: Path) -> ExportSummary:
     Either all of it is there afterwards, or nothing.
     """
     began = time.perf_counter()
-    workspace, served = _opened(root)
-    with Store(workspace.store) as store, _new(folder) as draft:
+    with reading(root) as (workspace, store), _new(folder) as draft:
+        try:
+            served = _shards(workspace)
+        except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
+            workspace = renewed(root, store)
+            served = _shards(workspace)
         width = workspace.manifest.width
         fields = _fields(store)
         written = [_write(shard, store, draft / name(shard.key), width, fields) for shard in served]
@@ -68,16 +72,6 @@ def name(key: ShardKey) -> str:
     space = f".in-v{key.space:04d}" if key.space != key.head else ""
     part = f".{key.part}" if key.part else ""
     return f"{task}.{modality}.v{key.head:04d}{space}{part}.parquet"
-
-
-def _opened(root: Path) -> tuple[Workspace, list[Shard]]:
-    """Return the workspace and its shards, all of one state."""
-    workspace = open_at(root)
-    try:
-        return workspace, _shards(workspace)
-    except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
-        workspace = open_at(root)
-        return workspace, _shards(workspace)
 
 
 def _shards(workspace: Workspace) -> list[Shard]:

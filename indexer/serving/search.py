@@ -15,7 +15,7 @@ from engine.ids import clean_name
 from engine.ranking.fusion import ShardQuery, TaskPosterior, hits, rank
 from engine.ranking.query import Part, Query, compose, encode, target_of
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at
+from engine.storage.workspace import Workspace, reading, renewed
 from engine.types import AllTasks, Hit, KnownTask, MergeName, Modality, PolicyName, Scope, ShardKey
 from indexer.routing.slda import Router, averaged
 from indexer.serving.planned_snapshot import PlannedSnapshot, lesson_number, plan_snapshot
@@ -213,9 +213,8 @@ def open_searcher(
             features in memory, and nothing is written.
         at: search it as it stood after a lesson: its number, from 1, or its task; None: as it is served.
     """
-    workspace = open_at(root)
-    lessons = None if at is None else lesson_number(workspace, at)
-    with Store(workspace.store) as store:
+    with reading(root) as (workspace, store):
+        lessons = None if at is None else lesson_number(workspace, at)
 
         def snapshot_of(workspace: Workspace) -> Snapshot:
             if policy is None and lessons is None:
@@ -223,7 +222,9 @@ def open_searcher(
             return plan_snapshot(workspace, store, device, policy=policy, lessons=lessons)
 
         backbones = Backbones(workspace.manifest.backbones, device)
-        yield Searcher(snapshot_of(workspace), lambda: snapshot_of(open_at(root)), store, backbones, device)
+        yield Searcher(
+            snapshot_of(workspace), lambda: snapshot_of(renewed(root, store)), store, backbones, device
+        )
 
 
 def _tasks(lookups: Sequence[ShardLookup]) -> list[str]:

@@ -3,19 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+from engine.errors import Vanished
 from engine.heads import head as heads
 from engine.history import tasks
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at
+from engine.storage.workspace import Workspace, reading, renewed
 from indexer.serving.wanted import members_of
 from indexer.shards import files as shards
 
 
 def status(root: Path) -> dict[str, Any]:
     """Return tasks, items, heads, lessons, shards, policy and bytes on disk."""
-    workspace = open_at(root)
-    with Store(workspace.store) as store:
-        return _content(workspace, store)
+    with reading(root) as (workspace, store):
+        try:
+            return _content(workspace, store)
+        except Vanished:  # an `index` switched and a later one cleaned up since the manifest was read
+            return _content(renewed(root, store), store)
 
 
 def _content(workspace: Workspace, store: Store) -> dict[str, Any]:
