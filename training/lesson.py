@@ -18,7 +18,7 @@ from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.sources.base import checked_task
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, writer_store
+from engine.storage.workspace import Workspace
 from engine.storage.writer import writing
 from engine.types import HeadForm, TrainSettings
 from training import methods, selection
@@ -111,7 +111,7 @@ def learn(
         raise UserError(f"no workspace at {root}: give a SOURCE to make one")
     with writing(root):
         workspace, backbones = open_or_make(root, sources, options, device)
-        with writer_store(workspace) if sources else Store(workspace.store) as store:
+        with Store(workspace.store, readonly=not sources, served=workspace.state) as store:
             loader = Loader(store, backbones.of, options.sources)
             reports = [
                 ingest(

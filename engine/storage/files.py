@@ -7,7 +7,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from glob import escape
 from hashlib import blake2b
 from pathlib import Path
@@ -69,29 +69,13 @@ def replace(path: Path, data: bytes) -> None:
     """
     draft = _draft(path)
     try:
-        _write(draft, data)
+        write(draft, data)
         if path.is_file() and not path.is_symlink():
             draft.chmod(stat.S_IMODE(path.stat().st_mode))
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
-
-
-def provide(path: Path, size: int) -> bool:
-    """Say whether a file may be written; where there is none, one of zeros is made whose bytes are on the disk.
-
-    A file of a length alone may lack them: who writes to it through a map, on a full disk, is ended by the system.
-    """
-    if not path.exists():
-        draft = _draft(path)
-        try:
-            _write(draft, bytes(size))
-            with suppress(OSError):  # another was faster, or the file system has no links
-                os.link(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 @contextmanager
@@ -180,7 +164,7 @@ def _make_folder(folder: Path) -> None:
         _sync_folder(made.parent)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()

@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,29 +19,10 @@ import lmdb
 import numpy as np
 
 from engine.ids import first_key, from_key, to_key
-from engine.storage import faults, files, pages
-from engine.storage.rows import (
-    Features,
-    FileStamp,
-    StoredRow,
-    Tables,
-    Writer,
-    digest,
-    feature_key,
-    parse,
-    reach,
-    rows_naming,
-    to_pairs,
-)
+from engine.storage import faults, tables
+from engine.storage.changes import Writer
+from engine.storage.rows import Features, FileStamp, StoredRow, digest, parse, to_pairs
 from engine.types import Item, ItemId, Modality, Pair
-
-DATA, LOCK = "data.mdb", "lock.mdb"
-TABLES, READERS = 8, 512
-LOCK_BYTES = 128 * READERS
-"""Of the lock file, which holds LMDB's table of readers."""
-
-ROOM = 64 << 20
-"""How many bytes a store may grow, at the least, before it is mapped anew."""
 
 
 class Store:
@@ -61,14 +41,14 @@ class Store:
         """
         self.served, self.readonly = served, readonly
         self._snapshot: Any = None
-        self._file = folder / DATA
+        self._file = folder / tables.DATA
         self._turn = threading.RLock()  # of those who read, or map the file anew
         if not (readonly or self._file.exists()):
-            _make(folder)
-        self._is_known = _can_lock(folder / LOCK, readonly=readonly)
-        self._env = _opened(self._file, readonly=readonly, lock=self._is_known)
+            tables.make(folder)
+        self._is_known = tables.can_lock(folder / tables.LOCK, readonly=readonly)
+        self._env = tables.opened(self._file, readonly=readonly, lock=self._is_known)
         with self._told():
-            self._tables = self._fitted(lambda: _tables(self._env, create=not readonly))
+            self._tables = self._fitted(lambda: tables.open_tables(self._env, create=not readonly))
         if readonly:
             self.refresh(served)
 
@@ -115,7 +95,7 @@ class Store:
             if value is None:
                 return None
             content = json.loads(value)
-            rows = list(map(json.loads, rows_naming(self._tables, id, self.served, txn).values()))
+            rows = list(map(json.loads, tables.rows_naming(self._tables, id, self.served, txn).values()))
         modality: Modality = content["modality"]
         files = {row["files"].get(modality, "") for row in rows}
         gone = {file: not os.path.exists(file) for file in files}  # noqa: PTH110 - false on any error
@@ -131,7 +111,7 @@ class Store:
     def users(self, id: ItemId) -> list[bytes]:
         """Return the keys of the rows that name an item."""
         with self._reading() as txn:
-            return list(rows_naming(self._tables, id, None, txn))
+            return list(tables.rows_naming(self._tables, id, None, txn))
 
     def stamp(self, path: str) -> FileStamp | None:
         """Return what a file looked like when it was last read."""
@@ -142,23 +122,23 @@ class Store:
     def has_features(self, id: ItemId, backbone: str) -> bool:
         """Say whether an item's features by this backbone are stored."""
         with self._reading(self._tables.features) as txn:
-            return txn.get(feature_key(id, backbone)) is not None
+            return txn.get(tables.feature_key(id, backbone)) is not None
 
     def lacking(self, ids: Iterable[ItemId]) -> set[ItemId]:
         """Return those of these items of which no features are stored, by any backbone."""
         with self._reading(self._tables.features) as txn:
             cursor = txn.cursor()
-            return {id for id in ids if not reach(cursor, to_key(id))}
+            return {id for id in ids if not tables.reach(cursor, to_key(id))}
 
     def features(self, ids: Sequence[ItemId], backbone: str) -> Features:
         """Return the features (N, D) of these items by one backbone."""
         with self._reading(self._tables.features, buffers=True) as txn:
-            values = [txn.get(feature_key(id, backbone), b"") for id in ids]
+            values = [txn.get(tables.feature_key(id, backbone), b"") for id in ids]
             return np.stack([np.frombuffer(value, np.float32) for value in values])
 
     def find(self, beginning: str, backbone: str) -> Features | None:
         """Return the features (D,) of the item whose id begins with these hex digits; None: not stored."""
-        suffix = feature_key("", backbone)
+        suffix = tables.feature_key("", backbone)
         with self._reading(self._tables.features) as txn:
             cursor = txn.cursor()
             more = cursor.set_range(first_key(beginning))
@@ -196,7 +176,7 @@ class Store:
                     yield txn
                 return
             try:
-                yield _Table(self._snapshot, table)
+                yield tables.Table(self._snapshot, table)
             finally:
                 if not self._is_known and self._env.info()["last_txnid"] > self._snapshot.id() + 1:
                     raise faults.overtaken(self._file)
@@ -221,71 +201,7 @@ class Store:
         """Map the file anew, with room beyond a size in bytes, while nobody here reads."""
         with self._turn:
             try:
-                self._env.set_mapsize(_with_room(size))
+                self._env.set_mapsize(tables.with_room(size))
             except lmdb.Error:
                 self._env.close()  # which has no map any more
                 raise
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A transaction that goes on, whose usual table is the one of a call."""
-
-    _txn: Any
-    _usual: Any
-
-    def get(self, key: bytes, default: bytes | None = None, *, db: Any = None) -> Any:
-        return self._txn.get(key, default, db=db or self._usual)
-
-    def cursor(self, db: Any = None) -> Any:
-        return self._txn.cursor(db or self._usual)
-
-
-def _make(folder: Path) -> None:
-    """Make an empty store in one step."""
-    with files.new_folder(folder) as draft:
-        files.provide(draft / LOCK, LOCK_BYTES)
-        with lmdb.open(str(draft), map_size=ROOM, max_dbs=TABLES) as env:
-            _tables(env, create=True)
-
-
-def _opened(file: Path, *, readonly: bool, lock: bool) -> Any:
-    """Return the environment of a file; one that was cut short is refused, for to read it would end the process."""
-    settings: dict[str, Any] = {"readonly": readonly, "lock": lock, "max_dbs": TABLES, "max_readers": READERS}
-    try:
-        size = file.stat().st_size
-        if not size:
-            raise faults.cut_short(file)
-        env = lmdb.open(str(file.parent), map_size=_with_room(size), **settings)
-    except (lmdb.Error, OSError) as error:
-        raise faults.explained(error, file) from None
-    end = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    if file.stat().st_size < end and pages.are_missing(file):
-        env.close()
-        raise faults.cut_short(file)
-    return env
-
-
-def _tables(env: Any, *, create: bool) -> Tables:
-    names = (b"rows", b"uses", b"items", b"files", b"features")
-    tables = [env.open_db(name, create=create, dupsort=name == b"uses") for name in names]
-    try:
-        former = env.open_db(b"former", create=create)
-    except lmdb.NotFoundError:  # of a store of before, which nobody has written to since
-        former = None
-    return Tables(*[*tables, former])
-
-
-def _can_lock(lock: Path, *, readonly: bool) -> bool:
-    """Say whether LMDB can list us in its table of readers, without which nobody may write."""
-    try:
-        return files.provide(lock, LOCK_BYTES) or not readonly
-    except OSError as error:
-        if readonly:
-            return False
-        raise faults.explained(error, lock) from None
-
-
-def _with_room(size: int) -> int:
-    """Return how many bytes of address space are taken for a file, whole pages of any system."""
-    return (size + max(ROOM, size // 4)) >> 16 << 16

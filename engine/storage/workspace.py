@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,6 +65,12 @@ class Workspace:
         """Return the folder of a router, whose path the manifest has."""
         return below(self.root, "router", path)
 
+    @property
+    def state(self) -> bytes | None:
+        """What tells a served state from others, as the store knows it; None where nothing is served."""
+        paths = [shard.path for shard in self.manifest.served.shards]
+        return blake2b("\0".join(paths).encode(), digest_size=16).digest() if paths else None
+
     def with_manifest(self, manifest: Manifest) -> "Workspace":
         """Replace `workspace.json` in one step and return the workspace as it now stands."""
         files.replace(self.root / "workspace.json", files.to_json(to_json(manifest)))
@@ -82,30 +89,19 @@ def below(root: Path, *parts: str) -> Path:
     return path
 
 
-def state_of(served: Served) -> bytes | None:
-    """Return what tells a served state from others, as the store knows it; None where nothing is served."""
-    paths = [shard.path for shard in served.shards]
-    return files.checksum("\0".join(paths).encode()).encode() if paths else None
-
-
 @contextmanager
 def reading(root: Path) -> Iterator[tuple[Workspace, Store]]:
     """Open a workspace and its store as of one state: what is served in the one is kept in the other."""
     workspace = open_at(root)
-    with Store(workspace.store, served=state_of(workspace.manifest.served)) as store:
+    with Store(workspace.store, served=workspace.state) as store:
         yield renewed(root, store), store
-
-
-def writer_store(workspace: Workspace) -> Store:
-    """Open the store of a workspace to be written to, what is served of it being kept."""
-    return Store(workspace.store, readonly=False, served=state_of(workspace.manifest.served))
 
 
 def renewed(root: Path, store: Store) -> Workspace:
     """Return a workspace as it now stands, and let its store be seen as of the same state."""
     workspace = open_at(root)
     while True:
-        store.refresh(state_of(workspace.manifest.served))
+        store.refresh(workspace.state)
         now = open_at(root)
         if now.manifest == workspace.manifest:
             return workspace

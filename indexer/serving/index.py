@@ -15,7 +15,6 @@ from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.sources import absolute
 from engine.sources.base import checked_task
 from engine.storage.store import Store
-from engine.storage.workspace import writer_store
 from engine.storage.writer import writing
 from engine.types import PolicyName, Skipped
 from indexer.serving.build import serve
@@ -67,7 +66,7 @@ def index(
         vanished = _vanished(root, sources, task, allow_mass_delete=allow_mass_delete)
         present = [source for source in sources if source not in vanished]
         workspace, backbones = open_or_make(root, present, options, device)
-        with writer_store(workspace) as store:
+        with Store(workspace.store, readonly=False, served=workspace.state) as store:
             loader = Loader(store, backbones.of, options.sources)
             try:
                 reports = [

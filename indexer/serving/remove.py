@@ -11,7 +11,7 @@ from engine.ids import clean_name
 from engine.storage.rows import StoredRow, ids_of
 from engine.storage.selection import Selection, select
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, open_at, sealed_tasks, writer_store
+from engine.storage.workspace import Workspace, open_at, sealed_tasks
 from engine.storage.writer import writing
 from engine.types import ItemId
 from indexer.policies.policies import NEED_FEATURES
@@ -72,7 +72,7 @@ def remove_rows(root: Path, named: Selection, *, device: str = "cpu") -> RowRemo
     began = time.perf_counter()
     with writing(root):
         workspace = open_at(root)
-        with writer_store(workspace) as store:
+        with Store(workspace.store, readonly=False, served=workspace.state) as store:
             rows = select(store, named)
             expected = _expected(workspace, store, rows)
             with store.writing() as txn:
@@ -125,7 +125,7 @@ def remove_features(root: Path, task: str, *, device: str = "cpu") -> RemovalSum
     with writing(root):
         workspace = open_at(root)
         check(workspace, task)
-        with writer_store(workspace) as store:
+        with Store(workspace.store, readonly=False, served=workspace.state) as store:
             losing, kept = _sorted_out(workspace, store, task)
             serve(workspace, store, ServingRequest(sealing=task), device=device)
             with store.writing() as txn:

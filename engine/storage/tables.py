@@ -1,0 +1,143 @@
+"""LMDB's file: opened, and its tables; a view of them as of one state."""
+
+import os
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from engine.ids import to_key
+from engine.storage import faults, files, pages
+from engine.types import ItemId
+
+DATA, LOCK = "data.mdb", "lock.mdb"
+TABLES, READERS = 8, 512
+LOCK_BYTES = 128 * READERS
+"""Of the lock file, which holds LMDB's table of readers."""
+
+ROOM = 64 << 20
+"""How many bytes a store may grow, at the least, before it is mapped anew."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Handles of the six tables, as LMDB gives them; None where a store of before has no such table."""
+
+    rows: Any
+    uses: Any
+    items: Any
+    files: Any
+    features: Any
+    former: Any
+
+
+STATE = b"\0state"
+"""The key in `former` of the served state whose rows stand there."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A transaction that goes on, whose usual table is the one of a call."""
+
+    _txn: Any
+    _usual: Any
+
+    def get(self, key: bytes, default: bytes | None = None, *, db: Any = None) -> Any:
+        return self._txn.get(key, default, db=db or self._usual)
+
+    def cursor(self, db: Any = None) -> Any:
+        return self._txn.cursor(db or self._usual)
+
+
+def make(folder: Path) -> None:
+    """Make an empty store in one step."""
+    with files.new_folder(folder) as draft:
+        _provide(draft / LOCK, LOCK_BYTES)
+        with lmdb.open(str(draft), map_size=ROOM, max_dbs=TABLES) as env:
+            open_tables(env, create=True)
+
+
+def opened(file: Path, *, readonly: bool, lock: bool) -> Any:
+    """Return the environment of a file; one that was cut short is refused, for to read it would end the process."""
+    settings: dict[str, Any] = {"readonly": readonly, "lock": lock, "max_dbs": TABLES, "max_readers": READERS}
+    try:
+        size = file.stat().st_size
+        if not size:
+            raise faults.cut_short(file)
+        env = lmdb.open(str(file.parent), map_size=with_room(size), **settings)
+    except (lmdb.Error, OSError) as error:
+        raise faults.explained(error, file) from None
+    end = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if file.stat().st_size < end and pages.are_missing(file):
+        env.close()
+        raise faults.cut_short(file)
+    return env
+
+
+def open_tables(env: Any, *, create: bool) -> Tables:
+    names = (b"rows", b"uses", b"items", b"files", b"features")
+    tables = [env.open_db(name, create=create, dupsort=name == b"uses") for name in names]
+    try:
+        former = env.open_db(b"former", create=create)
+    except lmdb.NotFoundError:  # of a store of before, which nobody has written to since
+        former = None
+    return Tables(*[*tables, former])
+
+
+def can_lock(lock: Path, *, readonly: bool) -> bool:
+    """Say whether LMDB can list us in its table of readers, without which nobody may write."""
+    try:
+        return _provide(lock, LOCK_BYTES) or not readonly
+    except OSError as error:
+        if readonly:
+            return False
+        raise faults.explained(error, lock) from None
+
+
+def with_room(size: int) -> int:
+    """Return how many bytes of address space are taken for a file, whole pages of any system."""
+    return (size + max(ROOM, size // 4)) >> 16 << 16
+
+
+def _provide(path: Path, size: int) -> bool:
+    """Say whether a file may be written; where there is none, one of zeros is made whose bytes are on the disk.
+
+    A file of a length alone may lack them: who writes to it through a map, on a full disk, is ended by the system.
+    """
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            files.write(draft, bytes(size))
+            with suppress(OSError):  # another was faster, or the file system has no links
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def rows_naming(tables: Tables, id: ItemId, served: bytes | None, txn: Any) -> dict[bytes, bytes]:
+    """Return the rows that name an item, by their keys: as they are, or as they are in a state that is served."""
+    uses = txn.cursor(tables.uses)
+    keys = list(uses.iternext_dup()) if uses.set_key(to_key(id)) else []
+    is_former = bool(served and tables.former and txn.get(STATE, db=tables.former) == served)
+    rows = {}
+    for key in keys:
+        former = txn.get(key, db=tables.former) if is_former else None
+        value = txn.get(key, b"", db=tables.rows) if former is None else former
+        if id.encode() in value:
+            rows[key] = value
+    return rows
+
+
+def reach(cursor: Any, key: bytes) -> bool:
+    """Go to the first entry whose key begins so; say whether there is one."""
+    return bool(cursor.set_range(key)) and cursor.key().startswith(key)
+
+
+def feature_key(id: ItemId, backbone: str) -> bytes:
+    """Return the key of an item's features by a backbone; without an item, how such keys end."""
+    return to_key(id) + blake2b(backbone.encode(), digest_size=8).digest()
