@@ -18,6 +18,8 @@ def explained(error: lmdb.Error | OSError, file: Path) -> StoreError:
         return StoreError(f"{file} is missing: {_mend(file)}")
     if isinstance(error, OSError):
         return StoreError(str(inaccessible(error)))
+    if "already open in this process" in str(error):
+        return StoreError(f"{file} is open in this process already: close it there first")
     code = getattr(error, "code", 0)
     if isinstance(error, lmdb.MemoryError):
         return StoreError(f"no address space is left to map {file}: raise the limit (ulimit -v)")

@@ -165,6 +165,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def write(path: Path, data: bytes) -> None:
+    """Write a file whose bytes are on the disk when this returns."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()

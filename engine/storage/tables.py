@@ -79,6 +79,7 @@ def opened(file: Path, *, readonly: bool, lock: bool) -> Any:
 
 
 def open_tables(env: Any, *, create: bool) -> Tables:
+    """Return the handles of an environment's tables."""
     names = (b"rows", b"uses", b"items", b"files", b"features")
     tables = [env.open_db(name, create=create, dupsort=name == b"uses") for name in names]
     try:

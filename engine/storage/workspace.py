@@ -3,8 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
@@ -87,25 +86,6 @@ def below(root: Path, *parts: str) -> Path:
         if path.is_symlink():
             raise files.a_link(path)
     return path
-
-
-@contextmanager
-def reading(root: Path) -> Iterator[tuple[Workspace, Store]]:
-    """Open a workspace and its store as of one state: what is served in the one is kept in the other."""
-    workspace = open_at(root)
-    with Store(workspace.store, served=workspace.state) as store:
-        yield renewed(root, store), store
-
-
-def renewed(root: Path, store: Store) -> Workspace:
-    """Return a workspace as it now stands, and let its store be seen as of the same state."""
-    workspace = open_at(root)
-    while True:
-        store.refresh(workspace.state)
-        now = open_at(root)
-        if now.manifest == workspace.manifest:
-            return workspace
-        workspace = now  # a switch came in between
 
 
 def find(start: Path) -> Path | None:

@@ -110,7 +110,7 @@ def commit(
         routers=routed,
         chosen=wanted.chosen,
     )
-    previous = previous or before.previous
+    previous = (previous if served != before.served else None) or before.previous
     manifest = replace(
         manifest,
         served=served,

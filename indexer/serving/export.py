@@ -12,8 +12,9 @@ from engine.errors import UserError, Vanished
 from engine.storage import files
 from engine.storage.manifest import Served
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, reading, renewed
+from engine.storage.workspace import Workspace
 from engine.types import Modality, ShardKey
+from indexer.serving.snapshot import reading, renewed
 from indexer.shards import files as shards
 from indexer.shards.shard import Shard
 

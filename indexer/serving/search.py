@@ -15,11 +15,11 @@ from engine.ids import clean_name
 from engine.ranking.fusion import ShardQuery, TaskPosterior, hits, rank
 from engine.ranking.query import Part, Query, compose, encode, target_of
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, reading, renewed
+from engine.storage.workspace import Workspace
 from engine.types import AllTasks, Hit, KnownTask, MergeName, Modality, PolicyName, Scope, ShardKey
 from indexer.routing.slda import Router, averaged
 from indexer.serving.planned_snapshot import PlannedSnapshot, lesson_number, plan_snapshot
-from indexer.serving.snapshot import ServedSnapshot, ShardLookup
+from indexer.serving.snapshot import ServedSnapshot, ShardLookup, reading, renewed
 from indexer.shards import gpu
 from indexer.shards.shard import Shard
 

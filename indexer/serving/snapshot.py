@@ -1,13 +1,16 @@
 """What is served, as the manifest says: how each direction searches its shards, and by which router."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from engine.heads.embedder import Embedder
 from engine.history import tasks
 from engine.storage.manifest import ServedShard
-from engine.storage.workspace import Workspace
+from engine.storage.store import Store
+from engine.storage.workspace import Workspace, open_at
 from engine.types import Modality, ShardKey
 from indexer.routing import slda
 from indexer.routing.slda import Router
@@ -70,3 +73,26 @@ class ServedSnapshot:
         if path is None:
             return slda.untaught(self.workspace.manifest.backbones[modality].width)
         return slda.read(self.workspace.router(path))
+
+
+@contextmanager
+def reading(root: Path) -> Iterator[tuple[Workspace, Store]]:
+    """Open a workspace and its store as of one state: what is served in the one is kept in the other."""
+    workspace = open_at(root)
+    with Store(workspace.store, served=workspace.state) as store:
+        yield _as_one(root, workspace, store), store
+
+
+def renewed(root: Path, store: Store) -> Workspace:
+    """Return a workspace as it now stands, and let its store be seen as of the same state."""
+    workspace = open_at(root)
+    store.refresh(workspace.state)
+    return _as_one(root, workspace, store)
+
+
+def _as_one(root: Path, workspace: Workspace, store: Store) -> Workspace:
+    """Return the workspace once no switch came between the reading of its manifest and that of its store."""
+    while (now := open_at(root)).manifest != workspace.manifest:
+        workspace = now
+        store.refresh(now.state)
+    return workspace

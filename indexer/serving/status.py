@@ -7,7 +7,8 @@ from engine.errors import Vanished
 from engine.heads import head as heads
 from engine.history import tasks
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, reading, renewed
+from engine.storage.workspace import Workspace
+from indexer.serving.snapshot import reading, renewed
 from indexer.serving.wanted import members_of
 from indexer.shards import files as shards
 

@@ -11,9 +11,11 @@ import worlds
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.history import Arrival
+from engine.ranking.query import Part
 from engine.storage.workspace import Workspace
 from engine.types import PolicyName, ShardKey
 from indexer.serving import build, reindex, remove
+from indexer.serving.search import open_searcher
 from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
 
@@ -320,3 +322,29 @@ def test_a_shard_behind_a_link_is_not_served(world: Path, tmp_path: Path) -> Non
     (world / ".mneme/shards/sky").symlink_to(tmp_path / "sky")
     with pytest.raises(UserError, match="sky is a link"):
         vectors(world, "sky", "image")
+
+
+def test_what_was_read_and_not_yet_served_changes_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = worlds.rows("sky", 12)
+    source = worlds.save(tmp_path / "sky.npz", rows)
+    worlds.learn(tmp_path, "sky", source)
+    worlds.index(tmp_path, source)
+    before = texts(tmp_path)
+    worlds.save(source, [*(replace(row, text=f"{row.text} again") for row in rows[:4]), *rows[4:]])
+    with monkeypatch.context() as kill:
+        kill.setattr(build, "commit", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            worlds.index(tmp_path, source)
+    assert texts(tmp_path) == before
+    worlds.index(tmp_path, source)
+    assert {text for text, _ in before} - {text for text, _ in texts(tmp_path)} == {r.text for r in rows[:4]}
+
+
+def texts(root: Path) -> list[tuple[str | None, tuple[str, ...]]]:
+    """Return the text and the tasks of every text that a search gives."""
+    with open_searcher(root / ".mneme") as searcher:
+        picture = Part("image", worlds.rows("sky")[0].image)
+        hits = searcher.nearest([picture], "text", 90, searcher.all_tasks())
+    return [(hit.text, hit.tasks) for hit in hits]

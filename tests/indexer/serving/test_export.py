@@ -18,7 +18,7 @@ from engine.ranking.query import Input
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
 from engine.types import KnownTask, ShardKey
-from indexer.serving import export, reindex
+from indexer.serving import export, reindex, snapshot
 from indexer.serving.search import open_searcher
 from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
@@ -195,8 +195,10 @@ def test_a_manifest_that_is_out_of_date_is_read_again(
     now = worlds.opened(trained)
     state = now.manifest.served
     old = replace(state, shards=tuple(replace(shard, path="sky/gone") for shard in state.shards))
-    states: Iterator[Workspace] = iter([replace(now, manifest=replace(now.manifest, served=old)), now])
-    monkeypatch.setattr(export, "open_at", lambda root: next(states))
+    states: Iterator[Workspace] = iter(
+        [then := replace(now, manifest=replace(now.manifest, served=old)), then, now, now]
+    )
+    monkeypatch.setattr(snapshot, "open_at", lambda root: next(states))
     assert export.export(trained / ".mneme", tmp_path / "out").rows == 180
 
 

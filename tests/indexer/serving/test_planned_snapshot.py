@@ -78,7 +78,7 @@ def test_training_changes_nothing_until_the_next_index(world: Path, policy: Poli
     assert hits(world, policy) == before
 
 
-def test_what_training_found_gone_is_left_out(trained: Path, tmp_path: Path) -> None:
+def test_what_training_found_gone_is_searched_until_the_next_index(trained: Path, tmp_path: Path) -> None:
     source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 12))
     worlds.learn(tmp_path, "sky", source)
     worlds.index(tmp_path, source)
@@ -86,6 +86,8 @@ def test_what_training_found_gone_is_left_out(trained: Path, tmp_path: Path) -> 
     worlds.index(tmp_path, trained / "life.npz")
     worlds.save(source, worlds.rows("sky", 11))
     worlds.learn(tmp_path, "sky", source)
+    assert len(hits(tmp_path, "reindex", scope=KnownTask("sky"))[0]) == 12
+    worlds.index(tmp_path, source)
     assert len(hits(tmp_path, "reindex", scope=KnownTask("sky"))[0]) == 11
 
 

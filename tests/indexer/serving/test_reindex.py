@@ -76,6 +76,14 @@ def test_there_is_one_rollback_for_each_reindex(world: Path) -> None:
         reindex.rollback(world / ".mneme")
 
 
+def test_the_same_reindex_again_leaves_what_a_rollback_returns_to(world: Path) -> None:
+    before = served(world)
+    to(world, "reindex")
+    to(world, "reindex")
+    reindex.rollback(world / ".mneme")
+    assert served(world) == before
+
+
 def test_one_direction_can_have_a_policy_of_its_own(world: Path) -> None:
     to(world, "matched", text_image="reindex")
     assert heads(world, "text", "image") == {"sky": [3], "life": [3], "places": [3]}

@@ -13,8 +13,8 @@ from commands import Run
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.ranking.query import Part
+from engine.storage.changes import Writer
 from engine.storage.manifest import Served, ServedDirection
-from engine.storage.rows import Writer
 from engine.types import Hit, Modality, PolicyName
 from indexer.report import text
 from indexer.routing import routers, slda

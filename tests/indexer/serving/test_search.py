@@ -225,7 +225,7 @@ def test_training_a_new_task_does_not_bring_it_into_the_answers(trained: Path, t
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_an_item_that_training_found_gone_is_left_out_and_nothing_breaks(
+def test_an_item_that_training_found_gone_is_whole_until_the_next_index(
     tmp_path: Path, policy: PolicyName
 ) -> None:
     source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky", 12))
@@ -235,6 +235,10 @@ def test_an_item_that_training_found_gone_is_left_out_and_nothing_breaks(
     worlds.index(tmp_path, source)
     worlds.save(source, worlds.rows("sky", 11))
     worlds.learn(tmp_path, "sky", source)
+    with opened(tmp_path, policy) as searcher:
+        hits = searcher.nearest([picture()], "text", 90, RAW)
+        assert (len(hits), {hit.tasks for hit in hits}) == (12, {("sky",)})
+    worlds.index(tmp_path, source)
     with opened(tmp_path, policy) as searcher:
         assert len(searcher.nearest([picture()], "text", 90, RAW)) == 11
 
