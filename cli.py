@@ -4,19 +4,18 @@ import io
 import json
 import math
 import os
-import shlex
+import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from engine.errors import Setting, UserError, inaccessible
+from engine.errors import Note, Setting, UserError, inaccessible
 from engine.types import (
     DeviceName,
     Gallery,
@@ -34,6 +33,7 @@ from engine.types import (
 )
 
 if TYPE_CHECKING:
+    from engine.backbones import Default
     from engine.ingest.setup import WorkspaceOptions
     from training.lesson import Outcome
 
@@ -187,9 +187,10 @@ def index(
                 progress=bar("indexing", "rows"),
             )
     show_skipped(done.skipped, quiet=quiet)
-    show_notes([*done.notes, *starmap(told_of_left, done.left.items())], quiet=quiet)
+    show_notes(done.notes, quiet=quiet)
     if as_json:
-        show_json(asdict(done) | {"skipped": [skipped_json(skipped) for skipped in done.skipped]})
+        skipped, notes = [*map(skipped_json, done.skipped)], [*map(spoken, done.notes)]
+        show_json(asdict(done) | {"skipped": skipped, "notes": notes})
         return
     moved, kept = (f"{n} {what}, " if n else "" for n, what in ((done.moved, "moved"), (done.kept, "kept")))
     print(
@@ -440,13 +441,10 @@ def evaluate(
             trec.write(opened, runs)
         results = list(opened.results())
         figures = json.dumps(evaluation.to_json(opened, results)) if as_json else None
-        print(figures or tables.evaluation(results, everything=all_))
+        print(figures or with_options(tables.evaluation(results, everything=all_), [tables.ALL]))
         if report:
             page.write(report, opened, results)
-        if opened.sealed:
-            note(f"note: left out, since their features were removed: {', '.join(opened.sealed)}")
-    if not any(any(result.queries) for result in results):
-        note(f"note: no query of split {split} has a right item in gallery {gallery}: try --gallery all")
+        show_notes(opened.notes(results))
     if csv:
         tables.write_csv(csv, results)
 
@@ -480,10 +478,7 @@ def reindex(
         show_json(asdict(expected)) if as_json else print(tables.preview(expected))
         return
     done = reindexing.reindex(root, request, device=resolve(device))
-    if done.unsure:
-        note(
-            f"note: too few validation pairs to choose by, so auto keeps the own head of {', '.join(done.unsure)}"
-        )
+    show_notes(done.notes)
     show_json(asdict(done)) if as_json else print(tables.reindexed(done))
 
 
@@ -547,37 +542,26 @@ def remove(
         raise UserError("say whose features are to go: --task T")
     if features and (what or source or dry_run):
         raise UserError("--features goes with --task T alone")
-    if not (what or source or task is not None):
-        raise UserError("say what is to go: an item's id, a file or folder, --task T or --source S")
     from engine.heads.embedder import resolve
     from engine.storage import workspace as workspaces
     from engine.storage.selection import Selection
     from indexer.report import text as tables
     from indexer.serving import remove as removing
 
+    named = Selection(what or "", task, source)
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
     if features and task is not None:
         dropped = removing.remove_features(root, task, device=resolve(device))
         show_json(asdict(dropped)) if as_json else print(tables.removed(dropped))
         return
-    named = Selection(what or "", task, source)
     done = (
         removing.dry_run(root, named)
         if dry_run
         else removing.remove_rows(root, named, device=resolve(device))
     )
     show_json(asdict(done)) if as_json else print(tables.rows_removed(done))
-    if done.present:
-        note(
-            f"note: the files of {done.present} of these rows are still there: "
-            "the next `mneme index` of their source brings them back"
-        )
-    if done.in_sums:
-        note(
-            f"note: the features of {', '.join(done.in_sums)} were removed before, so the router's sums keep "
-            "what these items added to them"
-        )
+    show_notes(done.notes)
 
 
 @app.command()
@@ -587,8 +571,8 @@ def status(workspace: WorkspaceDir = None, as_json: AsJson = False) -> None:
     from indexer.report import text as tables
     from indexer.serving import status as statuses
 
-    content = statuses.status(workspaces.locate(workspace))
-    print(json.dumps(content) if as_json else tables.status(content))
+    holds = statuses.status(workspaces.locate(workspace))
+    print(json.dumps(statuses.to_json(holds)) if as_json else tables.status(holds))
 
 
 @app.command()
@@ -682,11 +666,8 @@ def teach(
             on_epoch=lambda number, epoch: show_epoch(number + 1, settings.epochs),
         )
     show_skipped([skipped for report in reports for skipped in report.skipped], quiet=quiet)
-    show_notes([line for report in reports for line in report.notes], quiet=quiet)
-    for link in outcome.unaware:
-        note(f"note: {link} knows nothing of the lessons before, which were trained without it")
-    if outcome.lost:
-        note(f"note: not trained on, since their features were removed: {', '.join(outcome.lost)}")
+    show_notes([told for report in reports for told in report.told], quiet=quiet)
+    show_notes(outcome.notes)
     return outcome
 
 
@@ -752,14 +733,10 @@ def workspace_options(
     return WorkspaceOptions(backbone or (), dim, note_backbone, SourceOptions(sources[0], limits, sources[1]))
 
 
-def note_backbone(spec: str) -> None:
+def note_backbone(chosen: "Default") -> None:
     """Tell a person which backbone was chosen for a new workspace, and what that means."""
-    note(f"backbone: {spec} (name another with --backbone when a workspace is made)")
-    if spec == "builtin":
-        note(
-            "note: no CLIP weights are on this machine; builtin knows no words until a lesson teaches it some:"
-        )
-        note("      mneme train SOURCE --task NAME")
+    note(f"backbone: {chosen.spec} (name another with --backbone when a workspace is made)")
+    show_notes(chosen.notes)
 
 
 def say_where(root: Path, device: DeviceName, verbose: bool) -> None:
@@ -780,18 +757,10 @@ def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
         print(f"skipped {printable(place)}: {printable(row['reason'])}", file=sys.stderr)
 
 
-def told_of_left(source: str, rows: int) -> str:
-    """Return what to say of rows of a source that moved, which were not met again."""
-    return (
-        f"rows of {source}, which is no more, that were not found again: {rows}; to drop them: "
-        f"mneme remove --source {shlex.quote(source)}"
-    )
-
-
-def show_notes(notes: Sequence[str], *, quiet: bool) -> None:
-    """Print what a person should know of how a source was read."""
-    for line in () if quiet else notes:
-        note(f"note: {printable(line)}")
+def show_notes(notes: Iterable[Note], *, quiet: bool = False) -> None:
+    """Print what a person should know although nothing failed."""
+    for told in () if quiet else notes:
+        note(f"note: {printable(spoken(told))}")
 
 
 def skipped_json(skipped: Skipped) -> dict[str, Any]:
@@ -830,8 +799,13 @@ def show_lesson(outcome: "Outcome", *, as_json: bool) -> None:
         f"epoch {outcome.epochs.index(kept) + 1} of {len(outcome.epochs)}, loss {kept.loss:.3f}{validation}, "
         f"{outcome.seconds:.1f} s"
     )
-    if lesson.number:
-        print("next: `mneme reindex` serves it, or `mneme index SOURCE`; until then answers are as before")
+    for told in outcome.waiting:
+        print(f"next: {printable(spoken(told))}")
+
+
+def spoken(told: Note | UserError) -> str:
+    """Return a note or an error with the settings that it speaks of as options of this command line."""
+    return with_options(str(told), told.settings)
 
 
 def with_options(message: str, settings: Sequence[Setting]) -> str:
@@ -886,12 +860,14 @@ def _is_harmless(character: str) -> bool:
     return character in joiners or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-def hint_of(error: Exception) -> str:
+def hint_of(error: typer.exceptions.TyperException) -> str:
     """Return what a person may have meant who gave a query of several words without quotes."""
-    if sys.argv[1:2] != ["query"] or "unexpected extra argument" not in str(error):
+    surplus = re.search(r"unexpected extra argument\S* \((.*)\)", error.format_message(), re.DOTALL)
+    context = getattr(error, "ctx", None)
+    if surplus is None or context is None or context.command.name != "query":
         return ""
-    words = [word for word in sys.argv[2:] if not word.startswith("-")]
-    return f' (a text of several words wants quotes: mneme query "{printable(" ".join(words))}")'
+    words = f"{context.params['what']} {surplus[1]}"
+    return f' (a text of several words wants quotes: mneme query "{printable(words)}")'
 
 
 def main() -> None:
@@ -906,7 +882,7 @@ def main() -> None:
     try:
         status = command()(standalone_mode=False)
     except UserError as error:
-        print(f"error: {printable(with_options(str(error), error.settings))}", file=sys.stderr)
+        print(f"error: {printable(spoken(error))}", file=sys.stderr)
         raise SystemExit(1) from None
     except typer.exceptions.TyperException as error:
         print(f"error: {printable(error.format_message())}{hint_of(error)}", file=sys.stderr)

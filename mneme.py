@@ -8,31 +8,50 @@ photos.train("holidays", source="pictures/holidays")
 photos.index("pictures/holidays", task="holidays")
 for hit in photos.search("a red boat"):
     print(hit.score, hit.path)
+
+What a person should know although nothing failed is a warning of class `Note`.
 """
 
-from collections.abc import Sequence
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import Note, UserError
 from engine.heads.embedder import resolve
 from engine.ids import clean_text
 from engine.ingest.setup import WorkspaceOptions
 from engine.media import modality_of
 from engine.ranking.query import Input, file_input
+from engine.storage.selection import Selection
 from engine.storage.workspace import locate, place
 from engine.types import DeviceName, Hit, MergeName, Modality, PolicyName, TrainSettings
 from indexer.evaluation.evaluate import open_evaluation
 from indexer.evaluation.protocol import EvalSettings
 from indexer.evaluation.results import Result
 from indexer.serving import index as indexing
+from indexer.serving import remove as removing
+from indexer.serving import status as statuses
 from indexer.serving.index import IndexSummary
+from indexer.serving.remove import RowRemoval
 from indexer.serving.search import open_searcher
+from indexer.serving.status import Status
 from training import lesson as lessons
 from training.lesson import Outcome
 
-__all__ = ["EvalSettings", "Hit", "Mneme", "Result", "TrainSettings", "UserError", "__version__", "open"]
+__all__ = [
+    "EvalSettings",
+    "Hit",
+    "Mneme",
+    "Note",
+    "Result",
+    "TrainSettings",
+    "UserError",
+    "__version__",
+    "open",
+]
 
 __version__ = version("mneme")
 
@@ -52,14 +71,17 @@ class Mneme:
         policy: PolicyName | None = None,
     ) -> IndexSummary:
         """Bring sources into the index: add what is new, re-read what changed, drop what is gone."""
-        return indexing.index(
+        tell = _teller()
+        done = indexing.index(
             place(self.folder),
             [Path(source) for source in sources],
-            _options(backbone),
+            _options(backbone, tell),
             task=task,
             policy=policy,
             device=resolve(self.device),
         )
+        tell(done.notes)
+        return done
 
     def train(
         self,
@@ -70,13 +92,17 @@ class Mneme:
         settings: TrainSettings | None = None,
     ) -> Outcome:
         """Teach the newest head a task; what is served changes with the next `index`."""
-        outcome, _ = lessons.learn(
+        tell = _teller()
+        outcome, reports = lessons.learn(
             place(self.folder),
             [] if source is None else [Path(source)],
-            _options(backbone),
+            _options(backbone, tell),
             replace(settings, task=task) if settings else TrainSettings(task=task),
             device=resolve(self.device),
         )
+        for report in reports:
+            tell(report.told)
+        tell([*outcome.notes, *outcome.waiting])
         return outcome
 
     def search(
@@ -90,16 +116,49 @@ class Mneme:
         merge: MergeName | None = None,
     ) -> list[Hit]:
         """Return the K best hits for a text (str) or a file (Path)."""
+        tell = _teller()
         given = _file(query) if isinstance(query, Path) else Input("text", clean_text(query).encode())
         with open_searcher(locate(self.folder), device=resolve(self.device), policy=policy) as searcher:
-            return searcher.search([given], to, k, searcher.scope(task, merge)).hits
+            hits = searcher.search([given], to, k, searcher.scope(task, merge)).hits
+            tell(searcher.notes([given], to))
+        return hits
+
+    def remove(
+        self,
+        what: str | Path = "",
+        *,
+        task: str | None = None,
+        source: str | Path | None = None,
+        dry_run: bool = False,
+    ) -> RowRemoval:
+        """Remove the rows of an item (its id or the beginning of it), a file or a folder, of a task, of a source.
+
+        What is given narrows; the items that no other row names go too.
+        """
+        tell = _teller()
+        named = Selection(str(what), task, None if source is None else Path(source))
+        root = locate(self.folder)
+        done = (
+            removing.dry_run(root, named)
+            if dry_run
+            else removing.remove_rows(root, named, device=resolve(self.device))
+        )
+        tell(done.notes)
+        return done
+
+    def status(self) -> Status:
+        """Return what the workspace holds: tasks, items, heads, lessons, shards."""
+        return statuses.status(locate(self.folder))
 
     def evaluate(self, setting: EvalSettings | None = None) -> list[Result]:
         """Return the matrices of recall after every lesson, by policy and direction."""
+        tell = _teller()
         with open_evaluation(
             locate(self.folder), setting or EvalSettings(), device=resolve(self.device)
         ) as evaluation:
-            return list(evaluation.results())
+            results = list(evaluation.results())
+            tell(evaluation.notes(results))
+        return results
 
 
 def open(folder: str | Path = ".", *, device: DeviceName = "auto") -> Mneme:
@@ -107,8 +166,28 @@ def open(folder: str | Path = ".", *, device: DeviceName = "auto") -> Mneme:
     return Mneme(Path(folder), device)
 
 
-def _options(backbone: str | Sequence[str]) -> WorkspaceOptions:
-    return WorkspaceOptions([backbone] if isinstance(backbone, str) else backbone)
+def _teller() -> Callable[[Sequence[Note]], None]:
+    """Return what raises notes as warnings at the line that called the method which asks, from however deep below."""
+    caller = _depth() - 2
+
+    def tell(notes: Sequence[Note]) -> None:
+        for note in notes:
+            warnings.warn(note, stacklevel=_depth() - caller + 1)
+
+    return tell
+
+
+def _depth() -> int:
+    """Return how many functions have called each other here, of which the last called this."""
+    frame, depth = inspect.currentframe(), -1
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def _options(backbone: str | Sequence[str], tell: Callable[[Sequence[Note]], None]) -> WorkspaceOptions:
+    specs = [backbone] if isinstance(backbone, str) else backbone
+    return WorkspaceOptions(specs, on_default=lambda chosen: tell(chosen.notes))
 
 
 def _file(path: Path) -> Input:

@@ -171,7 +171,7 @@ def _evaluated(root: Path, pictures: int) -> Iterator[Iterator[str | None]]:
 
 @contextmanager
 def _status(root: Path, pictures: int) -> Iterator[Iterator[str | None]]:
-    items = status(root)["items"]
+    items = status(root).items
     yield iter([None if items["image"] >= 2 * pictures else "short"])
 
 

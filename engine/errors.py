@@ -1,4 +1,4 @@
-"""The errors a person can mend."""
+"""The errors a person can mend, and the notes on what went well."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +52,18 @@ class Vanished(UserError):
 
 class StoreError(UserError):
     """What keeps the whole store from being read or written, whatever the source: damage, a full disk."""
+
+
+class Note(UserWarning):
+    """One line of what a person should know although nothing failed, and what to do about it.
+
+    Attributes:
+        settings: those that the message speaks of, each standing in it as `str` writes it.
+    """
+
+    def __init__(self, message: str, settings: Sequence[Setting] = ()) -> None:
+        super().__init__(message)
+        self.settings = tuple(settings)
 
 
 def inaccessible(error: OSError) -> UserError:

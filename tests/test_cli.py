@@ -72,7 +72,7 @@ def test_a_renamed_folder_is_said_to_have_moved_and_its_hits_exist(run: Run, tmp
     assert foreseen.out.split(";")[0] == result.out.split(";")[0]
     assert result.err == (
         f"note: rows of {tmp_path / 'alps'}, which is no more, that were not found again: 1; to drop them: "
-        f"mneme remove --source {tmp_path / 'alps'}\n"
+        f"`mneme remove --source {tmp_path / 'alps'}`\n"
     )
     run("remove", "--source", "alps")
     hits = run("query", "tyrol/red.png", "--to", "image", "--task", "alps", "--json").lines

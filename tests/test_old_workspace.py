@@ -81,11 +81,11 @@ def test_the_archive_is_small() -> None:
 def test_an_old_workspace_is_read(old: Path) -> None:
     content = status(old / ".mneme")
     items = {"image": 6, "depth": 6}
-    assert {row["task"]: (row["head"], row["items"]) for row in content["tasks"]} == {
+    assert {row.task: (row.head, row.items) for row in content.tasks} == {
         "sky": (1, items),
         "life": (2, items),
     }
-    assert [shard["rows"] for shard in content["shards"]] == [6] * 4
+    assert [shard.rows for shard in content.shards] == [6] * 4
 
 
 def test_an_old_workspace_answers_as_it_did(old: Path) -> None:

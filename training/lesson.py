@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from engine.errors import InvalidSetting, Setting, UserError
+from engine.errors import InvalidSetting, Note, Setting, UserError
 from engine.heads import head as heads
 from engine.heads.head import Head, Record
 from engine.history import Lesson, Reference
@@ -18,7 +18,7 @@ from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.sources.base import checked_task
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace
+from engine.storage.workspace import Workspace, waiting
 from engine.storage.writer import writing
 from engine.types import HeadForm, TrainSettings
 from training import methods, selection
@@ -35,6 +35,7 @@ class Outcome:
         lesson: number 0 for a reference, which is no part of the history.
         lost: tasks that the method would have trained on too, had their features not been removed.
         unaware: links of the method that know nothing of the lessons before, which were trained without them.
+        waiting: that the lesson is not served yet, and what serves it.
     """
 
     lesson: Lesson
@@ -43,7 +44,17 @@ class Outcome:
     epochs: Sequence[Epoch]
     unaware: Sequence[str]
     lost: Sequence[str]
+    waiting: Sequence[Note]
     seconds: float
+
+    @property
+    def notes(self) -> list[Note]:
+        """What a person should know of how it was trained."""
+        before = "knows nothing of the lessons before, which were trained without it"
+        told = [Note(f"{link} {before}") for link in self.unaware]
+        if self.lost:
+            told.append(Note(f"not trained on, since their features were removed: {', '.join(self.lost)}"))
+        return told
 
     @property
     def kept(self) -> Epoch:
@@ -89,7 +100,8 @@ def train(
     )
     seconds = time.perf_counter() - began
     workspace = _appended(workspace, lesson, recipe, settings.method, seconds)
-    return workspace, Outcome(lesson, parent, settings, epochs, unaware, selected.lost, seconds)
+    to_serve = waiting(workspace.manifest) if lesson.number else []
+    return workspace, Outcome(lesson, parent, settings, epochs, unaware, selected.lost, to_serve, seconds)
 
 
 def learn(

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import Setting, Unreadable, UserError
+from engine.errors import Note, Setting, Unreadable, UserError
 from engine.storage.manifest import BackboneRecord
 from engine.types import Modality
 
@@ -107,10 +107,21 @@ def check(specs: Sequence[str]) -> None:
             open_clip.check(name)
 
 
-def default() -> str:
-    """Return the spec of a workspace that was given none: open_clip where its weights are at hand."""
+@dataclass(frozen=True)
+class Default:
+    """The backbone of a workspace that was given none, and what a person should know of the choice."""
+
+    spec: str
+    notes: Sequence[Note] = ()
+
+
+def default() -> Default:
+    """Return what a workspace takes that was given none: open_clip where its weights can be had."""
     from engine.backbones import open_clip
 
-    return (
-        f"open_clip:{'/'.join(open_clip.DEFAULT)}" if open_clip.available(*open_clip.DEFAULT) else "builtin"
-    )
+    obstacle = open_clip.obstacle()
+    if obstacle is None:
+        return Default(f"open_clip:{'/'.join(open_clip.DEFAULT)}")
+    lesson = Setting("task", "NAME", command="train SOURCE")
+    meaning = f"builtin encodes instead, which knows no words until a lesson teaches it some: {lesson}"
+    return Default("builtin", [Note(f"CLIP is not to be had: {obstacle}; {meaning}", [lesson])])

@@ -115,12 +115,11 @@ def load(spec: str, device: str) -> Backbone:
     )
 
 
-def available(arch: str, tag: str) -> bool:
-    """Tell whether open_clip is installed and these weights are here or can be downloaded."""
+def obstacle() -> str | None:
+    """Return what keeps the default from being had; None where its weights are here or can be downloaded."""
     if find_spec("open_clip") is None:
-        return False
-    home = DEFAULT_HOME if (arch, tag) == DEFAULT else _library().get_pretrained_cfg(arch, tag).get("hf_hub")
-    return bool(home) and (hub.cached(home) is not None or hub.obstacle() is None)
+        return "open_clip is not installed"
+    return None if hub.cached(DEFAULT_HOME) is not None else hub.obstacle()
 
 
 def heal_torchvision() -> None:

@@ -1,11 +1,13 @@
 """What a run of ingestion did to the store, and what a person should know of it."""
 
+import shlex
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine.errors import Note, Setting
 from engine.ingest import moved
 from engine.ingest.encoding import LoadedItem
 from engine.media import MEANING, Flag
@@ -71,6 +73,11 @@ class IngestReport:
         """How many rows were usable."""
         return self.added + self.updated + self.moved + self.unchanged
 
+    @property
+    def told(self) -> list[Note]:
+        """What a person should know of the run, and what to do."""
+        return [*map(Note, self.notes), *(_of_left(source, rows) for source, rows in self.left.items())]
+
     def count(self, stored: StoredRow | None, now: StoredRow) -> None:
         """Count a row by what was stored of it before, if anything."""
         has_moved = stored is not None and stored.key != now.key and moved.is_alike(stored, now)
@@ -98,3 +105,10 @@ class IngestReport:
         self.notes += [f"a decoder says: {line}" for line in lines[:MOST_PRINTED]]
         if len(lines) > MOST_PRINTED:
             self.notes.append(f"and {len(lines) - MOST_PRINTED} lines more")
+
+
+def _of_left(source: str, rows: int) -> Note:
+    drop = Setting("source", shlex.quote(source), command="remove")
+    return Note(
+        f"rows of {source}, which is no more, that were not found again: {rows}; to drop them: {drop}", [drop]
+    )

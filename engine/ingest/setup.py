@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import backbones
-from engine.backbones import Backbone, Backbones
+from engine.backbones import Backbone, Backbones, Default
 from engine.backbones.precomputed import FeatureFile
 from engine.errors import InvalidSetting, Setting, UserError
 from engine.sources import open_source
@@ -25,13 +25,13 @@ class WorkspaceOptions:
     Attributes:
         specs: backbones, each as `SPEC` or `MODALITY=SPEC`; none: what suits the sources.
         width: the shared width E; None: that of the narrowest backbone.
-        on_default: called with the spec of the backbone that was chosen where none was asked for.
+        on_default: called with the backbone that was chosen where none was asked for.
         sources: how the sources are read.
     """
 
     specs: Sequence[str] = ()
     width: int | None = None
-    on_default: Callable[[str], None] = lambda spec: None
+    on_default: Callable[[Default], None] = lambda chosen: None
     sources: SourceOptions = AS_USUAL
 
 
@@ -120,9 +120,9 @@ def _default(options: WorkspaceOptions, collections: Sequence[Collection]) -> li
     if collections and all(collection.encoded is not None for collection in collections):
         needed = {modality for collection in collections for modality in collection.encoded or ()}
         return [f"{modality}=builtin" for modality in sorted(needed)]
-    spec = backbones.default()
-    options.on_default(spec)
-    return [spec]
+    chosen = backbones.default()
+    options.on_default(chosen)
+    return [chosen.spec]
 
 
 def _recorded(spec: str, known: Backbones) -> Backbone | None:

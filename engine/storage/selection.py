@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import Setting, UserError
 from engine.ids import DIGITS, clean_name
 from engine.storage.rows import StoredRow, ids_of, places
 from engine.storage.store import Store
@@ -22,7 +22,7 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Selection:
-    """What is named; rows that all of it fits.
+    """What is named; rows that all of it fits. To name nothing is an error.
 
     Attributes:
         what: an item's id or the beginning of one, a file, or a folder; empty: any.
@@ -32,6 +32,13 @@ class Selection:
     what: str = ""
     task: str | None = None
     source: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.what and self.task is None and self.source is None:
+            task, source = Setting("task", "T"), Setting("source", "S")
+            raise UserError(
+                f"say what is to go: an item's id, a file or folder, {task} or {source}", [task, source]
+            )
 
 
 def select(store: Store, named: Selection) -> list[StoredRow]:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.errors import Setting, UserError
+from engine.errors import Note, Setting, UserError
 from engine.history import Arrival, History, Lesson, Reference
 from engine.storage import files
 from engine.storage.manifest import (
@@ -127,6 +127,18 @@ def locate(given: Path | None) -> Path:
             [other],
         )
     return root
+
+
+def waiting(manifest: Manifest) -> list[Note]:
+    """Return the note that the newest lesson is not served yet, where that is so."""
+    lessons, served = manifest.history.lessons, manifest.served
+    if len(lessons) <= served.lessons:
+        return []
+    what = f"lesson {len(lessons)} ({lessons[-1].task}) is not served yet"
+    if not served.shards:
+        return [Note(f"{what}: `mneme index SOURCE` serves it")]
+    how = "`mneme reindex` serves it, or `mneme index SOURCE`; until then answers are as before"
+    return [Note(f"{what}: {how}")]
 
 
 def place(given: Path | None) -> Path:

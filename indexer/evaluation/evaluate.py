@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import Note, Setting, UserError
 from engine.evaluation.splits import grouped
 from engine.heads.embedder import Embedder
 from engine.heads.head import read_record
@@ -93,6 +93,17 @@ class Evaluation:
         for trial in self.trials:
             for system in self.systems:
                 yield from results(trial, system, self.settings)
+
+    def notes(self, results: Sequence[Result]) -> list[Note]:
+        """Return what a person should know of the results."""
+        told = []
+        if self.sealed:
+            told.append(Note(f"left out, since their features were removed: {', '.join(self.sealed)}"))
+        if not any(any(result.queries) for result in results):
+            split, gallery, other = self.settings.split, self.settings.gallery, Setting("gallery", "all")
+            problem = f"no query of split {split} has a right item in gallery {gallery}"
+            told.append(Note(f"{problem}: try {other}", [other]))
+        return told
 
     def comparisons(self) -> Iterator[Comparison]:
         """Yield how far each system is above each other one after the last lesson, at every K."""

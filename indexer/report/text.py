@@ -4,16 +4,20 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from engine.errors import Setting
 from engine.storage import output
 from indexer.evaluation.results import Result
 from indexer.serving import export, remove
 from indexer.serving.preview import ReindexPreview
 from indexer.serving.reindex import ReindexSummary
+from indexer.serving.status import Status
 
 MOST_LINES = 20
 """Lines that people are shown of an evaluation unless they ask for everything."""
+
+ALL = Setting("all")
+"""What shows the rest of them."""
 
 COLUMNS = ("policy", "query", "target", "task", "k", "recall", "chance", "forgetting", "bwt")
 
@@ -29,7 +33,8 @@ def evaluation(results: Sequence[Result], *, everything: bool = True) -> str:
     if not everything and len(shown) > MOST_LINES - 2:
         shown = shown[: MOST_LINES - 2]
     rest = len(results) - len(shown)
-    return aligned([COLUMNS, *(_cells(result) for result in shown)]) + (f"\n{rest} rows more" if rest else "")
+    more = f"\n{rest} rows more: {ALL}" if rest else ""
+    return aligned([COLUMNS, *(_cells(result) for result in shown)]) + more
 
 
 def write_csv(path: Path, results: Sequence[Result]) -> None:
@@ -98,21 +103,21 @@ def rows_removed(summary: remove.RowRemoval) -> str:
     )
 
 
-def status(content: dict[str, Any]) -> str:
+def status(holds: Status) -> str:
     """Return what `mneme status` prints for people."""
-    backbone = ", ".join(f"{modality} by {spec}" for modality, spec in sorted(content["backbone"].items()))
+    backbone = ", ".join(f"{modality} by {spec}" for modality, spec in sorted(holds.backbone.items()))
     rows = [("task", "head", "items")]
-    for task in content["tasks"]:
-        head = "-" if task["head"] is None else f"v{task['head']:04d}"
-        rows.append((task["task"], head, _counts(task["items"])))
-    lessons = " > ".join(lesson["task"] for lesson in content["lessons"]) or "none"
+    for task in holds.tasks:
+        head = "-" if task.head is None else f"v{task.head:04d}"
+        rows.append((task.task, head, _counts(task.items)))
+    lessons = " > ".join(lesson.task for lesson in holds.lessons) or "none"
     facts = [
-        f"items:    {_counts(content['items']) or 'none'}",
+        f"items:    {_counts(holds.items) or 'none'}",
         f"backbone: {backbone}",
-        f"policy:   {content['policy']}",
+        f"policy:   {holds.policy}",
         f"lessons:  {lessons}",
-        f"shards:   {len(content['shards'])}",
-        f"on disk:  {content['bytes'] / 1e6:.1f} MB",
+        f"shards:   {len(holds.shards)}",
+        f"on disk:  {holds.bytes / 1e6:.1f} MB",
     ]
     return "\n".join([*facts, "", aligned(rows)])
 

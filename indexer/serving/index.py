@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import Note, UserError
 from engine.ingest import gone
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, forget, ingest, preview, silent
@@ -44,7 +44,7 @@ class IndexSummary:
     items: dict[str, int]
     shards_built: int
     seconds: float
-    notes: list[str]
+    notes: list[Note]
 
 
 def index(
@@ -145,5 +145,5 @@ def _summary(reports: Sequence[IngestReport], store: Store, built: int, seconds:
         items=store.counts(),
         shards_built=built,
         seconds=seconds,
-        notes=[note for report in reports for note in report.notes],
+        notes=[note for report in reports for note in report.told],
     )

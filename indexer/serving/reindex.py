@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.errors import Setting, UserError
+from engine.errors import Note, Setting, UserError
 from engine.storage.manifest import Served
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
@@ -35,6 +35,12 @@ class ReindexSummary:
     shards: int
     seconds: float
     unsure: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[Note]:
+        """What a person should know of it."""
+        why = "too few validation pairs to choose by, so auto keeps the own head of"
+        return [Note(f"{why} {', '.join(self.unsure)}")] if self.unsure else []
 
 
 def reindex(root: Path, request: ServingRequest, *, device: str = "cpu") -> ReindexSummary:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.errors import Setting, UserError
+from engine.errors import Note, Setting, UserError
 from engine.ids import clean_name
 from engine.storage.rows import StoredRow, ids_of
 from engine.storage.selection import Selection, select
@@ -44,6 +44,22 @@ class RowRemoval:
     in_sums: list[str]
     seconds: float
     dry_run: bool
+
+    @property
+    def notes(self) -> list[Note]:
+        """What a person should know of it."""
+        told = []
+        if self.present:
+            told.append(
+                f"the files of {self.present} of these rows are still there: "
+                "the next `mneme index` of their source brings them back"
+            )
+        if self.in_sums:
+            told.append(
+                f"the features of {', '.join(self.in_sums)} were removed before, so the router's sums keep "
+                "what these items added to them"
+            )
+        return [*map(Note, told)]
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from engine.backbones import Backbones
-from engine.errors import Setting, UserError, Vanished
+from engine.errors import Note, Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
 from engine.ids import clean_name
 from engine.ranking.fusion import ShardQuery, TaskPosterior, hits, rank
 from engine.ranking.query import Part, Query, compose, encode, target_of
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace
+from engine.storage.workspace import Workspace, waiting
 from engine.types import AllTasks, Hit, KnownTask, MergeName, Modality, PolicyName, Scope, ShardKey
 from indexer.routing.slda import Router, averaged
 from indexer.serving.planned_snapshot import PlannedSnapshot, lesson_number, plan_snapshot
@@ -124,16 +124,13 @@ class Searcher:
         best = int(posterior.log_p[0].argmax())
         return InferredTask(posterior.tasks[best], float(np.exp(posterior.log_p[0, best])))
 
-    def notes(self, query: Query, to: Modality | None) -> list[str]:
+    def notes(self, query: Query, to: Modality | None) -> list[Note]:
         """Return what keeps a query from being answered as well as it could, and what to do."""
         manifest = self.snapshot.workspace.manifest
-        lessons, served = manifest.history.lessons, manifest.served.lessons
         is_across = any(part.modality != target_of(query, to) for part in query)
-        if len(lessons) > served:
-            return [f"lesson {len(lessons)} ({lessons[-1].task}) is not served yet: run `mneme reindex`"]
-        if is_across and not manifest.aligned and not lessons:
-            return ["these modalities share no space before the first `mneme train`; hits are chance"]
-        return []
+        if is_across and not manifest.aligned and not manifest.history.lessons:
+            return [Note("these modalities share no space before the first `mneme train`; hits are chance")]
+        return waiting(manifest)
 
     def _up_to_date(self, run: Callable[[], T]) -> T:
         """Run; once more where an `index` switched and a later one cleaned up since the manifest was read."""

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import clips
 from clips import CLIP
+from engine import backbones
 from engine.backbones import Backbone, hub, open_clip
 from engine.errors import UserError
 
@@ -320,18 +321,20 @@ def test_cached_weights_are_read_without_a_network_and_as_they_were_trained(
     )
 
 
-def test_the_default_is_available_from_the_local_cache_without_a_network(offline: Path) -> None:
+def test_the_default_is_had_from_the_local_cache_without_a_network(offline: Path) -> None:
     _cache_file(offline, open_clip.DEFAULT_HOME[:-1], "open_clip_pytorch_model.bin", b"")
-    assert open_clip.available(*open_clip.DEFAULT)
+    assert backbones.default() == backbones.Default("open_clip:ViT-B-32/laion2b_s34b_b79k")
 
 
-def test_the_default_is_not_available_without_cache_and_network(offline: Path) -> None:
-    assert not open_clip.available(*open_clip.DEFAULT)
-
-
-@pytest.mark.usefixtures("refusing_server")
-def test_an_unknown_tag_is_not_available() -> None:
-    assert not open_clip.available("ViT-B-32", "no-such-tag")
+@pytest.mark.usefixtures("offline")
+def test_without_cache_and_network_builtin_is_the_default_and_a_note_says_why_and_what_that_means() -> None:
+    default = backbones.default()
+    (note,) = default.notes
+    assert default.spec == "builtin"
+    assert str(note) == (
+        f"CLIP is not to be had: no network ({huggingface_hub.constants.ENDPOINT} does not answer); builtin encodes "
+        "instead, which knows no words until a lesson teaches it some: `train SOURCE task=NAME`"
+    )
 
 
 def test_the_home_of_the_default_is_the_one_that_open_clip_names(weights: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import FakeBackbone
 from engine import backbones
-from engine.backbones import Backbones
+from engine.backbones import Backbones, Default
 from engine.errors import UserError
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.storage.manifest import BackboneRecord
@@ -52,7 +52,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
         }
     )
     monkeypatch.setattr(backbones, "load", shop.load)
-    monkeypatch.setattr(backbones, "default", lambda: "clip")
+    monkeypatch.setattr(backbones, "default", lambda: Default("clip"))
     return shop
 
 
@@ -122,9 +122,9 @@ def test_a_shared_width_is_at_least_1(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("shop")
 def test_the_backbone_that_nobody_asked_for_is_told_of(tmp_path: Path) -> None:
-    chosen: list[str] = []
+    chosen: list[Default] = []
     workspace, _ = open_or_make(tmp_path, [], WorkspaceOptions(on_default=chosen.append), "cpu")
-    assert (chosen, workspace.manifest.backbones["image"].spec) == (["clip"], "clip")
+    assert (chosen, workspace.manifest.backbones["image"].spec) == ([Default("clip")], "clip")
 
 
 @pytest.mark.usefixtures("shop")

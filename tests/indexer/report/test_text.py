@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
+from engine.history import Lesson
 from indexer.policies.auto import Choice
 from indexer.report import text
 from indexer.serving.export import ExportSummary, File
 from indexer.serving.preview import RankingOverlap, RecallChange, ReindexPreview
 from indexer.serving.reindex import ReindexSummary
 from indexer.serving.remove import RemovalSummary
+from indexer.serving.status import ShardStatus, Status, TaskStatus
 from judged import RESULT, known, unknown
 
 PREVIEW = ReindexPreview(
@@ -117,18 +119,19 @@ def test_a_preview_shows_choices_then_recall_then_overlap() -> None:
     ]
 
 
-STATUS = {
-    "tasks": [
-        {"task": "sky", "head": 2, "items": {"text": 30, "image": 29}},
-        {"task": "life", "head": None, "items": {"image": 4}},
+STATUS = Status(
+    tasks=[
+        TaskStatus("sky", 2, {"text": 30, "image": 29}, features=True),
+        TaskStatus("life", None, {"image": 4}, features=True),
     ],
-    "items": {"text": 30, "image": 33},
-    "backbone": {"text": "builtin", "image": "builtin"},
-    "policy": "matched",
-    "lessons": [{"task": "sky"}, {"task": "sky"}],
-    "shards": [{}, {}, {}],
-    "bytes": 1_230_000,
-}
+    items={"text": 30, "image": 33},
+    heads=[],
+    lessons=[Lesson(1, "sky", 1), Lesson(2, "sky", 2)],
+    shards=[ShardStatus("sky", "image", 2, 29, 29_000)] * 3,
+    policy="matched",
+    backbone={"text": "builtin", "image": "builtin"},
+    bytes=1_230_000,
+)
 
 
 def test_the_status_says_what_is_there_then_each_task() -> None:
@@ -147,6 +150,5 @@ def test_the_status_says_what_is_there_then_each_task() -> None:
 
 
 def test_the_status_of_an_empty_workspace_says_none() -> None:
-    empty = {**STATUS, "tasks": [], "items": {}, "lessons": []}
-
+    empty = replace(STATUS, tasks=[], items={}, lessons=[])
     assert text.status(empty).splitlines()[:4:3] == ["items:    none", "lessons:  none"]

@@ -380,7 +380,7 @@ def test_before_any_lesson_a_note_says_of_modalities_that_share_no_space_that_hi
 ) -> None:
     worlds.index(tmp_path, trained / "sky.npz")
     with opened(tmp_path) as searcher:
-        assert searcher.notes([text_input("a dog")], to) == notes
+        assert [*map(str, searcher.notes([text_input("a dog")], to))] == notes
         manifest = replace(searcher.snapshot.workspace.manifest, aligned=True)
         workspace = replace(searcher.snapshot.workspace, manifest=manifest)
         searcher.snapshot = ServedSnapshot(workspace, searcher.snapshot.embedder)
@@ -393,8 +393,11 @@ def test_a_note_says_that_a_lesson_waits_to_be_served(trained: Path, tmp_path: P
     root = worlds.copied(trained, tmp_path)
     worlds.learn(root, "sky")
     with opened(root) as searcher:
-        expected = ["lesson 4 (sky) is not served yet: run `mneme reindex`"]
-        assert searcher.notes([text_input("a dog")], None) == expected
+        (note,) = searcher.notes([text_input("a dog")], None)
+    assert str(note) == (
+        "lesson 4 (sky) is not served yet: `mneme reindex` serves it, or `mneme index SOURCE`; "
+        "until then answers are as before"
+    )
     reindex.reindex(root / ".mneme", ServingRequest())  # as the note advises
     with opened(root) as searcher:
         assert searcher.notes([text_input("a dog")], None) == []

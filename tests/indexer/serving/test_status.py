@@ -3,13 +3,13 @@ from typing import Any
 
 import worlds
 from indexer.serving import reindex, remove
-from indexer.serving.status import status
+from indexer.serving.status import status, to_json
 from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
 
 
 def of(root: Path) -> dict[str, Any]:
-    return status(root / ".mneme")
+    return to_json(status(root / ".mneme"))
 
 
 def test_tasks_come_as_they_were_learned_with_their_newest_head_and_distinct_items(trained: Path) -> None:
