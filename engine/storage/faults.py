@@ -27,7 +27,8 @@ def explained(error: lmdb.Error | OSError, file: Path) -> StoreError:
         code = errno.ENOSPC
     if code > 0:
         return StoreError(f"cannot access {file}: {os.strerror(code).lower()}")
-    return StoreError(f"{file} cannot be used: {error}; {_mend(file)}")
+    reason = str(error).rpartition(": ")[2].lower()
+    return StoreError(f"{file} cannot be used: {reason}; {_mend(file)}")
 
 
 def overtaken(file: Path) -> StoreError:

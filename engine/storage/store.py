@@ -43,7 +43,7 @@ class Store:
         self._snapshot: Any = None
         self._file = folder / tables.DATA
         self._turn = threading.RLock()  # of those who read, or map the file anew
-        if not (readonly or self._file.exists()):
+        if not (readonly or folder.exists()):
             tables.make(folder)
         self._is_known = tables.can_lock(folder / tables.LOCK, readonly=readonly)
         self._env = tables.opened(self._file, readonly=readonly, lock=self._is_known)

@@ -94,8 +94,8 @@ def dry_run(
     task = None if task is None else checked_task(task)
     vanished = _vanished(root, sources, task, allow_mass_delete=allow_mass_delete)
     with tempfile.TemporaryDirectory() as nowhere:
-        folder = root / "store" if (root / "store").is_dir() else Path(nowhere)
-        with Store(folder, readonly=folder != Path(nowhere)) as store:
+        stored = (root / "store").is_dir()
+        with Store(root / "store" if stored else Path(nowhere) / "store", readonly=stored) as store:
             reports = [
                 preview(
                     store,
