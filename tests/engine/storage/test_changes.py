@@ -45,9 +45,9 @@ def told(folder: Path, id: str, served: bytes | None = SERVED) -> tuple[Sequence
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return the folder of a store in which `sun` is served."""
-    with Store(tmp_path, readonly=False) as store:
+    with Store(tmp_path / "store.lmdb", readonly=False) as store:
         put(store, row("a", SUN, photo="/s/a.txt"))
-    return tmp_path
+    return tmp_path / "store.lmdb"
 
 
 def test_a_row_that_changed_is_told_as_it_is_served_until_the_write_is_settled(folder: Path) -> None:
