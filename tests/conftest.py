@@ -33,6 +33,7 @@ class FakeBackbone:
     spec: str = "fake"
     id: str = "fake-1"
     aligned: bool = True
+    digest: str = ""
     read: list[bytes] = field(default_factory=list)
 
     @property

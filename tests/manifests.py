@@ -17,7 +17,7 @@ MANIFEST = Manifest(
     width=16,
     aligned=True,
     backbones={
-        "image": BackboneRecord("fake", "fake-1", 8),
+        "image": BackboneRecord("fake", "fake-1", 8, "sha256:01"),
         "text": BackboneRecord("features", "features", 16),
     },
     history=History((Lesson(1, "sky", 1),), (Arrival("life", 1, 1),)),

@@ -24,6 +24,7 @@ class Backbone(Protocol):
         id: what its features are stored under; another id means other features.
         aligned: whether its modalities share one pretrained space.
         widths: feature width D of each modality it reads.
+        digest: that of its weights, as `sha256:HEX` or `blake2b:HEX`; "" where it has none.
     """
 
     @property
@@ -34,6 +35,8 @@ class Backbone(Protocol):
     def aligned(self) -> bool: ...
     @property
     def widths(self) -> Mapping[Modality, int]: ...
+    @property
+    def digest(self) -> str: ...
 
     def prepare(self, modality: Modality, data: bytes) -> Prepared:
         """Decode one item (a text: its UTF-8 bytes); runs in worker threads, raises Unreadable."""
@@ -71,6 +74,14 @@ class Backbones:
             raise UserError(
                 f"{record.spec} is no longer the {modality} backbone of this workspace: it is {backbone.id} now, "
                 f"the features are by {record.id}"
+            )
+        if record.digest and backbone.digest != record.digest:
+            elsewhere = Setting("workspace", "DIR")
+            raise UserError(
+                f"the weights of {record.spec} have changed: they are {backbone.digest[:15]} now, the {modality} "
+                f"features are by {record.digest[:15]}, and those of two encoders do not mix: "
+                f"put the weights back, or index elsewhere with {elsewhere}",
+                [elsewhere],
             )
         return backbone
 

@@ -47,6 +47,7 @@ class Builtin:
     spec: str = "builtin"
     id: str = "builtin-1"
     aligned: bool = False
+    digest: str = ""
 
     @property
     def widths(self) -> Mapping[Modality, int]:

@@ -1,5 +1,6 @@
 """What the local cache of the Hugging Face Hub holds, and whether the Hub answers; nothing is downloaded here."""
 
+from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
 from ssl import SSLError
@@ -43,6 +44,18 @@ def cached(home: str) -> str | None:
     safe = name.replace("open_clip_pytorch_model", "open_clip_model").replace(".bin", ".safetensors")
     paths = (try_to_load_from_cache(repository, file) for file in (safe, name))
     return next((path for path in paths if isinstance(path, str)), None)
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file as `sha256:HEX`; the cache keeps what it downloaded under that name."""
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and len(blob.name) == 64:
+        return f"sha256:{blob.name}"
+    sha = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return f"sha256:{sha.hexdigest()}"
 
 
 def has_models() -> bool:

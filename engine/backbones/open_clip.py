@@ -39,6 +39,7 @@ class OpenClip:
     spec: str
     id: str
     widths: Mapping[Modality, int]
+    digest: str
     network: Any
     transform: Callable[[Any], Any]
     tokenize: Callable[[list[str]], Any]
@@ -79,10 +80,11 @@ class OpenClip:
 
 @dataclass(frozen=True)
 class _Weights:
-    """A file of weights, its part of the id, and the settings it was trained with."""
+    """A file of weights, its part of the id, the digest of its bytes, and the settings it was trained with."""
 
     path: Path
     name: str
+    digest: str
     trained: Mapping[str, Any]
 
 
@@ -108,6 +110,7 @@ def load(spec: str, device: str) -> Backbone:
         spec=spec,
         id=f"open_clip:{arch}/{weights.name}",
         widths=dict.fromkeys(("image", "text"), library.get_model_config(arch)["embed_dim"]),
+        digest=weights.digest,
         network=network.to(device).eval().requires_grad_(False),
         transform=transform,
         tokenize=library.get_tokenizer(arch),
@@ -161,7 +164,7 @@ def _from_tag(library: Any, arch: str, tag: str) -> _Weights:
             path = library.download_pretrained(trained)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"cannot download open_clip {arch}/{tag}: {_reason(error)}") from None
-    return _Weights(Path(path), tag.lower().replace("-", "_"), trained)
+    return _Weights(Path(path), tag.lower().replace("-", "_"), hub.digest(Path(path)), trained)
 
 
 def _need_hub(arch: str, tag: str) -> None:
@@ -181,7 +184,7 @@ def _from_file(library: Any, arch: str, source: str) -> _Weights:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     tags = library.list_pretrained_tags_by_model(arch)
     first = library.get_pretrained_cfg(arch, tags[0]) if tags else {}
-    return _Weights(path, name, {**first, "quick_gelu": False})
+    return _Weights(path, name, f"blake2b:{name}", {**first, "quick_gelu": False})
 
 
 def _check_text_tower(library: Any, arch: str) -> None:

@@ -17,6 +17,7 @@ class FeatureFile:
     spec: str = "features"
     id: str = "features"
     aligned: bool = False
+    digest: str = ""
 
     @property
     def widths(self) -> Mapping[Modality, int]:

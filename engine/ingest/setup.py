@@ -44,7 +44,7 @@ def open_or_make(
     known = dict(open_at(root).manifest.backbones) if exists else {}
     already = Backbones(known, device)
     chosen = _choose(options, collections, already)
-    records = known | {m: BackboneRecord(b.spec, b.id, b.widths[m]) for m, b in chosen.items()}
+    records = known | {m: BackboneRecord(b.spec, b.id, b.widths[m], b.digest) for m, b in chosen.items()}
     workspace = _extend(root, options, records) if exists else _make(root, options, chosen, records)
     loaded = {b.spec: b for b in chosen.values() if b.spec != "features"}
     return workspace, already.extended(records, loaded)

@@ -9,11 +9,19 @@ from engine.types import Modality, PolicyName, ShardKey
 
 @dataclass(frozen=True)
 class BackboneRecord:
-    """Which backbone reads a modality: as a person wrote it, as features are keyed, its width D."""
+    """Which backbone reads a modality.
+
+    Attributes:
+        spec: as a person wrote it.
+        id: what its features are stored under.
+        width: D of its features.
+        digest: that of its weights, as `Backbone.digest`; "" where it has none, or an older mneme did not say.
+    """
 
     spec: str
     id: str
     width: int
+    digest: str = ""
 
 
 @dataclass(frozen=True)

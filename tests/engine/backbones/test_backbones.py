@@ -14,7 +14,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def load(spec: str, device: str) -> FakeBackbone:
         specs.append(f"{spec} on {device}")
-        return FakeBackbone(spec=spec)
+        return FakeBackbone(spec=spec, digest="sha256:89abcdef01234567")
 
     monkeypatch.setattr(backbones, "load", load)
     return specs
@@ -48,6 +48,17 @@ def test_a_backbone_that_changed_since_is_refused() -> None:
         recorded("image", id="fake-0").of("image")
     assert str(caught.value) == (
         "fake is no longer the image backbone of this workspace: it is fake-1 now, the features are by fake-0"
+    )
+
+
+@pytest.mark.usefixtures("loaded")
+def test_weights_that_changed_since_under_their_name_are_refused() -> None:
+    record = BackboneRecord("fake", "fake-1", 8, "sha256:0123456789abcdef")
+    with pytest.raises(UserError) as caught:
+        Backbones({"image": record}).of("image")
+    assert str(caught.value) == (
+        "the weights of fake have changed: they are sha256:89abcdef now, the image features are by sha256:01234567, "
+        "and those of two encoders do not mix: put the weights back, or index elsewhere with `workspace=DIR`"
     )
 
 

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
-import huggingface_hub
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from clips import CLIP
 from engine import backbones
 from engine.backbones import Backbone, hub, open_clip
 from engine.errors import UserError
+from engine.ingest.setup import WorkspaceOptions, open_or_make
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +321,26 @@ def test_cached_weights_are_read_without_a_network_and_as_they_were_trained(
     assert _refusal("open_clip:ViT-B-32/openai") == (
         f"{file} does not fit open_clip ViT-B-32: True, 0.48145466, 0.26862954, bicubic"
     )
+
+
+def test_the_digest_of_what_the_hub_brought_is_the_name_it_is_cached_under(offline: Path) -> None:
+    blob = offline / "models--x" / "blobs" / ("ab" * 32)
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"weights")
+    link = _cache_file(offline, "y", "open_clip_model.safetensors", b"weights")
+    assert hub.digest(link) == f"sha256:{sha256(b'weights').hexdigest()}"
+    link.unlink()
+    link.symlink_to(blob)
+    assert hub.digest(link) == f"sha256:{'ab' * 32}"
+
+
+def test_the_digest_of_the_weights_is_recorded_in_the_workspace(
+    tiny: Backbone, weights: Path, tmp_path: Path
+) -> None:
+    options = WorkspaceOptions([f"open_clip:{CLIP}/{weights}"])
+    workspace, _ = open_or_make(tmp_path, [], options, "cpu")
+    assert {record.digest for record in workspace.manifest.backbones.values()} == {tiny.digest}
+    assert tiny.digest.startswith("blake2b:")
 
 
 def test_the_default_is_had_from_the_local_cache_without_a_network(offline: Path) -> None:

@@ -25,6 +25,7 @@ class Reads:
     id: str
     widths: Mapping[Modality, int]
     aligned: bool = True
+    digest: str = ""
     prepare = FakeBackbone.prepare
     encode = FakeBackbone.encode
 
