@@ -80,7 +80,9 @@ def measured(folder: Path, updates: int, readers: int, pictures: int) -> dict[st
     fork = multiprocessing.get_context("forkserver")
     end, results = fork.Event(), fork.SimpleQueue()
     names = [list(READERS)[number % len(READERS)] for number in range(readers)]
-    processes = [fork.Process(target=read, args=(name, root, pictures, end, results)) for name in names]
+    processes = [
+        fork.Process(target=read, args=(name, root, pictures, end, results), daemon=True) for name in names
+    ]
     for process in processes:
         process.start()
     for update in range(1, updates + 1):

@@ -110,9 +110,10 @@ class Planner:
     def statistics(self, query: Modality, target: Modality) -> DirectionStatistics:
         """Return what is measured of a direction."""
         if (query, target) not in self._statistics:
+            members = self.members  # not self: a cycle would keep all embeddings until it is collected
 
             def items(task: str) -> Sequence[ItemId]:
-                return self.members.get((task, target), ())
+                return members.get((task, target), ())
 
             self._statistics[query, target] = DirectionStatistics(
                 self.embeddings, self.groups, query, target, items

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -49,6 +51,18 @@ def test_a_route_places_every_task_as_the_policy_does(planner: Planner) -> None:
         "life": (Placement(2, 2, 3),),
         "places": (Placement(3, 3, 3),),
     }
+
+
+def test_what_a_planner_measured_goes_with_it(trained: Path, opened: Store) -> None:
+    planner = planned(trained, opened)
+    planner.route("text", "image", "no-reindex")
+    embeddings = weakref.ref(planner.embeddings)
+    gc.disable()  # a cycle would stay
+    try:
+        del planner
+        assert embeddings() is None
+    finally:
+        gc.enable()
 
 
 def test_tasks_without_items_of_the_target_are_left_out(planner: Planner) -> None:
