@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -34,7 +34,9 @@ from engine.types import (
 
 if TYPE_CHECKING:
     from engine.backbones import Default
+    from engine.decoding.limits import DecodingLimits
     from engine.ingest.setup import WorkspaceOptions
+    from indexer.serving.index import IndexSummary
     from training.lesson import Outcome
 
 app = typer.Typer(
@@ -134,6 +136,25 @@ MaxWidth = Annotated[
 MaxBytes = Annotated[
     int | None, typer.Option(help="Refuse a table that unpacks to more; default 64 GiB.", show_default=False)
 ]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(min=1, help="Skip a picture of more pixels; default 100 million.", show_default=False),
+]
+MaxSeconds = Annotated[
+    int | None, typer.Option(min=1, help="Hear a sound up to here; default 60.", show_default=False)
+]
+MaxTime = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Skip a file that takes more seconds to decode; default 60.", show_default=False
+    ),
+]
+MaxMemory = Annotated[
+    int | None,
+    typer.Option(
+        min=1 << 28, help="Skip a file that takes more bytes to decode; default 4 GiB.", show_default=False
+    ),
+]
 Reread = Annotated[bool, typer.Option(help="Read every row again, whatever its size and time say.")]
 MassDelete = Annotated[bool, typer.Option(help="Drop rows even where most of a source is gone.")]
 
@@ -156,6 +177,10 @@ def index(
     max_rows: MaxRows = None,
     max_width: MaxWidth = None,
     max_bytes: MaxBytes = None,
+    max_pixels: MaxPixels = None,
+    max_seconds: MaxSeconds = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     reread: Reread = False,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
@@ -168,7 +193,8 @@ def index(
     from engine.storage import workspace as workspaces
 
     root = workspaces.place(workspace)
-    options = workspace_options(backbone, dim, (media, reread), (max_rows, max_width, max_bytes))
+    limits = decoding_limits(max_pixels, max_seconds, max_time, max_memory)
+    options = workspace_options(backbone, dim, (media, reread), (max_rows, max_width, max_bytes), limits)
     say_where(root, device, verbose)
     from indexer.serving import index as indexing
 
@@ -186,18 +212,7 @@ def index(
                 allow_mass_delete=allow_mass_delete,
                 progress=bar("indexing", "rows"),
             )
-    show_skipped(done.skipped, quiet=quiet)
-    show_notes(done.notes, quiet=quiet)
-    if as_json:
-        skipped, notes = [*map(skipped_json, done.skipped)], [*map(spoken, done.notes)]
-        show_json(asdict(done) | {"skipped": skipped, "notes": notes})
-        return
-    moved, kept = (f"{n} {what}, " if n else "" for n, what in ((done.moved, "moved"), (done.kept, "kept")))
-    print(
-        f"{done.added} added, {done.updated} updated, {moved}{done.removed} removed, {done.unchanged} unchanged, "
-        f"{kept}{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
-    )
-    print("items: " + ", ".join(f"{n} {modality}" for modality, n in sorted(done.items.items())))
+    show_indexed(done, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -255,6 +270,10 @@ def train(
     max_rows: MaxRows = None,
     max_width: MaxWidth = None,
     max_bytes: MaxBytes = None,
+    max_pixels: MaxPixels = None,
+    max_seconds: MaxSeconds = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     reread: Reread = False,
     allow_mass_delete: MassDelete = False,
     workspace: WorkspaceDir = None,
@@ -267,7 +286,8 @@ def train(
     from engine.storage import workspace as workspaces
 
     root = workspaces.place(workspace)
-    options = workspace_options(backbone, dim, (media, reread), (max_rows, max_width, max_bytes))
+    limits = decoding_limits(max_pixels, max_seconds, max_time, max_memory)
+    options = workspace_options(backbone, dim, (media, reread), (max_rows, max_width, max_bytes), limits)
     say_where(root, device, verbose)
     settings = TrainSettings(
         task=task,
@@ -333,6 +353,10 @@ def query(
     ] = None,
     at: Annotated[str | None, typer.Option(help="Ask as it stood after this lesson: number or task.")] = None,
     min_score: Annotated[float, typer.Option(help="Leave out hits below this cosine.")] = -1.0,
+    max_pixels: MaxPixels = None,
+    max_seconds: MaxSeconds = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     paths: Annotated[bool, typer.Option("--paths", help="Print the paths (or texts) alone.")] = False,
@@ -360,7 +384,8 @@ def query(
     queries = parse_queries(what, files, text or [], sys.stdin)
     root = workspaces.locate(workspace)
     say_where(root, device, verbose)
-    with open_searcher(root, device=resolve(device), policy=policy, at=at) as searcher:
+    limits = decoding_limits(max_pixels, max_seconds, max_time, max_memory)
+    with open_searcher(root, device=resolve(device), policy=policy, at=at, limits=limits) as searcher:
         for number, asked in enumerate(queries):
             result = searcher.search(asked, to, k, searcher.scope(task, merge), min_score=min_score)
             answers.append((title(asked), result.hits))
@@ -716,12 +741,14 @@ def workspace_options(
     dim: int | None,
     sources: tuple[Path | None, bool],
     most: tuple[int | None, ...],
+    decoding: "DecodingLimits",
 ) -> "WorkspaceOptions":
     """Return what is asked of a workspace; backbones that cannot be had are refused before torch is imported.
 
     Args:
         sources: where their media lie, and whether to read all of them again.
         most: rows, width and bytes of a table that is read; None: as much as usual.
+        decoding: what decoding a file may take.
     """
     from engine import backbones
     from engine.ingest.setup import WorkspaceOptions
@@ -730,7 +757,23 @@ def workspace_options(
     backbones.check(backbone or [])
     named = zip(("max_rows", "max_width", "max_bytes"), most, strict=True)
     limits = Limits(**{name: limit for name, limit in named if limit is not None})
-    return WorkspaceOptions(backbone or (), dim, note_backbone, SourceOptions(sources[0], limits, sources[1]))
+    options = SourceOptions(sources[0], limits, sources[1], decoding)
+    return WorkspaceOptions(backbone or (), dim, note_backbone, options)
+
+
+def decoding_limits(
+    max_pixels: int | None, max_seconds: int | None, max_time: int | None, max_memory: int | None
+) -> "DecodingLimits":
+    """Return what decoding a file may take; None: as much as usual."""
+    from engine.decoding.limits import LIMITS
+
+    given = {
+        "max_pixels": max_pixels,
+        "max_seconds": max_seconds,
+        "max_time": max_time,
+        "max_memory": max_memory,
+    }
+    return replace(LIMITS, **{name: limit for name, limit in given.items() if limit is not None})
 
 
 def note_backbone(chosen: "Default") -> None:
@@ -767,6 +810,22 @@ def skipped_json(skipped: Skipped) -> dict[str, Any]:
     """Return what --json prints of a file or row that was left out."""
     reason = with_options(skipped.reason, skipped.settings)
     return {"path": skipped.path, "reason": reason, "line": skipped.line}
+
+
+def show_indexed(done: "IndexSummary", *, quiet: bool, as_json: bool) -> None:
+    """Print what became of the sources."""
+    show_skipped(done.skipped, quiet=quiet)
+    show_notes(done.notes, quiet=quiet)
+    if as_json:
+        skipped, notes = [*map(skipped_json, done.skipped)], [*map(spoken, done.notes)]
+        show_json(asdict(done) | {"skipped": skipped, "notes": notes})
+        return
+    moved, kept = (f"{n} {what}, " if n else "" for n, what in ((done.moved, "moved"), (done.kept, "kept")))
+    print(
+        f"{done.added} added, {done.updated} updated, {moved}{done.removed} removed, {done.unchanged} unchanged, "
+        f"{kept}{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
+    )
+    print("items: " + ", ".join(f"{n} {modality}" for modality, n in sorted(done.items.items())))
 
 
 def show_lesson(outcome: "Outcome", *, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from benchmarks.report import machine, markdown, write
 from benchmarks.retrieval import recalls
 from engine import media
 from engine.backbones import builtin
+from engine.decoding import pictures, sounds
 from engine.types import Relevance
 
 Describe = Callable[[bytes], NDArray[np.float32]]
@@ -38,15 +39,15 @@ def oriented(data: bytes) -> NDArray[np.float32]:
     from skimage.feature import hog
 
     gray = np.asarray(square(data, 128).convert("L")).astype(np.float32) / 255
-    return builtin.centred(hog(gray, 9, (16, 16), (2, 2), transform_sqrt=True).astype(np.float32))
+    return pictures.centred(hog(gray, 9, (16, 16), (2, 2), transform_sqrt=True).astype(np.float32))
 
 
 def energies(data: bytes) -> NDArray[np.float32]:
-    return builtin.energies(np.asarray(square(data, 64).convert("L")))
+    return pictures.energies(np.asarray(square(data, 64).convert("L")))
 
 
 def oriented_and_coloured(data: bytes) -> NDArray[np.float32]:
-    return np.concatenate([oriented(data), builtin.colours(np.asarray(square(data, 64)))])
+    return np.concatenate([oriented(data), pictures.colours(np.asarray(square(data, 64)))])
 
 
 def hashed(data: bytes, analyzer: str, lengths: tuple[int, int], buckets: int) -> NDArray[np.float32]:
@@ -61,14 +62,14 @@ def hashed(data: bytes, analyzer: str, lengths: tuple[int, int], buckets: int) -
 
 
 def mel_means(data: bytes) -> NDArray[np.float32]:
-    row: NDArray[np.float32] = builtin.log_mel(media.sound(data)).mean(0) + 2
+    row: NDArray[np.float32] = sounds.log_mel(media.sound(data)).mean(0) + 2
     return row
 
 
 def cepstra(data: bytes) -> NDArray[np.float32]:
     from scipy.fft import dct
 
-    rows = dct(builtin.log_mel(media.sound(data)), norm="ortho", axis=1)[:, :20]
+    rows = dct(sounds.log_mel(media.sound(data)), norm="ortho", axis=1)[:, :20]
     return np.concatenate([rows.mean(0), rows.std(0), np.diff(rows, axis=0).std(0)], dtype=np.float32)
 
 
@@ -76,7 +77,7 @@ IMAGES: Mapping[str, Describe] = {
     "HOG": oriented,
     "Gabor energies": energies,
     "HOG + Lab histograms": oriented_and_coloured,
-    CHOSEN: builtin.describe_image,
+    CHOSEN: pictures.describe,
 }
 TEXTS: Mapping[str, Describe] = {
     "words and pairs, hashed": partial(hashed, analyzer="word", lengths=(1, 2), buckets=1 << 12),
@@ -86,7 +87,7 @@ TEXTS: Mapping[str, Describe] = {
 SOUNDS: Mapping[str, Describe] = {
     "log-mel mean": mel_means,
     "20 cepstra: mean, spread, change": cepstra,
-    CHOSEN: builtin.describe_sound,
+    CHOSEN: sounds.describe,
 }
 
 

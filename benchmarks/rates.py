@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.report import machine, markdown, write
 from engine import media
 from engine.backbones import Backbone, Prepared
-from engine.ingest.encoding import CHUNK, DECODERS, Loader
+from engine.ingest.encoding import CHUNK, READERS, Loader
 from engine.ingest.ingest import ingest
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.sources import open_source
@@ -94,7 +94,7 @@ def _measure(spec: str, source: Path, workspace: Path) -> dict[str, object]:
     backbone.encode("text", [backbone.prepare(*next(job for job in jobs if job[0] == "text"))])
 
     began = time.perf_counter()
-    with ThreadPoolExecutor(DECODERS) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         prepared = list(pool.map(lambda job: (job[0], backbone.prepare(*job)), jobs))
     decoding = time.perf_counter() - began
 

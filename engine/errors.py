@@ -77,3 +77,9 @@ class Unreadable(UserError):
     def __init__(self, reason: str, path: Path | None = None, settings: Sequence[Setting] = ()) -> None:
         super().__init__(reason, settings)
         self.path = path
+
+
+def beyond(what: str, name: str, limit: float) -> Unreadable:
+    """Return why a file is skipped that takes more than a limit allows; it names the setting that allows more."""
+    setting = Setting(name, f"{limit:g}" if isinstance(limit, float) else str(limit))
+    return Unreadable(f"{what}; the limit is {setting}, which can be raised", settings=[setting])

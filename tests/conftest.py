@@ -14,6 +14,10 @@ import cli
 import worlds
 from commands import Completed
 from engine.backbones import Features, Prepared
+from engine.decoding import pool
+from engine.decoding.jobs import Decode, here
+from engine.decoding.limits import DecodingLimits
+from engine.decoding.process import Process, command, start
 from engine.errors import Unreadable
 from engine.ingest.encoding import Loader
 from engine.storage.store import Store
@@ -40,7 +44,7 @@ class FakeBackbone:
     def widths(self) -> Mapping[Modality, int]:
         return dict.fromkeys(("image", "text", "audio"), WIDTH)
 
-    def prepare(self, modality: Modality, data: bytes) -> Prepared:
+    def prepare(self, modality: Modality, data: bytes, decode: Decode = here) -> Prepared:
         self.read.append(data)
         if data.startswith(b"broken"):
             raise Unreadable("broken on purpose")
@@ -49,6 +53,32 @@ class FakeBackbone:
 
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
         return np.stack([np.asarray(row, np.float32) for row in batch])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_decoders() -> Iterator[None]:
+    """Keep processes that decode for the next test that wants such ones: starting one takes half a second."""
+    kept: list[Process] = []
+    close = Process.close
+
+    def kept_or_started(limits: DecodingLimits, arguments: Sequence[str]) -> Process:
+        alike = [process for process in kept if process.child.args == arguments and process.is_usable()]
+        for process in alike[:1]:
+            kept.remove(process)
+        return alike[0] if alike else start(limits, arguments)
+
+    def keep_or_close(process: Process) -> None:
+        if process.is_ready and process.is_usable() and process.child.args == command(process.limits):
+            kept.append(process)
+        else:
+            close(process)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pool, "start", kept_or_started)
+        patched.setattr(Process, "close", keep_or_close)
+        yield
+    for process in kept:
+        process.close()
 
 
 @pytest.fixture(scope="session")

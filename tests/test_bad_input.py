@@ -9,6 +9,7 @@ import pytest
 import worlds
 from commands import Completed, Run, colours, is_one_line
 from engine.storage.writer import writing
+from made_media import photo, recording, saved, sound
 
 
 def train(run: Run, source: Path, *more: str) -> Completed:
@@ -96,6 +97,21 @@ def test_a_truncated_picture_to_search_with_is_one_line(run: Run, tmp_path: Path
     result = run("query", "half.png")
     assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith("error: the image of the query cannot be used: broken image: ")
+
+
+def test_what_is_too_large_is_told_with_the_option_that_lets_it(run: Run, tmp_path: Path) -> None:
+    folder, limits = tmp_path / "media", ("--max-pixels", "1000", "--max-seconds", "1")
+    folder.mkdir()
+    (folder / "photo.png").write_bytes(saved(photo()))
+    (folder / "long.wav").write_bytes(recording("WAV", samples=sound(seconds=2)))
+    result = run("index", folder, "--backbone", "builtin", *limits, "--json")
+    too_large = "96 x 72 pixels; the limit is --max-pixels 1000, which can be raised"
+    heard = "longer than is heard: only its start is; --max-seconds lets more be heard"
+    assert [one["reason"] for one in result.json["skipped"]] == [too_large]
+    assert result.json["notes"] == [f"1 file, like {folder / 'long.wav'}: {heard}"]
+    assert result.err.endswith(f"\nnote: {result.json['notes'][0]}\n")
+    asked = run("query", folder / "photo.png", *limits)
+    assert is_one_line(asked, 1, f"the image of the query cannot be used: {too_large}")
 
 
 def test_a_workspace_of_a_newer_format_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from engine.decoding.pool import decoders
 from engine.errors import InvalidSetting, Note, Setting, UserError
 from engine.heads import head as heads
 from engine.heads.head import Head, Record
@@ -124,13 +125,18 @@ def learn(
     with writing(root):
         workspace, backbones = open_or_make(root, sources, options, device)
         with Store(workspace.store, readonly=not sources, served=workspace.state) as store:
-            loader = Loader(store, backbones.of, options.sources)
-            reports = [
-                ingest(
-                    loader, source, task=settings.task, allow_mass_delete=allow_mass_delete, progress=progress
-                )
-                for source in sources
-            ]
+            with decoders(options.sources.decoding) as processes:
+                loader = Loader(store, backbones.of, options.sources, processes)
+                reports = [
+                    ingest(
+                        loader,
+                        source,
+                        task=settings.task,
+                        allow_mass_delete=allow_mass_delete,
+                        progress=progress,
+                    )
+                    for source in sources
+                ]
             _, outcome = train(
                 workspace, store, settings, reference=reference, device=device, on_epoch=on_epoch
             )

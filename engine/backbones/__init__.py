@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.decoding.jobs import Decode, here
 from engine.errors import Note, Setting, Unreadable, UserError
 from engine.storage.manifest import BackboneRecord
 from engine.types import Modality
@@ -38,8 +39,12 @@ class Backbone(Protocol):
     @property
     def digest(self) -> str: ...
 
-    def prepare(self, modality: Modality, data: bytes) -> Prepared:
-        """Decode one item (a text: its UTF-8 bytes); runs in worker threads, raises Unreadable."""
+    def prepare(self, modality: Modality, data: bytes, decode: Decode = here) -> Prepared:
+        """Prepare one item (a text: its UTF-8 bytes); runs in threads, raises Unreadable.
+
+        Args:
+            decode: decodes media, where a decoder that crashes does no harm.
+        """
         ...
 
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:

@@ -16,10 +16,11 @@ from textwrap import shorten
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from safetensors import SafetensorError
 
-from engine import media
 from engine.backbones import Backbone, Features, Prepared, hub
+from engine.decoding.jobs import Decode, Job, here
 from engine.errors import Setting, UserError
 from engine.types import Modality
 
@@ -46,12 +47,13 @@ class OpenClip:
     device: str
     aligned: bool = True
 
-    def prepare(self, modality: Modality, data: bytes) -> Prepared:
+    def prepare(self, modality: Modality, data: bytes, decode: Decode = here) -> Prepared:
         """Decode a picture to what the network takes (3, H, W), a text to its characters."""
         if modality == "text":
             return data.decode()[:MAX_CHARACTERS]
         side = int(np.max(self.network.visual.preprocess_cfg["size"]))
-        pixels: Prepared = self.transform(media.image(data, side=side)).numpy()
+        picture = Image.fromarray(decode(Job("pixels", side), data))
+        pixels: Prepared = self.transform(picture).numpy()
         return pixels
 
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:

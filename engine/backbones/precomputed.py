@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.backbones import Features, Prepared
+from engine.decoding.jobs import Decode, here
 from engine.errors import Unreadable
 from engine.types import Modality
 
@@ -24,7 +25,7 @@ class FeatureFile:
         """Return the width D of the modality."""
         return {self.modality: self.width}
 
-    def prepare(self, modality: Modality, data: bytes) -> Prepared:
+    def prepare(self, modality: Modality, data: bytes, decode: Decode = here) -> Prepared:
         """Refuse: there is no encoder here."""
         raise Unreadable(f"{modality} features come from files here: there is no encoder for new {modality}")
 

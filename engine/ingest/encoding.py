@@ -1,14 +1,17 @@
-"""From rows to features: files read, digested and decoded in threads, encoded in batches."""
+"""From rows to features: files read and digested in threads, decoded in processes, encoded in batches."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
 from engine.backbones import Backbone, Features, Prepared
+from engine.decoding.jobs import here
+from engine.decoding.pool import Decoders
 from engine.errors import Unreadable
 from engine.ids import item_id
 from engine.media import Flag, collected, read
@@ -21,7 +24,8 @@ from engine.types import Item, ItemId, Modality
 CHUNK = 64
 """Rows that are encoded and stored together; the next chunk is decoded meanwhile."""
 
-DECODERS = 4
+READERS = 4
+"""Threads that read files and wait for what decodes them."""
 
 
 @dataclass(frozen=True)
@@ -55,28 +59,42 @@ class Loader:
         store: knows what is encoded already.
         backbone: returns the backbone of a modality; raises Unreadable where none reads it.
         sources: how the sources are read that bring the rows.
+        decoders: decode media in processes of their own; None: they are decoded in this one.
     """
 
     store: Store
     backbone: Callable[[Modality], Backbone]
     sources: SourceOptions = AS_USUAL
+    decoders: Decoders | None = None
 
-    def chunks(self, rows: Iterator[Row]) -> Iterator[list[tuple[Row, Loaded]]]:
+    def chunks(self, rows: Iterator[Row]) -> Generator[list[tuple[Row, Loaded]], None, None]:
         """Yield rows with their items, or with the reason why a row cannot be used, CHUNK at a time.
 
-        Each chunk is submitted one step before it is needed, so that decoding runs beside encoding.
+        Each chunk is submitted one step before it is needed, so that decoding runs beside encoding. Whoever takes
+        them closes this generator, which ends what is being decoded.
         """
         waiting: deque[list[tuple[Row, Future[list[LoadedItem]]]]] = deque()
-        with ThreadPoolExecutor(DECODERS) as pool:
+        with ThreadPoolExecutor(READERS) as pool, ExitStack() as if_left_early:
+            if_left_early.callback(self._stop, pool)
             while chunk := list(islice(rows, CHUNK)):
                 waiting.append([(row, pool.submit(self._load, row)) for row in chunk])
                 if len(waiting) > 1:
                     yield _finished(waiting.popleft())
             while waiting:
                 yield _finished(waiting.popleft())
+            if_left_early.pop_all()
+
+    def printed(self) -> list[str]:
+        """Return what decoders have printed since they were asked last."""
+        return self.decoders.printed() if self.decoders else []
+
+    def _stop(self, pool: ThreadPoolExecutor) -> None:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if self.decoders:
+            self.decoders.stop()
 
     def _load(self, row: Row) -> list[LoadedItem]:
-        """Read, digest and decode what a row names; runs in a worker thread."""
+        """Read, digest and decode what a row names; runs in a thread."""
         items = [self._load_file(modality, path) for modality, path in row.media.items()]
         items += [self._load_features(modality, array, row.name) for modality, array in row.features.items()]
         for text in row.texts:
@@ -109,7 +127,7 @@ class Loader:
         if self.store.has_features(item.id, backbone.id):
             return LoadedItem(item, backbone, stamp=stamp)
         with collected() as flags:
-            prepared = backbone.prepare(item.modality, data)
+            prepared = backbone.prepare(item.modality, data, self.decoders.decode if self.decoders else here)
         return LoadedItem(item, backbone, prepared=prepared, stamp=stamp, flags=frozenset(flags))
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -12,7 +13,6 @@ from engine.ingest.encoders import refuse_another
 from engine.ingest.encoding import Loaded, LoadedItem, Loader, encode
 from engine.ingest.matching import Matcher, match
 from engine.ingest.report import IngestReport
-from engine.media import caught
 from engine.sources import open_source
 from engine.sources.base import Row, checked_task
 from engine.sources.tables.values import AS_USUAL, SourceOptions
@@ -44,8 +44,8 @@ def ingest(
         allow_mass_delete: drop rows even where more than half of them are gone.
     """
     reading = _begin(loader.store, source, task, loader.sources)
-    with caught() as printed:
-        for chunk in loader.chunks(reading.changed(progress)):
+    with closing(loader.chunks(reading.changed(progress))) as chunks:
+        for chunk in chunks:
             reading.land(chunk)
     lost = reading.gone()
     if not allow_mass_delete:
@@ -60,7 +60,8 @@ def ingest(
         txn.drop_unused()
     if reading.matcher.former:
         reading.report.left = moved.left_behind(loader.store, reading.matcher.former)
-    reading.report.note([*reading.matcher.collection.notes, *reading.report.copies.notes()], printed)
+    notes = [*reading.matcher.collection.notes, *reading.report.copies.notes()]
+    reading.report.note(notes, loader.printed())
     return reading.report
 
 

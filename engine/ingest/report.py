@@ -2,7 +2,7 @@
 
 import shlex
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from engine.errors import Note, Setting
 from engine.ingest import moved
 from engine.ingest.encoding import LoadedItem
-from engine.media import MEANING, Flag
+from engine.media import MEANING, SETTINGS, Flag
 from engine.storage.rows import StoredRow
 from engine.types import ItemId, Skipped
 
@@ -51,6 +51,7 @@ class IngestReport:
         kept: those that could not be looked at, and stay as they were.
         left: of a source that moved, those that were not met again, by where it stood.
         notes: what a person should know of how the source was read.
+        printed: what decoders printed meanwhile, line by line.
         flagged: the media that were read and are odd, by what is.
         copies: files that hold what others hold.
     """
@@ -65,6 +66,7 @@ class IngestReport:
     skipped: list[Skipped] = field(default_factory=list)
     tasks: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
     flagged: dict[Flag, list[str]] = field(default_factory=dict)
     copies: Copies = field(default_factory=Copies, compare=False)
 
@@ -76,7 +78,9 @@ class IngestReport:
     @property
     def told(self) -> list[Note]:
         """What a person should know of the run, and what to do."""
-        return [*map(Note, self.notes), *(_of_left(source, rows) for source, rows in self.left.items())]
+        flagged = [_of_flag(flag, names) for flag, names in sorted(self.flagged.items())]
+        left = [_of_left(source, rows) for source, rows in self.left.items()]
+        return [*map(Note, self.notes), *flagged, *map(Note, _of_printed(self.printed)), *left]
 
     def count(self, stored: StoredRow | None, now: StoredRow) -> None:
         """Count a row by what was stored of it before, if anything."""
@@ -95,16 +99,20 @@ class IngestReport:
             self.flagged.setdefault(flag, []).append(name)
 
     def note(self, of_source: Iterable[str], printed: Iterable[str]) -> None:
-        """Take in what the source has to say, what is odd about media, and what their decoders printed."""
+        """Take in what the source has to say, and what the decoders of its media printed."""
         self.notes += of_source
-        self.notes += [
-            f"{len(names)} {'file' if len(names) == 1 else 'files'}, like {names[0]}: {MEANING[flag]}"
-            for flag, names in sorted(self.flagged.items())
-        ]
-        lines = list(printed)
-        self.notes += [f"a decoder says: {line}" for line in lines[:MOST_PRINTED]]
-        if len(lines) > MOST_PRINTED:
-            self.notes.append(f"and {len(lines) - MOST_PRINTED} lines more")
+        self.printed += printed
+
+
+def _of_flag(flag: Flag, names: Sequence[str]) -> Note:
+    count = f"{len(names)} {'file' if len(names) == 1 else 'files'}"
+    return Note(f"{count}, like {names[0]}: {MEANING[flag]}", [SETTINGS[flag]] if flag in SETTINGS else [])
+
+
+def _of_printed(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - MOST_PRINTED
+    said = [f"a decoder says: {line}" for line in lines[:MOST_PRINTED]]
+    return said + ([f"and {more} lines more"] if more > 0 else [])
 
 
 def _of_left(source: str, rows: int) -> Note:

@@ -5,13 +5,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
 
-Flag = Literal["incomplete", "constant", "silent", "long", "frames"]
+from engine.errors import Setting
+
+Flag = Literal["incomplete", "constant", "silent", "long", "long sound", "frames"]
+
+SETTINGS: Mapping[Flag, Setting] = {"long sound": Setting("max_seconds")}
+"""What can be set to read more of such a medium."""
 
 MEANING: Mapping[Flag, str] = {
     "incomplete": "ends early or is damaged: read as far as it goes",
     "constant": "a picture of one colour",
     "silent": "a silent sound",
     "long": "longer than is read: only its start is",
+    "long sound": f"longer than is heard: only its start is; {SETTINGS['long sound']} lets more be heard",
     "frames": "several pictures in one file: the first is seen",
 }
 """What a flag says about a file, in words."""

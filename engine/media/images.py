@@ -7,7 +7,7 @@ import struct
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from engine.errors import Unreadable
+from engine.errors import Unreadable, beyond
 from engine.media.colour import srgb
 from engine.media.cut import END_OF_JPEG, is_progressive_enough, rows_that_are_there
 from engine.media.depth import brightened, eight_bits, gives_upper_bytes, may_be_dark
@@ -34,9 +34,6 @@ TURNS = {
 """What makes a picture of each EXIF orientation upright."""
 
 MAX_PIXELS = 100_000_000
-MAX_SLOW_PIXELS = 16_000_000
-"""The limit of forms that Pillow decodes in Python."""
-SLOW_DECODERS = frozenset(("qoi", "ppm", "ppm_plain"))
 
 CODING_NOISE = 2
 """Levels of 255 by which the pixels of one colour may differ."""
@@ -48,22 +45,23 @@ BROKEN = (
 """What decoders raise when bytes are not what they say; a lack of memory, or a fault of ours, is not among it."""
 
 
-def image(data: bytes, *, side: int) -> Image.Image:
+def image(data: bytes, *, side: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a picture to RGB, upright, on white where it is transparent; what is odd about it is flagged.
 
     Args:
         side: how many pixels the caller needs along the shorter side; a larger JPEG is decoded at a
             fraction of its size, never below twice this.
+        max_pixels: what is larger is refused.
     """
     kind = sniff(data)
     if not kind or kind.modality != "image":
         raise Unreadable("not an image that can be read" + (f": it is {kind.name}" if kind else ""))
     try:
-        picture = _decoded(data, kind.name, side)
+        picture = _decoded(data, kind.name, side, max_pixels)
     except UnidentifiedImageError:
         raise Unreadable("not an image that can be read") from None
     except Image.DecompressionBombError:
-        raise Unreadable("more pixels than the limit") from None
+        raise beyond("more pixels than are read", "max_pixels", max_pixels) from None
     except BROKEN as error:
         raise Unreadable(f"broken image: {_one_line(error)}") from None
     if _is_constant(picture):
@@ -71,48 +69,46 @@ def image(data: bytes, *, side: int) -> Image.Image:
     return picture
 
 
-def _decoded(data: bytes, kind: str, side: int) -> Image.Image:
+def _decoded(data: bytes, kind: str, side: int, max_pixels: int) -> Image.Image:
     """Decode the bytes of a kind of picture; where its metadata stands in the way, without that."""
     try:
-        return _rgb(_upright(_loaded(data, kind, side)))
+        return _rgb(_upright(_loaded(data, kind, side, max_pixels)))
     except (ValueError, UnidentifiedImageError):
         if kind == "TIFF":
-            return _rgb(_upright(decode_tiff(data, MAX_PIXELS)))
+            return _rgb(_upright(decode_tiff(data, max_pixels)))
         if kind != "PNG":
             raise
-    return _rgb(_upright(_loaded(bare(data), kind, side)))
+    return _rgb(_upright(_loaded(bare(data), kind, side, max_pixels)))
 
 
-def _loaded(data: bytes, kind: str, side: int) -> Image.Image:
+def _loaded(data: bytes, kind: str, side: int, max_pixels: int) -> Image.Image:
     """Decode the pixels of a picture, as far as they go."""
-    picture = _opened(data, kind, side)
+    picture = _opened(data, kind, side, max_pixels)
     if kind != "JPEG" and getattr(picture, "is_animated", False):
         raise_flag("frames")
     if kind == "TIFF" and is_beyond_pillow(picture):
-        return decode_tiff(data, MAX_PIXELS)
+        return decode_tiff(data, max_pixels)
     only_upper_bytes = gives_upper_bytes(picture)
     try:
         picture.load()
     except (OSError, SyntaxError) as error:
         raise_flag("incomplete")
         if is_progressive_enough(picture, data):
-            picture = _opened(data + END_OF_JPEG, kind, side)
+            picture = _opened(data + END_OF_JPEG, kind, side, max_pixels)
             picture.load()
             return picture
         return rows_that_are_there(picture, error)
     if only_upper_bytes and may_be_dark(picture):
-        return brightened(picture, _opened(data, kind, side))
+        return brightened(picture, _opened(data, kind, side, max_pixels))
     return picture
 
 
-def _opened(data: bytes, kind: str, side: int) -> ImageFile.ImageFile:
+def _opened(data: bytes, kind: str, side: int, max_pixels: int) -> ImageFile.ImageFile:
     """Read the header of a picture and refuse too many pixels; nothing is decoded yet."""
     picture: ImageFile.ImageFile = Image.open(io.BytesIO(data), formats=(kind,))
     width, height = picture.size
-    slow = any(tile[0] in SLOW_DECODERS for tile in picture.tile)
-    limit = MAX_SLOW_PIXELS if slow else MAX_PIXELS
-    if width * height > limit:
-        raise Unreadable(f"{width} x {height} pixels; the limit is {limit // 10**6} megapixels")
+    if width * height > max_pixels:
+        raise beyond(f"{width} x {height} pixels", "max_pixels", max_pixels)
     picture.draft("RGB", (2 * side, 2 * side))
     return picture
 

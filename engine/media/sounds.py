@@ -17,7 +17,7 @@ SAMPLE_RATE = 16_000
 MAX_SECONDS = 60
 """Sounds are heard up to here; the rest is not read."""
 MAX_SAMPLES = 100_000_000
-"""So many numbers are read at most, of all channels."""
+"""So many numbers are read at most, of all channels, where no more seconds are asked for."""
 MAX_CHANNELS = 64
 RATES = (100, 10_000_000)
 """Hertz that can be read."""
@@ -37,8 +37,8 @@ UNENDING = 0x7FFFFFFF
 ENDED_EARLY = re.compile("lacks an end-of-stream bit|ended unexpectedly|truncated file")
 
 
-def sound(data: bytes) -> NDArray[np.float32]:
-    """Decode a sound to mono samples (n,) at 16 kHz, -1 to 1, at most MAX_SECONDS of it; odd ones are flagged."""
+def sound(data: bytes, *, max_seconds: int = MAX_SECONDS) -> NDArray[np.float32]:
+    """Decode a sound to mono samples (n,) at 16 kHz, -1 to 1, at most so many seconds; odd ones are flagged."""
     import soundfile
 
     kind = sniff(data)
@@ -47,7 +47,7 @@ def sound(data: bytes) -> NDArray[np.float32]:
     try:
         with soundfile.SoundFile(_stream(data)) as file:
             rate = file.samplerate
-            samples = _samples(file, data)
+            samples = _samples(file, data, max_seconds)
     except soundfile.LibsndfileError as error:
         raise Unreadable(f"broken sound: {error.error_string}") from None
     if not samples.size:
@@ -74,7 +74,7 @@ def _stream(data: bytes) -> SimpleNamespace:
     return SimpleNamespace(read=stream.read, readinto=stream.readinto, tell=stream.tell, seek=seek)
 
 
-def _samples(file: Any, data: bytes) -> NDArray[np.float32]:
+def _samples(file: Any, data: bytes, max_seconds: int) -> NDArray[np.float32]:
     """Read the samples (n, channels) of an open file, as far as they go and are heard."""
     import soundfile
 
@@ -83,7 +83,8 @@ def _samples(file: Any, data: bytes) -> NDArray[np.float32]:
         raise Unreadable(f"sample rate of {file.samplerate} Hz; {least} to {most} can be read")
     if file.channels > MAX_CHANNELS:
         raise Unreadable(f"{file.channels} channels; the limit is {MAX_CHANNELS}")
-    heard = min(MAX_SECONDS * file.samplerate, MAX_SAMPLES // file.channels)
+    most = MAX_SAMPLES * max(max_seconds, MAX_SECONDS) // MAX_SECONDS
+    heard = min(max_seconds * file.samplerate, most // file.channels)
     samples = np.empty((min(heard, file.frames), file.channels), np.float32)
     try:
         count = len(file.read(out=samples))
@@ -92,7 +93,7 @@ def _samples(file: Any, data: bytes) -> NDArray[np.float32]:
         if count <= 0:
             raise
     if count == heard < file.frames:
-        raise_flag("long")
+        raise_flag("long sound")
     if count < len(samples) or _ends_early(file, data):
         raise_flag("incomplete")
     return samples[:count]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from engine.errors import Unreadable
+from engine.errors import Unreadable, beyond
 from engine.media.depth import (
     BITS,
     FORMAT,
@@ -24,7 +24,8 @@ from engine.media.depth import (
 
 ORIENTATION, PROFILE = 274, 34675  # tags
 RAW, DEFLATE = 1, (8, 32946)
-MAX_BYTES_OF_PIXELS = 400 << 20
+BYTES_A_PIXEL = 4
+"""So many bytes of numbers are read for each pixel that is allowed, however many there are."""
 GRAY, COLOURS, PALETTE, INKS = (0, 1), (1, 2), 3, 5
 """Values of the photometric tag."""
 ALPHA = (1, 2)
@@ -59,13 +60,9 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
             if not file.pages:
                 raise Unreadable("broken image: a TIFF without a page")
             page: Any = file.pages[0]
-            pixels = page.imagewidth * page.imagelength
-            if pixels > max_pixels:
-                limit = max_pixels // 10**6
-                raise Unreadable(
-                    f"{page.imagewidth} x {page.imagelength} pixels; the limit is {limit} megapixels"
-                )
-            _check(page, data)
+            if page.imagewidth * page.imagelength > max_pixels:
+                raise beyond(f"{page.imagewidth} x {page.imagelength} pixels", "max_pixels", max_pixels)
+            _check(page, data, max_pixels)
             samples = np.asarray(page.asarray(maxworkers=1))
             return _picture(page, samples)
     except (OSError, ValueError, zlib.error) as error:
@@ -74,7 +71,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise Unreadable("broken image: damaged tags of a TIFF") from None
 
 
-def _check(page: Any, data: bytes) -> None:
+def _check(page: Any, data: bytes, max_pixels: int) -> None:
     """Refuse what cannot be decoded, or would unpack to more than its header says."""
     if page.compression != RAW and page.compression not in DEFLATE:
         raise Unreadable(f"a TIFF of {page.bitspersample} bits, compressed by {page.compression.name}")
@@ -82,8 +79,11 @@ def _check(page: Any, data: bytes) -> None:
         raise Unreadable(f"a TIFF of colours as {getattr(page.photometric, 'name', page.photometric)}")
     if page.dtype is None or page.dtype.kind not in "uif" or page.imagedepth != 1:
         raise Unreadable("a TIFF whose numbers are no colours")
-    if max(page.nbytes, page.size * page.dtype.itemsize) > MAX_BYTES_OF_PIXELS:
-        raise Unreadable(f"{page.nbytes >> 20} MiB of pixels; the limit is {MAX_BYTES_OF_PIXELS >> 20} MiB")
+    size = max(page.nbytes, page.size * page.dtype.itemsize)
+    if size > BYTES_A_PIXEL * max_pixels:
+        raise beyond(
+            f"{size >> 20} MiB, as much as {size // BYTES_A_PIXEL} pixels may have", "max_pixels", max_pixels
+        )
     if page.compression != RAW:
         rows, columns = (
             (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
@@ -92,7 +92,7 @@ def _check(page: Any, data: bytes) -> None:
         most *= page.samplesperpixel * page.dtype.itemsize
         for start, length in zip(page.dataoffsets, page.databytecounts, strict=False):
             piece = zlib.decompressobj()
-            piece.decompress(data[start : start + length], min(most, MAX_BYTES_OF_PIXELS) + 1)
+            piece.decompress(data[start : start + length], min(most, BYTES_A_PIXEL * max_pixels) + 1)
             if piece.unconsumed_tail:
                 raise Unreadable("broken image: more data than its header says")
 

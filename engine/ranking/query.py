@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine import media
 from engine.backbones import Backbone
+from engine.decoding.jobs import Decode, here
 from engine.errors import Setting, Unreadable, UserError
 from engine.heads.embedder import Embedder
 from engine.ids import clean_name, clean_text
@@ -116,13 +117,13 @@ def title(query: Query) -> str:
     return " + ".join(part.data.decode() if part.modality == "text" else part.name for part in query)
 
 
-def encode(query: Query, backbone: Callable[[Modality], Backbone]) -> list[Part]:
+def encode(query: Query, backbone: Callable[[Modality], Backbone], decode: Decode = here) -> list[Part]:
     """Return the features of a query's inputs, each read by the backbone of its modality."""
     parts = []
     for given in query:
         try:
             encoder = backbone(given.modality)
-            prepared = encoder.prepare(given.modality, given.data)
+            prepared = encoder.prepare(given.modality, given.data, decode)
         except Unreadable as error:
             raise UserError(
                 f"the {given.modality} of the query cannot be used: {error}", error.settings

@@ -4,8 +4,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from engine.decoding.pool import decoders
 from engine.errors import Note, UserError
 from engine.ingest import gone
 from engine.ingest.encoding import Loader
@@ -67,12 +69,11 @@ def index(
         present = [source for source in sources if source not in vanished]
         workspace, backbones = open_or_make(root, present, options, device)
         with Store(workspace.store, readonly=False, served=workspace.state) as store:
-            loader = Loader(store, backbones.of, options.sources)
             try:
-                reports = [
-                    ingest(loader, source, task=task, allow_mass_delete=allow_mass_delete, progress=progress)
-                    for source in present
-                ]
+                with decoders(options.sources.decoding) as processes:
+                    loader = Loader(store, backbones.of, options.sources, processes)
+                    read = partial(ingest, loader, task=task, allow_mass_delete=allow_mass_delete)
+                    reports = [read(source, progress=progress) for source in present]
                 reports += [forget(store, absolute(source), task=task) for source in vanished]
             except UserError:  # of one source; what has landed of the others is served
                 serve(workspace, store, ServingRequest(), device=device)

@@ -1,14 +1,18 @@
 """Answer queries: search shards, each with its own head, and merge what they find into one ranking."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from engine.backbones import Backbones
+from engine.decoding.jobs import Array, Decode, Job, here
+from engine.decoding.limits import LIMITS, DecodingLimits
+from engine.decoding.pool import decoders
 from engine.errors import Note, Setting, UserError, Vanished
 from engine.heads.embedder import Embedder
 from engine.ids import clean_name
@@ -61,6 +65,7 @@ class Searcher:
     Attributes:
         take: reads a new snapshot; called where a shard or router of this one has vanished.
         device: cuda searches shards on the GPUs that faiss sees.
+        decode: decodes the media of queries.
     """
 
     snapshot: Snapshot
@@ -68,6 +73,7 @@ class Searcher:
     store: Store
     backbones: Backbones
     device: str = "cpu"
+    decode: Decode = here
     _lookups: dict[tuple[Modality, Modality], list[ShardLookup]] = field(default_factory=dict)
     _shards: dict[ShardKey, Shard] = field(default_factory=dict)
     _routers: dict[Modality, Router] = field(default_factory=dict)
@@ -97,7 +103,7 @@ class Searcher:
         self, query: Query, to: Modality | None, k: int, scope: QueryScope, *, min_score: float = -1.0
     ) -> SearchResult:
         """Return the K best hits for a query; `to` is the modality to find, None: as suits the query."""
-        parts, target = encode(query, self.backbones.of), target_of(query, to)
+        parts, target = encode(query, self.backbones.of, self.decode), target_of(query, to)
         inferred = None
         if isinstance(scope, LikeliestTask):
             inferred = self.infer_task(parts, target)
@@ -201,7 +207,12 @@ class Searcher:
 
 @contextmanager
 def open_searcher(
-    root: Path, *, device: str = "cpu", policy: PolicyName | None = None, at: str | None = None
+    root: Path,
+    *,
+    device: str = "cpu",
+    policy: PolicyName | None = None,
+    at: str | None = None,
+    limits: DecodingLimits = LIMITS,
 ) -> Iterator[Searcher]:
     """Open a workspace for any number of queries.
 
@@ -209,19 +220,23 @@ def open_searcher(
         policy: search as this policy would have it; None: as it is served. What no shard holds is embedded from
             features in memory, and nothing is written.
         at: search it as it stood after a lesson: its number, from 1, or its task; None: as it is served.
+        limits: what decoding a medium of a query may take.
     """
-    with reading(root) as (workspace, store):
+    with reading(root) as (workspace, store), ExitStack() as opened:
         lessons = None if at is None else lesson_number(workspace, at)
+        processes = cache(lambda: opened.enter_context(decoders(limits)))  # once a query is no text
 
         def snapshot_of(workspace: Workspace) -> Snapshot:
             if policy is None and lessons is None:
                 return ServedSnapshot(workspace, Embedder(workspace, device))
             return plan_snapshot(workspace, store, device, policy=policy, lessons=lessons)
 
+        def decode(job: Job, data: bytes) -> Array:
+            return processes().decode(job, data)
+
         backbones = Backbones(workspace.manifest.backbones, device)
-        yield Searcher(
-            snapshot_of(workspace), lambda: snapshot_of(renewed(root, store)), store, backbones, device
-        )
+        now, renew = snapshot_of(workspace), lambda: snapshot_of(renewed(root, store))
+        yield Searcher(now, renew, store, backbones, device, decode)
 
 
 def _tasks(lookups: Sequence[ShardLookup]) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engine.decoding.pool import decoders
 from engine.errors import Setting, UserError
 from engine.evaluation import metrics
 from engine.ingest.encoding import Loader
@@ -158,8 +159,8 @@ def _store(spec: Spec, out: Path, device: str, callbacks: Callbacks) -> None:
         lambda chosen: callbacks.note(f"backbone: {chosen} (name another as backbone under [stream])"),
     )
     workspace, backbones = open_or_make(root, sources, options, device)
-    with Store(workspace.store, readonly=False) as store:
-        loader = Loader(store, backbones.of, options.sources)
+    with Store(workspace.store, readonly=False) as store, decoders() as processes:
+        loader = Loader(store, backbones.of, options.sources, processes)
         for source, task in needed:
             callbacks.skipped(ingest(loader, source, task=task, progress=callbacks.rows).skipped)
     files.replace(root / INGESTED, files.to_json({"format": FORMAT, "tasks": [task for _, task in needed]}))

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.decoding.limits import LIMITS as DECODING_LIMITS
+from engine.decoding.limits import DecodingLimits
 from engine.errors import Setting, Unreadable, UserError
 
 Fields: TypeAlias = Mapping[str, object]
@@ -45,11 +47,13 @@ class SourceOptions:
     Attributes:
         media: the folder that the media lie in which a table names; None: where they usually do.
         reread: read every row again, whatever its file's size and time say; features are of the encoder of before.
+        decoding: how much of a medium is decoded, and what that may take.
     """
 
     media: Path | None = None
     limits: Limits = LIMITS
     reread: bool = False
+    decoding: DecodingLimits = DECODING_LIMITS
 
 
 AS_USUAL = SourceOptions()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from engine import media
 from engine.backbones import Features, builtin
+from engine.decoding import pictures, sounds
 from engine.errors import Unreadable
 from engine.types import Modality
 
@@ -184,14 +185,14 @@ def test_tones_of_like_pitch_are_closer_than_others() -> None:
 
 
 def test_mel_filters_leave_no_gap_between_the_lowest_and_the_highest_band() -> None:
-    filters = builtin.mel_filters()
+    filters = sounds.mel_filters()
     np.testing.assert_allclose(filters[40:240].sum(axis=1), 1, atol=1e-5)
 
 
 def test_local_histograms_count_each_cell_apart() -> None:
-    codes = np.zeros((builtin.SIDE, builtin.SIDE), int)
-    codes[: builtin.SIDE // builtin.GRID, : builtin.SIDE // builtin.GRID] = 1
-    histograms = builtin.histograms(codes, 2).reshape(builtin.GRID**2, 2)
+    codes = np.zeros((pictures.SIDE, pictures.SIDE), int)
+    codes[: pictures.SIDE // pictures.GRID, : pictures.SIDE // pictures.GRID] = 1
+    histograms = pictures.histograms(codes, 2).reshape(pictures.GRID**2, 2)
     assert histograms[0].tolist() == [0, 1]
     assert (histograms[1:] == [1, 0]).all()
 

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 import struct
 import zlib
 
@@ -106,7 +108,9 @@ def test_a_jpeg_is_never_decoded_below_twice_the_side() -> None:
 
 
 def test_a_picture_of_more_pixels_than_the_limit_is_refused_by_its_header() -> None:
-    with pytest.raises(Unreadable, match=r"^10001 x 10000 pixels; the limit is 100 megapixels$"):
+    with pytest.raises(
+        Unreadable, match=r"^10001 x 10000 pixels; the limit is `max_pixels=100000000`, which can be raised$"
+    ):
         media.image(png_of_size(10_001, 10_000), side=64)
 
 
@@ -131,9 +135,17 @@ def test_a_sound_is_no_picture_and_the_message_says_what_it_is() -> None:
         media.image(b"fLaC" + bytes(100), side=64)
 
 
-def test_a_picture_of_a_form_that_python_decodes_has_a_lower_limit() -> None:
-    with pytest.raises(Unreadable, match=r"^10000 x 10000 pixels; the limit is 16 megapixels$"):
-        media.image(b"P2 10000 10000 255 1 2 3", side=64)
+def test_pillow_and_tifffile_log_nothing_to_stderr() -> None:
+    code = "import logging, engine.media\nfor name in ('PIL.Tiff', 'tifffile'): logging.getLogger(name).error('odd')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_the_limit_of_pixels_can_be_set() -> None:
+    picture = saved(Image.new("RGB", (16, 16)), "PNG")
+    assert media.image(picture, side=64, max_pixels=256).size == (16, 16)
+    with pytest.raises(Unreadable, match=r"^16 x 16 pixels; the limit is `max_pixels=255`"):
+        media.image(picture, side=64, max_pixels=255)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])

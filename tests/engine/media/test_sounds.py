@@ -65,6 +65,17 @@ def test_a_sound_is_heard_up_to_the_limit() -> None:
     assert len(media.sound(long)) == media.MAX_SECONDS * media.SAMPLE_RATE
 
 
+def test_a_sound_is_heard_as_far_as_is_asked_for() -> None:
+    long = recorded(np.zeros(1_000 * (media.MAX_SECONDS + 5), np.float32), 1_000, subtype="PCM_U8")
+    assert len(media.sound(long, max_seconds=media.MAX_SECONDS + 2)) == 62 * media.SAMPLE_RATE
+
+
+def test_more_numbers_are_read_where_more_seconds_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.media.sounds.MAX_SAMPLES", 30 * 1_000)
+    long = recorded(np.zeros(1_000 * (media.MAX_SECONDS + 5), np.float32), 1_000, subtype="PCM_U8")
+    assert len(media.sound(long, max_seconds=2 * media.MAX_SECONDS)) == 60 * media.SAMPLE_RATE
+
+
 @pytest.mark.parametrize("rate", [99, 10_000_001])
 def test_a_sample_rate_out_of_range_is_refused(rate: int) -> None:
     with pytest.raises(Unreadable, match=f"^sample rate of {rate} Hz; 100 to 10000000 can be read$"):
@@ -192,7 +203,7 @@ def test_no_more_numbers_are_read_than_the_limit(monkeypatch: pytest.MonkeyPatch
     with media.collected() as flags:
         samples = media.sound(recording("WAV", samples=np.stack([SOUND, SOUND], axis=1)))
     assert len(samples) == RATE // 2
-    assert flags == {"long"}
+    assert flags == {"long sound"}
 
 
 def test_a_picture_is_no_sound_and_the_message_says_what_it_is() -> None:
