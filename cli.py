@@ -106,6 +106,8 @@ def check_methods(chain: str) -> str:
 
 OPTIONS = {"form": "--head", "width": "--dim"}
 """Settings of the layers whose option has a name of its own; every other is called as in Python, with dashes."""
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as of a process that a shell saw end by it."""
 
 Sources = Annotated[list[Path], typer.Argument(help="Folders, .jsonl/.csv/.tsv or .npz/.parquet files.")]
 WorkspaceDir = Annotated[
@@ -950,12 +952,13 @@ def main() -> None:
         print(f"error: {printable(str(inaccessible(error)))}", file=sys.stderr)
         raise SystemExit(1) from None
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        status = INTERRUPTED
     except BrokenPipeError:
         # the reader of our pipe has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    if status == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
     raise SystemExit(status if isinstance(status, int) else 0)
 
 

@@ -49,7 +49,9 @@ def build(folder: Path) -> tuple[Path, Path]:
 def look(sdist: Path, wheel: Path) -> None:
     """Check that both hold all of our code, the licence and the mark of types, and nothing else of the checkout."""
     code = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
-    product = code | {"cli.py", "mneme.py"} | {f"{package}/py.typed" for package in PACKAGES}
+    product = (
+        code | {"cli.py", "mneme.py", "mneme_command.py"} | {f"{package}/py.typed" for package in PACKAGES}
+    )
     about = {"LICENSE", "README.md", "CHANGELOG.md", "MANIFEST.in", "pyproject.toml", "setup.cfg", "PKG-INFO"}
     with tarfile.open(sdist) as archive:
         files = {name.partition("/")[2] for name in archive.getnames() if archive.getmember(name).isfile()}

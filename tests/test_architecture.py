@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "web": ENGINE | {"indexer", "web"},
     "mneme": CORE | {"studies", "web", "mneme"},
     "cli": CORE | {"studies", "web", "cli"},
+    "mneme_command": {"cli", "mneme_command"},
 }
 FILES = sorted(
     file

@@ -140,7 +140,7 @@ def test_an_interrupt_records_the_epochs_that_are_done(
     run: Run, sky: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = interrupted(run, sky, monkeypatch, epoch=4)
-    assert (told.status, len(told.json["epochs"]), told.err) == (130, 3, "")
+    assert (told.status, len(told.json["epochs"]), told.err) == (130, 3, "interrupted\n")
     assert len(run("status", "--json").json["lessons"]) == 1
 
 
@@ -148,7 +148,7 @@ def test_an_interrupt_before_an_epoch_is_done_records_nothing(
     run: Run, sky: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = interrupted(run, sky, monkeypatch, epoch=1)
-    assert (told.status, told.out) == (130, "")
+    assert (told.status, told.out, told.err) == (130, "", "interrupted\n")
     assert untouched(run)
 
 

@@ -1,7 +1,7 @@
 import io
+import struct
 import subprocess
 import sys
-import struct
 import zlib
 
 import numpy as np

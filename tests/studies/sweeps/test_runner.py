@@ -417,13 +417,13 @@ def test_a_killed_sweep_leaves_no_process_and_comes_to_the_same_when_resumed(
     assert figures(out) == figures(done)
 
 
-def test_an_interrupted_sweep_keeps_what_is_made_and_prints_no_traceback(
+def test_an_interrupted_sweep_keeps_what_is_made_and_says_so_in_one_line(
     done: Path, source: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     sweep = sweep_that("os.killpg(0, signal.SIGINT)", out, source / "study.toml")
     output = sweep.communicate()
-    assert (sweep.returncode, *output) == (130, "", "")
+    assert (sweep.returncode, *output) == (130, "", "interrupted\n")
     assert not (out / "results.json").exists()
     made = figures(out)
     assert made
