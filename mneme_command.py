@@ -1,10 +1,17 @@
 """Where the installed `mneme` command begins: Ctrl-C ends it in one line, even while the rest is being imported."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = (
+    False  # as of `typing`, which takes ten milliseconds to import: an interrupt meets no handler yet
+)
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 IMPORTING = "<frozen importlib._bootstrap>"
 """What Python names the file of the functions that import."""

@@ -13,6 +13,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -20,7 +21,8 @@ import clips
 from clips import CLIP
 from engine import backbones
 from engine.backbones import Backbone, hub, open_clip
-from engine.errors import UserError
+from engine.decoding.pool import decoders
+from engine.errors import Unreadable, UserError
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 
 
@@ -90,6 +92,14 @@ def _cache_file(cache: Path, repository: str, name: str, content: bytes) -> Path
     (folder / "refs" / "main").write_text("0123")
     (snapshot / name).write_bytes(content)
     return snapshot / name
+
+
+def test_a_picture_is_decoded_by_whoever_is_asked_to(tiny: Backbone) -> None:
+    with decoders() as processes:
+        apart = tiny.prepare("image", _png(0), processes.decode)
+        with pytest.raises(Unreadable):
+            tiny.prepare("image", b"not a picture", processes.decode)
+    assert_array_equal(apart, tiny.prepare("image", _png(0)))
 
 
 def test_a_picture_has_the_features_that_open_clip_itself_gives(tiny: Backbone, weights: Path) -> None:
