@@ -25,6 +25,7 @@ class OddBackbone:
     spec: str = "odd"
     id: str = "odd-1"
     aligned: bool = True
+    digest: str = ""
 
     @property
     def widths(self) -> Mapping[Modality, int]:
