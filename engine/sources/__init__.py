@@ -5,7 +5,7 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.media import spelled
-from engine.sources.base import METADATA, Collection
+from engine.sources.base import Collection, metadata_of, unread_beside
 from engine.sources.tables.values import AS_USUAL, SourceOptions
 
 
@@ -24,9 +24,10 @@ def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
     if not source.exists():
         raise UserError(f"no such file or folder: {source}")
     if source.is_dir():
-        for name in METADATA:
-            if (source / name).is_file():
-                return table.open_table(source, source / name, folder=media or source, limits=limits)
+        if paths := metadata_of(source):
+            opened = table.open_table(source, paths[0], folder=media or source, limits=limits)
+            opened.notes.extend(unread_beside(*paths))
+            return opened
         return (
             splits.open_splits(source, limits)
             or vectors_folder.open_vectors(source, limits)

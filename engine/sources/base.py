@@ -53,7 +53,7 @@ class Collection:
         total: how many rows to expect, for a progress bar.
         widths: the width D of each modality whose features the source brings itself.
         encoded: the modalities that the source may bring and a backbone must read; None: whatever there is.
-        notes: what a person should know of how it is read.
+        notes: what a person should know of how it is read; grows while rows are read.
     """
 
     source: Path
@@ -61,7 +61,7 @@ class Collection:
     rows: Callable[[], Iterator[Row | Skipped]]
     widths: Mapping[Modality, int] = field(default_factory=dict)
     encoded: Sequence[Modality] | None = None
-    notes: Sequence[str] = ()
+    notes: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -106,6 +106,16 @@ def checked_split(value: object) -> Split:
     if value not in get_args(Split):
         raise Unreadable(f"split {value!r} is none of train, val, test")
     return cast("Split", value)
+
+
+def metadata_of(folder: Path) -> list[Path]:
+    """Return the metadata files of a folder, the one that is read first; OSError where that cannot be told."""
+    return [folder / name for name in METADATA if (folder / name).is_file()]
+
+
+def unread_beside(first: Path, *others: Path) -> list[str]:
+    """Return what to say of metadata files beside the one that is read."""
+    return [f"{other.name} is not read, but {first.name} beside it" for other in others]
 
 
 def inside(folder: Path, path: Path) -> Path:

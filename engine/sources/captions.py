@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from engine.errors import Setting, Unreadable, UserError
 from engine.ids import clean_text
@@ -41,7 +41,8 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
         raise UserError(f'{source} is no source: a JSON of COCO has a list of "images"')
     if len(images) > limits.max_rows:
         raise over("max_rows", limits.max_rows, f"{source} has {len(images)} images")
-    annotations = _annotations(content)
+    annotations, notes = _annotations(content)
+    notes += _left_over(annotations, images)
     folder = media or _beside(
         source, [str(image.get("file_name") or image.get("filename")) for image in images[:20]]
     )
@@ -58,7 +59,7 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
             except Unreadable as error:
                 yield Skipped(str(source), str(error), number, name=str(image.get("id")))
 
-    return Collection(source, len(images), rows)
+    return Collection(source, len(images), rows, notes=notes)
 
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
@@ -66,17 +67,37 @@ def _objects(value: object) -> list[Mapping[str, Any]]:
     return [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
 
 
-def _annotations(content: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the annotations of each image, by its id; a category's name stands for its number."""
-    names = {
-        str(category.get("id")): category.get("name") for category in _objects(content.get("categories"))
-    }
+def _annotations(content: Mapping[str, Any]) -> tuple[dict[str, list[Mapping[str, Any]]], list[str]]:
+    """Return the annotations of each image, by its id, and what to say of others.
+
+    A category's name stands for its number.
+    """
+    categories, given = _objects(content.get("categories")), content.get("annotations", [])
+    names = {str(category.get("id")): category.get("name") for category in categories}
+    annotations = _objects(given)
     by_image: dict[str, list[Mapping[str, Any]]] = {}
-    for annotation in _objects(content.get("annotations")):
+    for annotation in annotations:
         category = annotation.get("category_id")
         named = {**annotation, "category": names.get(str(category), category)}
         by_image.setdefault(str(annotation.get("image_id")), []).append(named)
-    return by_image
+    others = len(given) - len(annotations) if isinstance(given, list) else 1
+    blank = sum("caption" in one and not _is_text(one["caption"]) for one in annotations)
+    counts = {"are no objects": others, "have a caption that is blank or no text": blank}
+    return by_image, [f"{n} annotations {what} and are left out" for what, n in counts.items() if n]
+
+
+def _left_over(
+    annotations: Mapping[str, Sequence[object]], images: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield what to say of annotations whose image is not among the images."""
+    lost = annotations.keys() - {str(image.get("id")) for image in images}
+    if lost:
+        count, example = sum(len(annotations[id]) for id in lost), min(lost)
+        yield f"{count} annotations name an image that is not listed, like {example}, and are left out"
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _coco_row(
@@ -105,9 +126,7 @@ def _coco_row(
         split=split,
         labels=tuple(dict.fromkeys(map(str, labels))),
         media={"image": path},
-        texts=tuple(
-            dict.fromkeys(clean_text(text) for text in captions if isinstance(text, str) and text.strip())
-        ),
+        texts=tuple(dict.fromkeys(clean_text(text) for text in captions if _is_text(text))),
         other={field: plain(value) for field, value in image.items() if field not in kept},
     )
 

@@ -1,13 +1,28 @@
 """What stands in a cell of a table: words, lists of them, and paths inside the source."""
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from engine.errors import Unreadable
 from engine.ids import item_id
 from engine.media import spelled
 from engine.sources.base import inside
 from engine.types import Modality
+
+Named = list[tuple[Modality, Path]]
+"""The files that a row names, each with what it is."""
+
+
+def one_each(named: Named) -> dict[Modality, Path]:
+    """Return the file of each modality; Unreadable where a row names two of one."""
+    paths: dict[Modality, Path] = {}
+    for modality, path in named:
+        if paths.setdefault(modality, path) != path:
+            raise Unreadable(f"names two files of {modality}: give each a row of its own")
+    return paths
 
 
 def row_name(paths: Mapping[Modality, Path], texts: list[str]) -> str:
@@ -27,6 +42,35 @@ def word(value: object, name: str) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value) if isinstance(value, int | float) else string(value, name)
+
+
+def labels_of(name: str, cell: object, *, literal: bool) -> Iterator[str]:
+    """Yield the labels of a cell: strings or numbers, or the places of the ones in a row of zeros and ones.
+
+    Args:
+        name: of the column.
+        literal: a cell of several labels is one string, `a; b`.
+    """
+    if isinstance(cell, np.ndarray):
+        if not np.isin(cell, (0, 1)).all():
+            raise Unreadable(f"{name} is a row of numbers that are not all 0 or 1")
+        yield from map(str, np.flatnonzero(cell))
+    elif isinstance(cell, list) and _is_multi_hot(cell):
+        yield from map(str, np.flatnonzero(cell))
+    else:
+        cut = cell.split(";") if literal and isinstance(cell, str) else listed(cell)
+        labels = (unicodedata.normalize("NFC", word(label, "label")).strip() for label in cut)
+        yield from filter(None, labels)
+
+
+def _is_multi_hot(values: list[object]) -> bool:
+    """Say whether a list is a row of zeros and ones: booleans, or so many numbers that one of the two is repeated."""
+    known = [value for value in values if value is not None]
+    is_one = bool(known) and all(isinstance(value, bool) for value in known)
+    is_one |= len(known) > 2 and all(isinstance(value, int | float) and value in (0, 1) for value in known)
+    if is_one and len(known) < len(values):
+        raise Unreadable("a row of zeros and ones with a null in it")
+    return is_one
 
 
 def string(value: object, name: str) -> str:

@@ -158,6 +158,8 @@ def _lines(folder: Path, path: Path) -> list[str]:
     try:
         _within(folder, path)
         data = media.read(path) if path.stat().st_size else b""
+        if b"\0" in data and data[:2] not in UTF_16:
+            raise Unreadable("not UTF-8, nor UTF-16 with a mark at its beginning")
         text = data.decode("utf-16" if data[:2] in UTF_16 else "utf-8-sig")
         return [clean_text(line) for line in text.splitlines() if line.strip()]
     except UnicodeDecodeError:

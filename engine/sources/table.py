@@ -11,7 +11,7 @@ from engine import media
 from engine.errors import Unreadable, UserError
 from engine.ids import clean_text
 from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task
-from engine.sources.cells import listed, path_of, row_name, string, word
+from engine.sources.cells import labels_of, listed, one_each, path_of, row_name, string, word
 from engine.sources.tables.columns import KNOWN, Columns, Part, is_known, notes_of_fields, understood
 from engine.sources.tables.delimited import open_delimited
 from engine.sources.tables.json_lines import open_json_lines
@@ -65,6 +65,7 @@ def open_table(
                 yield reading.row(number, cells)
             except Unreadable as error:
                 yield Skipped(str(path), str(error), number, name=reading.id_of(cells))
+        notes.extend(note for note in table.notes if note not in notes)
 
     return Collection(source, table.total, rows, widths, encoded, notes)
 
@@ -113,13 +114,15 @@ class Reading:
             notes = self.columns.notes
         elif len(self.widths) <= MOST_NOTED:
             notes = notes_of_fields(new)
-        self.notes += [note for note in notes if note not in self.notes]
+        self._note(*notes)
 
     def row(self, number: int, cells: Mapping[str, object]) -> Row:
         """Return one row, or raise Unreadable with the reason why it cannot be used."""
         if not cells.keys() <= self.widths.keys():
             self._learn(cells)
-        values = {name: value for name, value in cells.items() if value is not None}
+        values = {
+            name: value for name, value in cells.items() if value is not None and self._is_whole(name, value)
+        }
         features = self._features(values)
         paths = self._origins(values, features) if features else self._media(values)
         texts = [clean_text(string(text, "text")) for text in self._parts(values, "text")]
@@ -142,6 +145,18 @@ class Reading:
         )
         return self._told_apart(row)
 
+    def _is_whole(self, name: str, value: object) -> bool:
+        """Say whether a value was read; one that was not costs a field itself alone, any other column the row."""
+        if not isinstance(value, Unreadable):
+            return True
+        if not self.columns.is_field(name):
+            raise Unreadable(f"{name}: {value}")
+        self._note(f"column {name!r} is left out where it cannot be kept: {value}")
+        return False
+
+    def _note(self, *notes: str) -> None:
+        self.notes += [note for note in notes if note not in self.notes]
+
     def id_of(self, cells: Mapping[str, object] | Unreadable) -> str | None:
         """Return the id of a row that cannot be used, as far as it can be told."""
         known = {} if isinstance(cells, Unreadable) else cells
@@ -162,28 +177,18 @@ class Reading:
 
     def _part(self, values: Mapping[str, object], part: Part) -> object | None:
         """Return what a row's column says of a part that has one value; None where it says nothing."""
-        several = self._parts(values, part)
-        if len(several) > 1 or any(isinstance(values[name], list) for name in values if self._is(name, part)):
+        named = [values[name] for name, of in self.columns.parts.items() if of == part and name in values]
+        if any(isinstance(value, list | np.ndarray) for value in named):
             raise Unreadable(f"{part} is not a string")
-        return next(iter(several), None)
-
-    def _is(self, name: str, part: Part) -> bool:
-        return self.columns.parts.get(name) == part
+        if len(named) > 1:
+            raise Unreadable(f"two columns say its {part}")
+        return next(iter(named), None)
 
     def _labels(self, values: Mapping[str, object]) -> Iterator[str]:
-        """Yield the labels of a row: strings or numbers, or the places of the ones in a row of zeros and ones."""
+        """Yield the labels that a row's columns give."""
         for name, part in self.columns.parts.items():
-            cell = values.get(name) if part == "labels" else None
-            if isinstance(cell, np.ndarray):
-                if not np.isin(cell, (0, 1)).all():
-                    raise Unreadable(f"{name} is a row of numbers that are not all 0 or 1")
-                yield from map(str, np.flatnonzero(cell))
-            elif isinstance(cell, list) and cell and all(isinstance(value, bool) for value in cell):
-                yield from map(str, np.flatnonzero(cell))
-            elif isinstance(cell, str) and self.literal:
-                yield from (label.strip() for label in cell.split(";") if label.strip())
-            elif cell is not None:
-                yield from (word(label, "label") for label in listed(cell))
+            if part == "labels":
+                yield from labels_of(name, values.get(name), literal=self.literal)
 
     def _features(self, values: Mapping[str, object]) -> dict[Modality, NDArray[np.float32]]:
         features = {}
@@ -197,31 +202,37 @@ class Reading:
 
     def _media(self, values: Mapping[str, object]) -> dict[Modality, Path]:
         """Return the files that a row names, which are read."""
-        paths = {
-            m: path_of(self.folder, values[name], m)
+        named = [
+            (m, path_of(self.folder, values[name], m))
             for name, m in self.columns.media.items()
             if name in values
-        }
-        if "video" in paths:
-            raise Unreadable("videos cannot be read")
+        ]
         for value in self._parts(values, "file"):
             path = path_of(self.folder, value, "file_name")
             modality = media.modality_at(path)
             if modality is None:
                 raise Unreadable(f"{path.suffix or path.name} is no medium that can be read")
-            paths[modality] = path
-        return paths
+            named.append((modality, path))
+        if any(modality == "video" for modality, _ in named):
+            raise Unreadable("videos cannot be read")
+        return one_each(named)
 
     def _origins(
         self, values: Mapping[str, object], features: Mapping[Modality, object]
     ) -> dict[Modality, Path]:
-        """Return the files whose features a row brings: they are named, not read."""
-        named: list[tuple[Modality | None, object]] = []
-        named += [(m, values[name]) for name, m in self.columns.media.items() if name in values]
-        named += [(media.modality_of(Path(str(value))), value) for value in self._parts(values, "file")]
+        """Return the files whose features a row brings: they are named, not read.
+
+        A file of another kind stands for the first of the features if none of their own does.
+        """
         first = next(iter(features))
-        return {
-            m if m and m in features else first: media.spelled(self.folder / value)
-            for m, value in named
-            if isinstance(value, str)
-        }
+        cells = [(m, values[name]) for name, m in self.columns.media.items() if name in values]
+        cells += [
+            (media.modality_of(Path(str(value))) or first, value) for value in self._parts(values, "file")
+        ]
+        named = [(m, media.spelled(self.folder / string(value, "a file's name"))) for m, value in cells]
+        paths = one_each([(m, path) for m, path in named if m in features])
+        for m, path in named:
+            if m not in features:
+                paths.setdefault(first, path)
+                self._note(f"files of {m} are not read in a table of features")
+        return paths

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,9 @@ from engine.errors import Unreadable, UserError
 from engine.sources.base import Collection, Row
 from engine.sources.table import Reading
 from engine.sources.tables.columns import understood
+from engine.sources.tables.npz import BROKEN, read_header
 from engine.sources.tables.parquet import open_parquet
-from engine.sources.tables.values import Limits, Line, over, regular
+from engine.sources.tables.values import Limits, Line, one_line, over, regular
 from engine.types import Modality, Skipped
 
 FOLDERS: dict[str, Modality] = {"img_emb": "image", "text_emb": "text", "audio_emb": "audio"}
@@ -38,9 +39,12 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
     if total > limits.max_rows:
         raise over("max_rows", limits.max_rows, f"{folder} has {total} rows")
     widths: dict[str, int | None] = {name: None for table in tables for name in table.columns}
-    widths |= {f"{modality}_embedding": parts[0].shape[1] for modality, parts in arrays.items()}
+    embedded = {f"{modality}_embedding": parts[0].shape[1] for modality, parts in arrays.items()}
+    notes = [*_others(folder), *dict.fromkeys(note for table in tables for note in table.notes)]
+    notes += [f"column {name!r} is left out: a folder holds it" for name in widths if name in embedded]
+    widths |= embedded
     columns = understood(widths)
-    notes = list(columns.notes)
+    notes += columns.notes
 
     def rows() -> Iterator[Row | Skipped]:
         reading = Reading(dict(widths), folder, None, False, notes)
@@ -54,9 +58,18 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
                     raise fields
                 yield reading.row(number, {**fields, **cells})
             except Unreadable as error:
-                yield Skipped(str(folder), str(error), number)
+                yield Skipped(str(folder), str(error), number, name=reading.id_of(fields))
 
     return Collection(folder, total, rows, dict(columns.vectors.values()), [], notes)
+
+
+def _others(folder: Path) -> list[str]:
+    """Return what to say of folders of arrays that are not read."""
+    others = sorted({path.parent.name for path in folder.glob("*/*.npy")} - FOLDERS.keys())
+    return [
+        f"the arrays in {name} are not read: folders that are read are: {', '.join(FOLDERS)}"
+        for name in others
+    ]
 
 
 def _numbered(folder: Path, pattern: str) -> Sequence[Path]:
@@ -68,9 +81,14 @@ def _numbered(folder: Path, pattern: str) -> Sequence[Path]:
 
 def _mapped(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(regular(path), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise UserError(f"{path} has shape {array.shape} of {array.dtype}; give rows of numbers (N, D)")
-    return array
+        with regular(path).open("rb") as file:
+            header = read_header(file)
+            if len(header.shape) != 2 or not header.shape[1] or header.dtype.kind not in "fiu":
+                given = f"shape {header.shape} of {header.dtype}"
+                raise UserError(f"{path} has {given}; give rows of numbers (N, D)")
+            if not header.shape[0]:
+                return np.empty(header.shape, header.dtype)
+            order: Literal["C", "F"] = "F" if header.by_columns else "C"
+            return np.memmap(path, header.dtype, "r", file.tell(), header.shape, order)
+    except BROKEN as error:
+        raise UserError(f"cannot read {path}: {one_line(error)}") from None

@@ -53,6 +53,9 @@ OTHER_NAMES: Mapping[Part, Sequence[str]] = {
 LABELS = ("labels", *OTHER_NAMES["labels"])
 """Where such a column holds vectors, their ones say which labels a row has."""
 
+TEXTS = ("text", "texts", *OTHER_NAMES["text"])
+"""Where such a column holds vectors, they are features of that name."""
+
 OF_VECTORS = re.compile(r"[_\s-](embeddings?|emb|features?|vectors?)$", re.IGNORECASE)
 
 MOST_COMPARED = 100
@@ -99,7 +102,7 @@ def understood(columns: Mapping[str, int | None]) -> Columns:
     parts: dict[str, Part] = {
         name: PARTS[normal(name)]
         for name, width in columns.items()
-        if normal(name) in PARTS and (width is None or normal(name) in LABELS)
+        if normal(name) in PARTS and (width is None or normal(name) not in TEXTS)
     }
     widths = {name: width for name, width in columns.items() if width is not None and name not in parts}
     media = {name: normal(name) for name in columns if normal(name) in MEDIA and name not in widths}
@@ -113,8 +116,13 @@ def understood(columns: Mapping[str, int | None]) -> Columns:
             parts[first] = part
             widths.pop(first, None)
             notes.append(f"column {first!r} is read as {_usual(part)}")
-    if media or "file" in parts.values():
-        widths = widths if any(map(_is_of_vectors, widths)) else {}
+    is_of_media = bool(media) or "file" in parts.values()
+    if is_of_media and not any(map(_is_of_vectors, widths)):
+        widths.clear()
+    faults = _without_nameless(widths)
+    notes += faults
+    if faults and not is_of_media and not widths and "text" not in parts.values():
+        raise UserError(faults[0])
     vectors = _vectors(widths, notes)
     columns_meant = Columns(parts, media, vectors, frozenset(widths) - frozenset(vectors), notes)
     notes += notes_of_fields([name for name in columns if columns_meant.is_field(name)])
@@ -126,21 +134,33 @@ def _is_of_vectors(name: str) -> bool:
     return normal(name) in (*MEDIA, "text") or OF_VECTORS.search(normal(name)) is not None
 
 
-def _vectors(widths: Mapping[str, int], notes: list[str]) -> dict[str, tuple[Modality, int]]:
-    """Return the modality of each column of vectors; of several for one the plainest name is taken.
+def _without_nameless(widths: dict[str, int]) -> list[str]:
+    """Take out the columns after which no modality can be called, and return what to say of them."""
+    faults = []
+    for name in list(widths):
+        try:
+            _modality(name)
+        except Unreadable as error:
+            faults.append(f"no modality can be called {name!r}: it {error}")
+            del widths[name]
+    return faults
+
+
+def _modality(name: str) -> Modality:
+    """Return the modality whose features a column is called after; Unreadable where none can be.
 
     Those whose media mneme reads are known by their names in any case; all others are called as their columns are.
     """
+    modality = OF_VECTORS.sub("", name.strip()) or name
+    return checked_name(normal(modality) if normal(modality) in (*MEDIA, "text") else modality)
+
+
+def _vectors(widths: Mapping[str, int], notes: list[str]) -> dict[str, tuple[Modality, int]]:
+    """Return the modality of each column of vectors; of several for one the plainest name is taken."""
     vectors: dict[str, tuple[Modality, int]] = {}
     taken: dict[Modality, str] = {}
     for name in sorted(widths, key=lambda name: OF_VECTORS.search(name) is not None):
-        modality = OF_VECTORS.sub("", name) or name
-        if normal(modality) in (*MEDIA, "text"):
-            modality = normal(modality)
-        try:
-            modality = checked_name(modality)
-        except Unreadable as error:
-            raise UserError(f"no modality can be called {name!r}: it {error}") from None
+        modality = _modality(name)
         if modality in taken:
             notes.append(f"column {name!r} is left out: {taken[modality]!r} holds features of that modality")
         else:

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from engine.errors import Unreadable, UserError
+from engine.sources.tables.columns import is_known
 from engine.sources.tables.values import Limits, Line, Table, over, regular
 
 MAX_LINE = 16 << 20
@@ -21,42 +22,52 @@ def open_delimited(path: Path, limits: Limits) -> Table:
     encoding = _encoding(regular(path))
     with path.open("rb") as file:
         total = max(0, sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b"")) - 1)
-    first = next(
-        (line for _, line in _lines(path, encoding) if not isinstance(line, str) or line.strip()), ""
-    )
+    lines = (line for _, line in _lines(path, encoding))
+    first = next((line for line in lines if isinstance(line, Unreadable) or line.strip()), "")
     if isinstance(first, Unreadable):
         raise UserError(f"cannot read {path}: its first line, which names the columns, is {first}")
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     separator = _separator(first, usual)
-    try:
-        names = [name.strip() for name in _record([first], separator, usual == "\t")]
-    except csv.Error as error:
-        raise UserError(f"cannot read {path}: its first line names no columns: {error}") from None
-    if not any(names):
-        raise UserError(f"cannot read {path}: its first line names no columns")
-    repeated = sorted({name for name in names if name and names.count(name) > 1})
-    if repeated:
-        raise UserError(f"cannot read {path}: two columns are called {repeated[0]!r}")
+    literal = separator == usual == "\t"
+    names = _names(path, first, separator, literal)
     if len(names) > limits.max_width:
         raise over("max_width", limits.max_width, f"{path} has {len(names)} columns")
     notes = [] if separator == usual else [f"{path.name} separates its columns by {SEPARATORS[separator]}"]
+    if encoding != "utf-8" and path.stat().st_size % 2:
+        notes.append(f"{path.name} is UTF-16 of which a byte is missing")
 
     def rows() -> Iterator[Line]:
-        literal = separator == usual == "\t"
         records = _records(_lines(path, encoding), len(names), separator, literal)
         next(records)  # the names
+        long: list[int] = []
         for count, (number, cells) in enumerate(records, start=1):
             if count > limits.max_rows:
                 raise over("max_rows", limits.max_rows, f"{path} has more rows than are read")
             if isinstance(cells, Unreadable):
                 yield number, cells
             else:
-                yield (
-                    number,
-                    {name: cell for name, cell in zip(names, cells, strict=False) if name and cell.strip()},
-                )
+                if any("\n" in cell for cell in cells):
+                    long.append(number)
+                pairs = zip(names, cells, strict=False)
+                yield number, {name: cell for name, cell in pairs if cell.strip()}
+        if long:
+            notes.append(f"{len(long)} rows of {path.name} go on over several lines, like line {long[0]}")
 
-    return Table(dict.fromkeys(filter(None, names)), total, rows, notes, literal=True)
+    return Table(dict.fromkeys(names), total, rows, notes, literal=True)
+
+
+def _names(path: Path, first: str, separator: str, literal: bool) -> list[str]:
+    """Return what a table's first line calls its columns; one without a name is called by its number."""
+    try:
+        names = [name.strip() for name in _record([first], separator, literal)]
+    except csv.Error as error:
+        raise UserError(f"cannot read {path}: its first line names no columns: {error}") from None
+    if not any(names):
+        raise UserError(f"cannot read {path}: its first line names no columns")
+    names = [name or f"column {number}" for number, name in enumerate(names, start=1)]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"cannot read {path}: two columns are called {repeated[0]!r}")
+    return names
 
 
 def _encoding(path: Path) -> str:
@@ -86,10 +97,13 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str | Unreadable]]:
 
 
 def _separator(first: str, usual: str) -> str:
-    """Return what separates the names of the first line: what is usual, if it does, else what does most."""
-    if usual in first:
-        return usual
-    return max(SEPARATORS, key=lambda mark: (first.count(mark), mark == usual))
+    """Return what separates the names of the first line: what makes most known names of it, or is usual, or most."""
+
+    def rank(mark: str) -> tuple[int, bool, int]:
+        known = sum(is_known(name.strip().strip('"')) for name in first.split(mark))
+        return known, mark == usual and mark in first, first.count(mark)
+
+    return max([usual, *SEPARATORS], key=rank)
 
 
 def _record(lines: Sequence[str], separator: str, literal: bool) -> list[str]:

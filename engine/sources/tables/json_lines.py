@@ -1,12 +1,13 @@
 """JSON lines: an object a line."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 from engine.errors import Unreadable, UserError
-from engine.sources.tables.columns import OF_VECTORS
+from engine.sources.tables.columns import OF_VECTORS, normal
 from engine.sources.tables.values import Limits, Line, Table, over, plain, regular
 
 MAX_LINE = 64 << 20
@@ -18,13 +19,22 @@ def open_json_lines(path: Path, limits: Limits) -> Table:
     """Open a file of JSON lines."""
     with regular(path).open("rb") as file:
         total = sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
-    columns: dict[str, int | None] = {}
+    widths: dict[str, Counter[int | None]] = {}
     for _, fields in islice(_rows(path, limits), PEEKED):
         for name, value in fields.items() if isinstance(fields, Mapping) else ():
-            columns[name] = columns.get(name) or _width(name, value)
-            if (columns[name] or 0) > limits.max_width:
-                raise over("max_width", limits.max_width, f"{path}: {name} has {columns[name]} numbers a row")
+            counted = widths.setdefault(name, Counter())
+            if value not in (None, []):
+                counted[_width(name, value)] += 1
+    columns = {name: _most(counted) for name, counted in widths.items()}
+    for name, width in columns.items():
+        if (width or 0) > limits.max_width:
+            raise over("max_width", limits.max_width, f"{path}: {name} has {width} numbers a row")
     return Table(columns, total, lambda: _rows(path, limits), is_complete=False)
+
+
+def _most(counted: Counter[int | None]) -> int | None:
+    """Return what most rows hold, the earlier one of two: a row of another kind costs itself alone."""
+    return counted.most_common(1)[0][0] if counted else None
 
 
 def _width(name: str, value: object) -> int | None:
@@ -32,7 +42,7 @@ def _width(name: str, value: object) -> int | None:
     if not isinstance(value, list) or len(value) < 2:
         return None
     is_numeric = all(isinstance(number, int | float) and not isinstance(number, bool) for number in value)
-    is_vector = any(isinstance(number, float) for number in value) or OF_VECTORS.search(name)
+    is_vector = any(isinstance(number, float) for number in value) or OF_VECTORS.search(normal(name))
     return len(value) if is_numeric and is_vector else None
 
 
@@ -51,12 +61,23 @@ def _rows(path: Path, limits: Limits) -> Iterator[Line]:
                     yield number, error
 
 
-def _object(line: bytes, depth: int) -> Mapping[str, object]:
-    def refuse(constant: str) -> object:
-        raise Unreadable(f"{constant} is not JSON")
+def _refuse(constant: str) -> object:
+    raise Unreadable(f"{constant} is not JSON")
 
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of JSON whose names stand in it once each."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Unreadable(f"{twice!r} stands twice in it")
+    return fields
+
+
+def _object(line: bytes, depth: int) -> Mapping[str, object]:
     try:
-        value = json.loads(line.decode(), parse_constant=refuse)
+        value = json.loads(line.decode(), parse_constant=_refuse, object_pairs_hook=_once)
     except UnicodeDecodeError:
         raise Unreadable("not UTF-8") from None
     except RecursionError:

@@ -1,7 +1,9 @@
 """Arrays in an .npz: rows side by side, read a block at a time and never unpickled."""
 
 import math
+import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.sources.tables.columns import MEDIA
-from engine.sources.tables.values import Limits, Line, Table, over, regular, row_of
+from engine.sources.tables.columns import LABELS, MEDIA, normal
+from engine.sources.tables.values import Limits, Line, Table, one_line, over, regular, row_of
 
 BLOCK = 1024
 BROKEN = (
-    *(OSError, ValueError, EOFError, MemoryError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+    *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError, TypeError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error),
 )
 """What numpy and zipfile let through of a damaged file."""
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
     """What an array is, as the beginning of its file says; read without any of its numbers."""
 
     shape: tuple[int, ...]
@@ -45,33 +47,44 @@ def open_npz(path: Path, limits: Limits) -> Table:
             if file.read(6) == b"\x93NUMPY":
                 raise UserError(f"{path} is a lone array: write it with numpy.savez, one array per modality")
         with zipfile.ZipFile(path) as archive:
-            headers = {name: _header(archive, name) for name in archive.namelist() if name.endswith(".npy")}
+            members = archive.namelist()
+            headers = {name: _header(archive, name) for name in members if name.endswith(".npy")}
     except BROKEN as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+        raise UserError(f"cannot read {path}: {one_line(error)}") from None
     arrays = {name.removesuffix(".npy"): header for name, header in headers.items()}
     total = _checked(path, arrays, limits)
-    columns = {name: header.shape[1] if _is_vectors(header) else None for name, header in arrays.items()}
-    return Table(columns, total, lambda: _rows(path, columns, total, limits))
+    columns = {
+        name: header.shape[1] if _is_vectors(name, header) else None for name, header in arrays.items()
+    }
+    others = [name for name in members if name not in headers]
+    notes = [f"{len(others)} files in {path.name} are no arrays, like {others[0]}"] if others else []
+    return Table(columns, total, lambda: _rows(path, columns, total, limits), notes)
 
 
-def _header(archive: zipfile.ZipFile, name: str) -> _Header:
+def _header(archive: zipfile.ZipFile, name: str) -> Header:
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is packed as numpy packs none")
     with archive.open(name) as file:
-        return _read_header(file)
+        return read_header(file)
 
 
-def _read_header(file: IO[bytes]) -> _Header:
-    """Read what an array is; the file then stands at its first number."""
+def read_header(file: IO[bytes]) -> Header:
+    """Read what an array is, or raise one of BROKEN; the file then stands at its first number."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, by_columns, dtype = read(file)
-    return _Header(shape, dtype, by_columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of files that Python 2 wrote
+        shape, by_columns, dtype = read(file)
+    return Header(shape, dtype, by_columns)
 
 
-def _is_vectors(header: _Header) -> bool:
-    return len(header.shape) == 2 and header.dtype.kind in "fiub"
+def _is_vectors(name: str, header: Header) -> bool:
+    """Say whether an array holds a vector a row; labels one wide are a label a row."""
+    is_label = normal(name) in LABELS and header.shape[1:] == (1,)
+    return len(header.shape) == 2 and header.dtype.kind in "fiub" and not is_label
 
 
-def _checked(path: Path, arrays: Mapping[str, _Header], limits: Limits) -> int:
+def _checked(path: Path, arrays: Mapping[str, Header], limits: Limits) -> int:
     """Return how many rows there are; UserError where the arrays are no rows side by side, or too large."""
     for name, header in arrays.items():
         if header.dtype.hasobject:
@@ -111,7 +124,7 @@ def _rows(path: Path, columns: Mapping[str, int | None], total: int, limits: Lim
                     row = {name: block[place] for name, block in cells.items()}
                     yield number, row_of(row, columns, limits.max_depth)
     except BROKEN as error:
-        raise UserError(f"cannot read {path} beyond row {number}: {error}") from None
+        raise UserError(f"cannot read {path} beyond row {number}: {one_line(error)}") from None
 
 
 def _verify(archive: zipfile.ZipFile, names: Iterable[str]) -> None:
@@ -125,7 +138,7 @@ def _verify(archive: zipfile.ZipFile, names: Iterable[str]) -> None:
 def _blocks(archive: zipfile.ZipFile, name: str, stack: ExitStack) -> Iterator[NDArray[Any]]:
     """Yield an array BLOCK rows at a time; one that is stored by columns is read as a whole."""
     file = stack.enter_context(archive.open(name))
-    header = _read_header(file)
+    header = read_header(file)
     if header.by_columns and len(header.shape) == 2:
         file.seek(0)
         whole = np.lib.format.read_array(file, allow_pickle=False)

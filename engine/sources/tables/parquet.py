@@ -1,12 +1,13 @@
 """Parquet, read batch by batch: values, lists, and vectors of any numeric type."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.sources.tables.columns import LABELS
-from engine.sources.tables.values import Limits, Line, Table, over, regular, row_of
+from engine.sources.tables.columns import LABELS, normal
+from engine.sources.tables.values import Limits, Line, Table, one_line, over, regular, row_of
 
 BATCH = 1024
 
@@ -24,7 +25,7 @@ def open_parquet(path: Path, limits: Limits) -> Table:
             size = max(size, facts.num_rows * sum(4 * (width or 0) for width in columns.values()))
             rows = facts.num_rows
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {path}: {_one_line(error)}") from None
+        raise UserError(f"cannot read {path}: {one_line(error)}") from None
     if rows > limits.max_rows:
         raise over("max_rows", limits.max_rows, f"{path} has {rows} rows")
     if size > limits.max_bytes:
@@ -42,15 +43,12 @@ def _columns(path: Path, file: Any, limits: Limits) -> tuple[dict[str, int | Non
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"cannot read {path}: two columns are called {repeated[0]!r}")
     for field in file.schema_arrow:
-        width = _width(field.type)
-        if width == 0:
-            width = None if field.name in LABELS else _first_width(file, field.name)
-            if width == 0:
-                notes.append(f"column {field.name!r} is left out: it is empty in every row")
-                continue
+        width = _width_of(file, field)
         if width is not None and width > limits.max_width:
             raise over("max_width", limits.max_width, f"column {field.name} has {width} numbers a row")
-        if _holds_bytes(field.type):
+        if width == 0:
+            notes.append(f"column {field.name!r} is left out: it is empty in every row")
+        elif _holds_bytes(field.type):
             notes.append(
                 f"column {field.name!r} holds media themselves, which are not read: save them as files"
             )
@@ -59,13 +57,26 @@ def _columns(path: Path, file: Any, limits: Limits) -> tuple[dict[str, int | Non
     return columns, notes
 
 
-def _first_width(file: Any, name: str) -> int:
-    """Return how many numbers the first row has that has any; 0 where none has."""
+def _width_of(file: Any, field: Any) -> int | None:
+    """Return the width of a column of vectors, 0 where every row is empty; None where it holds none."""
+    width = _width(field.type)
+    if getattr(field.type, "list_size", None) == 0:  # which Arrow writes and does not read
+        return 0
+    if width in (0, 1) and normal(field.name) in LABELS:
+        return None
+    return _most_width(file, field.name) if width == 0 else width
+
+
+def _most_width(file: Any, name: str) -> int:
+    """Return how many numbers most of the first rows have that have any; 0 where no row has."""
+    from pyarrow import compute
+
     for batch in file.iter_batches(BATCH, columns=[name]):
         column = batch.column(0)
-        for cell in getattr(column, "storage", column):
-            if cell.is_valid and len(cell):
-                return len(cell)
+        lengths = compute.list_value_length(getattr(column, "storage", column)).to_pylist()
+        counted: Counter[int] = Counter(length for length in lengths if length)
+        if counted:
+            return counted.most_common(1)[0][0]
     return 0
 
 
@@ -110,20 +121,38 @@ def _rows(path: Path, columns: dict[str, int | None], limits: Limits) -> Iterato
                     row = {name: column[place] for name, column in cells.items()}
                     yield number, row_of(row, columns, limits.max_depth)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {path} beyond row {number}: {_one_line(error)}") from None
+        raise UserError(f"cannot read {path} beyond row {number}: {one_line(error)}") from None
 
 
 def _cells(column: Any, width: int | None) -> Any:
     """Return a column's values: rows of an array where it holds vectors and none is missing, else a list."""
     import pyarrow as pa
 
-    if isinstance(column, pa.ExtensionArray):
+    if width and isinstance(column, pa.ExtensionArray):
         column = column.storage
     if width and not column.null_count:
         numbers = column.flatten()
         if not numbers.null_count and _are_all(column, width):
             return numbers.to_numpy(zero_copy_only=False).reshape(-1, width)
-    return column.to_pylist()
+    try:
+        return column.to_pylist()
+    except (ValueError, ArithmeticError):
+        return [_cell(cell) for cell in column]
+
+
+def _cell(cell: Any) -> object:
+    """Return a value, where Python has none like it (a day in the year 20,000, nanoseconds) as a string."""
+    import pyarrow as pa
+
+    try:
+        return cell.as_py()
+    except (ValueError, ArithmeticError):
+        for kind in (pa.string(), pa.binary(), pa.int64()):
+            try:
+                return cell.cast(kind).as_py()
+            except (ValueError, ArithmeticError, pa.ArrowException):
+                continue
+    return f"a {cell.type} that cannot be read"
 
 
 def _are_all(column: Any, width: int) -> bool:
@@ -132,7 +161,3 @@ def _are_all(column: Any, width: int) -> bool:
 
     lengths: list[int] = compute.list_value_length(column).unique().to_pylist()
     return lengths == [width]
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

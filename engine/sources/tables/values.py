@@ -3,6 +3,7 @@
 import math
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -17,7 +18,10 @@ from engine.errors import Setting, Unreadable, UserError
 
 Fields: TypeAlias = Mapping[str, object]
 Line: TypeAlias = "tuple[int, Fields | Unreadable]"
-"""A row's number, from 1 (of a text file its line), and its fields, or why there are none."""
+"""A row's number, from 1 (of a text file its line), and its fields, or why there are none.
+
+A field that cannot be read is the reason why.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Table:
         columns: the width D of those that hold vectors, None of all others.
         total: how many rows to expect.
         rows: reads them, one after the other.
-        notes: what a person should know of how it is read.
+        notes: what a person should know of how it is read; rows may bring more.
         literal: whether every cell is a string, so that a list is written as one (`a; b`).
         is_complete: whether rows bring no other columns.
     """
@@ -84,6 +88,11 @@ def over(name: str, limit: int, what: str) -> UserError:
     """Return the refusal of more than a limit allows; it names the setting that allows more."""
     setting = Setting(name, str(limit))
     return UserError(f"{what}; the limit is {setting}, which can be raised", [setting])
+
+
+def one_line(error: BaseException) -> str:
+    """Return what a library says of a file, in one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def regular(path: Path) -> Path:
@@ -105,7 +114,7 @@ def plain(value: object, depth: int = LIMITS.max_depth) -> Any:
     if depth < 0:
         raise Unreadable("nested too deeply")
     if isinstance(value, np.generic):
-        return plain(value.item(), depth)
+        return plain(_of_numpy(value), depth)
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -124,6 +133,14 @@ def plain(value: object, depth: int = LIMITS.max_depth) -> Any:
     return str(value)
 
 
+def _of_numpy(value: np.generic) -> object:
+    """Return a number of numpy as one of Python, or where there is none like it as a string."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return None if np.isnat(value) else str(value)
+    item = float(value) if isinstance(value, np.longdouble) else value.item()
+    return str(item) if isinstance(item, np.generic) else item
+
+
 def vector(value: object, width: int | None) -> NDArray[np.float32] | None:
     """Return a vector (D,) as float32; None where it is not there: null, empty, or not a number throughout."""
     if value is None:
@@ -131,7 +148,7 @@ def vector(value: object, width: int | None) -> NDArray[np.float32] | None:
     try:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and its row is refused
             array = np.asarray(value, np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Unreadable("not a list of numbers") from None
     if array.size == 0 or np.isnan(array).all():
         return None
@@ -142,14 +159,19 @@ def vector(value: object, width: int | None) -> NDArray[np.float32] | None:
     return array
 
 
-def row_of(
-    cells: Mapping[str, Any], columns: Mapping[str, int | None], depth: int
-) -> "dict[str, object] | Unreadable":
-    """Return a row's fields: vectors where columns hold them, plain values elsewhere; or why there are none."""
+def row_of(cells: Mapping[str, Any], columns: Mapping[str, int | None], depth: int) -> dict[str, object]:
+    """Return a row's fields: arrays where columns hold them, plain values elsewhere, or why there is none."""
+    return {name: _value(cell, columns[name], depth) for name, cell in cells.items()}
+
+
+def _value(cell: Any, width: int | None, depth: int) -> object:
+    """Return a cell's value; an array in the type that it was stored in, for it may be but a field."""
     try:
-        return {
-            name: plain(cell, depth) if columns[name] is None else vector(cell, columns[name])
-            for name, cell in cells.items()
-        }
+        if width is not None and cell is not None:
+            with suppress(ValueError):  # of lists of other lengths
+                array = np.asarray(cell)
+                if array.dtype.kind in "fiub":
+                    return array
+        return plain(cell, depth)
     except Unreadable as error:
         return error
