@@ -134,9 +134,7 @@ def _records(
         else:
             try:
                 cells, used = _cells(waiting, lines, separator, literal)
-                if len(cells) > width or (used > 1 and len(cells) < width):
-                    quotes = f"put quotes around one that holds {separator!r}"
-                    raise Unreadable(f"{len(cells)} cells for {width} columns: {quotes}")
+                _check_width(len(cells), width, used, separator)
             except Unreadable as error:
                 yield number, error
                 used = 1
@@ -144,6 +142,16 @@ def _records(
                 yield number, cells
             for _ in range(used):
                 waiting.popleft()
+
+
+def _check_width(cells: int, width: int, lines: int, separator: str) -> None:
+    """Raise where a record has too many cells, or too few on several lines: a stray quote has joined them."""
+    if cells > width:
+        raise Unreadable(f"{cells} cells for {width} columns: put quotes around one that holds {separator!r}")
+    if cells < width and lines > 1:
+        raise Unreadable(
+            f"a quote in it is closed {lines - 1} lines later, with {cells} cells for {width} columns"
+        )
 
 
 def _cells(
