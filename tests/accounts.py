@@ -43,7 +43,7 @@ def _holds(row: Row, name: str, value: Any, literal: bool) -> bool:
     strings = [_string(part) for part in _flat(value)]
     if plain in ("id", "task", "split"):
         return getattr(row, plain) in (strings[0], _nfc(strings[0])) and len(strings) == 1
-    if plain in TEXT and not row.features.get(plain, np.zeros(0)).size:
+    if plain in TEXT and plain not in {modality.lower() for modality in row.features}:
         return {_nfc(text) for text in strings} <= {*row.texts}
     if plain in LABELS:
         cut = [part for text in strings for part in (text.split(";") if literal else [text])]

@@ -51,12 +51,12 @@ def sort_out(rows: Iterable[StoredRow], left_out: Sequence[Skipped]) -> Missing:
         if has_lost_lines or row.name in names or _stands_in(closed, row):
             kept += 1
             continue
-        hidden = [found for found in map(obstacle, map(Path, places(row))) if found]
-        kept += bool(hidden)
-        reasons |= {found.path: found for found in hidden}
-        if not hidden:
+        obstacles = [skipped for skipped in map(obstacle, map(Path, places(row))) if skipped]
+        kept += bool(obstacles)
+        reasons |= {skipped.path: skipped for skipped in obstacles}
+        if not obstacles:
             gone.append(row)
-    return Missing(gone, kept, [found for path, found in reasons.items() if path not in closed])
+    return Missing(gone, kept, [skipped for path, skipped in reasons.items() if path not in closed])
 
 
 def obstacle(path: Path) -> Skipped | None:

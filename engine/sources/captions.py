@@ -81,7 +81,7 @@ def _annotations(content: Mapping[str, Any]) -> tuple[dict[str, list[Mapping[str
         named = {**annotation, "category": names.get(str(category), category)}
         by_image.setdefault(str(annotation.get("image_id")), []).append(named)
     others = len(given) - len(annotations) if isinstance(given, list) else 1
-    blank = sum("caption" in one and not _is_text(one["caption"]) for one in annotations)
+    blank = sum("caption" in annotation and not _is_text(annotation["caption"]) for annotation in annotations)
     counts = {"are no objects": others, "have a caption that is blank or no text": blank}
     return by_image, [f"{n} annotations {what} and are left out" for what, n in counts.items() if n]
 

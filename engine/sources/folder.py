@@ -19,7 +19,7 @@ UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass
-class _Found:
+class _Listing:
     """What lies in a folder and those below it.
 
     Attributes:
@@ -43,65 +43,65 @@ class _Found:
 
 def open_folder(folder: Path) -> Collection:
     """Open a folder of media files; in a folder of text files alone these are rows of texts."""
-    found = _Found()
-    _walk(folder, found)
-    notes = _notes(folder, found)
-    beside = {key for path in found.media for key in (_key(path), _key(path.with_suffix("")))}
-    alone = sorted(path for stem, paths in found.texts.items() if stem not in beside for path in paths)
-    with_media = {path.parent for path in found.media}
+    listing = _Listing()
+    _walk(folder, listing)
+    notes = _notes(folder, listing)
+    beside = {key for path in listing.media for key in (_key(path), _key(path.with_suffix("")))}
+    alone = sorted(path for stem, paths in listing.texts.items() if stem not in beside for path in paths)
+    with_media = {path.parent for path in listing.media}
     if stray := [path for path in alone if path.parent in with_media]:
         example = _name(folder, stray[0])
         notes.append(f"{len(stray)} text files stand beside no medium and are left out, like {example}")
         alone = [path for path in alone if path.parent not in with_media]
 
     def rows() -> Iterator[Row | Skipped]:
-        for error in found.closed:
+        for error in listing.closed:
             yield Skipped(str(error.filename), (error.strerror or str(error)).lower())
-        for path in sorted([*found.media, *found.unread, *alone]):
-            if path in found.unread:
+        for path in sorted([*listing.media, *listing.unread, *alone]):
+            if path in listing.unread:
                 yield Skipped(
-                    str(path), f"{found.unread[path]} files cannot be read", name=_name(folder, path)
+                    str(path), f"{listing.unread[path]} files cannot be read", name=_name(folder, path)
                 )
             else:
-                yield _row(folder, path, found.media.get(path), found.texts)
+                yield _row(folder, path, listing.media.get(path), listing.texts)
 
-    return Collection(folder, len(found.media) + len(found.unread) + len(alone), rows, notes=notes)
+    return Collection(folder, len(listing.media) + len(listing.unread) + len(alone), rows, notes=notes)
 
 
-def _walk(folder: Path, found: _Found) -> None:
+def _walk(folder: Path, listing: _Listing) -> None:
     """Note what lies in a folder; hidden folders are left out, linked ones are entered once."""
-    for place, folders, names in os.walk(folder, onerror=found.closed.append, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=listing.closed.append, followlinks=True):
         try:
             status = Path(place).stat()
         except OSError as error:
-            found.closed.append(error)
+            listing.closed.append(error)
             folders.clear()
             continue
         here = (status.st_dev, status.st_ino)
-        if here in found.seen:
+        if here in listing.seen:
             folders.clear()
             continue
-        found.seen.add(here)
+        listing.seen.add(here)
         if Path(place) != folder and Path(place).is_symlink():
-            found.linked.append(Path(place))
+            listing.linked.append(Path(place))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            _note(Path(place, name), found)
+            _note(Path(place, name), listing)
 
 
-def _note(path: Path, found: _Found) -> None:
+def _note(path: Path, listing: _Listing) -> None:
     suffix = path.suffix.lower()
     if suffix in TEXT_SUFFIXES:
-        found.texts.setdefault(_key(path.with_suffix("")), []).append(path)
+        listing.texts.setdefault(_key(path.with_suffix("")), []).append(path)
     elif path.name in METADATA:
-        found.metadata.append(path)
+        listing.metadata.append(path)
     elif kind := _kind(path):
         if kind.modality:
-            found.media[path] = kind.modality
+            listing.media[path] = kind.modality
         else:
-            found.unread[path] = kind.name
+            listing.unread[path] = kind.name
     else:
-        found.passed[suffix or "without a suffix"] += 1
+        listing.passed[suffix or "without a suffix"] += 1
 
 
 def _kind(path: Path) -> media.Kind | None:
@@ -115,22 +115,22 @@ def _kind(path: Path) -> media.Kind | None:
     return kind or (media.Kind(suffix, media.modality_of(path)) if known else None)
 
 
-def _notes(folder: Path, found: _Found) -> list[str]:
+def _notes(folder: Path, listing: _Listing) -> list[str]:
     """Return what to say of files that are no rows."""
     notes = [
         f"{_name(folder, path)} is not read: index {_name(folder, path.parent)} as a source of its own"
-        for path in sorted(found.metadata)
+        for path in sorted(listing.metadata)
     ]
-    if found.passed:
-        named = sorted(found.passed.most_common(MOST_SUFFIXES))
-        rest = found.passed.total() - sum(count for _, count in named)
+    if listing.passed:
+        named = sorted(listing.passed.most_common(MOST_SUFFIXES))
+        rest = listing.passed.total() - sum(count for _, count in named)
         counts = ", ".join(
             [*(f"{count} {suffix}" for suffix, count in named), *([f"{rest} others"] if rest else [])]
         )
         notes.append(f"files that are no media are passed over: {counts}")
-    if found.linked:
-        example = _name(folder, found.linked[0])
-        notes.append(f"{len(found.linked)} linked folders are read as if they stood here, like {example}")
+    if listing.linked:
+        example = _name(folder, listing.linked[0])
+        notes.append(f"{len(listing.linked)} linked folders are read as if they stood here, like {example}")
     return notes
 
 

@@ -74,13 +74,13 @@ def _called(rows: Sequence[StoredRow], what: str, sources: Sequence[str]) -> lis
     ]
     if item is not None and below:
         raise UserError(f"{what} begins an item's id and is a file or folder too: write ./{what} for that")
-    found = below if item is None else [row for row in rows if item in ids_of(row)]
-    if not found:
+    selected = below if item is None else [row for row in rows if item in ids_of(row)]
+    if not selected:
         raise UserError(
             f"no item, file or folder {what} is indexed: give {FEWEST_DIGITS} digits of an id or more, or a path; "
             f"sources are: {_listing(sources)}"
         )
-    return found
+    return selected
 
 
 def _item(rows: Sequence[StoredRow], what: str) -> ItemId | None:
@@ -88,10 +88,10 @@ def _item(rows: Sequence[StoredRow], what: str) -> ItemId | None:
     beginning = what.lower()
     if not re.fullmatch(f"[0-9a-f]{{{FEWEST_DIGITS},{DIGITS}}}", beginning):
         return None
-    found = sorted({id for row in rows for id in ids_of(row) if id.startswith(beginning)})
-    if len(found) > 1:
-        raise UserError(f"{len(found)} items begin with {what}: {_listing(found)}")
-    return found[0] if found else None
+    matches = sorted({id for row in rows for id in ids_of(row) if id.startswith(beginning)})
+    if len(matches) > 1:
+        raise UserError(f"{len(matches)} items begin with {what}: {_listing(matches)}")
+    return matches[0] if matches else None
 
 
 def _spellings(path: str) -> Iterator[str]:
