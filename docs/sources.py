@@ -5,9 +5,6 @@
 Every line of that table is a source that is made here and indexed.
 """
 
-import csv
-import io
-import json
 import os
 import sys
 import tempfile
@@ -15,229 +12,26 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
-from engine.errors import UserError  # noqa: E402 - of this checkout
+from source_cases import FIFO, Case, Content, cases  # noqa: E402
+
+from engine import backbones  # noqa: E402 - of this checkout
+from engine.backbones import Backbone, Features, Prepared  # noqa: E402
+from engine.backbones.precomputed import FeatureFile  # noqa: E402
+from engine.errors import UserError  # noqa: E402
 from engine.ingest.encoding import Loader  # noqa: E402
 from engine.ingest.ingest import ingest  # noqa: E402
 from engine.ingest.report import IngestReport  # noqa: E402
-from engine.ingest.setup import WorkspaceOptions, open_or_make  # noqa: E402
+from engine.sources import open_source  # noqa: E402
+from engine.sources.tables.columns import KNOWN  # noqa: E402
+from engine.storage.rows import StoredRow  # noqa: E402
 from engine.storage.store import Store  # noqa: E402
-
-FIFO = object()
-"""What stands for a pipe among files."""
-
-Content = bytes | Path | object
-
-
-@dataclass(frozen=True)
-class Case:
-    """A source, and what is odd about it.
-
-    Attributes:
-        files: what stands in a folder, by path: bytes, a link to a path, or a FIFO.
-        source: what of it is indexed; empty: the folder.
-    """
-
-    form: str
-    variant: str
-    files: Mapping[str, Content]
-    source: str = ""
-
-
-def picture(level: int = 0) -> bytes:
-    """Return a picture as PNG: bars, like no other of another level."""
-    pixels = np.arange(1024, dtype=np.uint32).reshape(32, 32) * (level + 1) % 251
-    file = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(file, "png")
-    return file.getvalue()
-
-
-def json_lines(*rows: object) -> bytes:
-    """Return JSON lines; bytes are a line as it is."""
-    return b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
-
-
-def parquet(**columns: Any) -> bytes:
-    """Return a Parquet file."""
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns), file)
-    return file.getvalue()
-
-
-def npz(**arrays: Any) -> bytes:
-    """Return arrays as numpy saves several."""
-    file = io.BytesIO()
-    np.savez(file, **{name: np.asarray(array) for name, array in arrays.items()})
-    return file.getvalue()
-
-
-def npy(array: Any) -> bytes:
-    """Return an array as numpy saves one."""
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def comma_separated(*rows: Sequence[str]) -> bytes:
-    """Return rows as CSV."""
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue().encode()
-
-
-PICTURES = {"a.png": picture(0), "b.png": picture(1), "c.png": picture(2)}
-VECTORS = np.array([[1, 0], [0, 1], [1, 1]], np.float32)
-NAN = np.array([[1, 0], [np.nan, 1], [1, 1]], np.float32)
-TEXTS = ["a cat", "a dog", "a cow"]
-
-
-def folders() -> Iterator[Case]:
-    """Yield folders of media."""
-
-    def case(variant: str, **more: Content) -> Case:
-        return Case(
-            "folder", variant, {**PICTURES, **{name.replace("__", "."): c for name, c in more.items()}}
-        )
-
-    yield case("`a.txt` beside `a.png`", a__txt=b"a cat\na grey cat\n")
-    yield case("a text file beside no picture", notes__txt=b"bought in 2019\n")
-    yield case("a text that is neither UTF-8 nor UTF-16", a__txt=b"caf\xe9\n")
-    yield case("a text beyond what a backbone reads", a__txt=b"cat " * 3000)
-    yield case("a file of another kind", list__docx=b"PK")
-    yield case("a picture under a suffix that says nothing", d__bin=picture(3))
-    yield case("a form of picture that is not read", d__heic=b"\0\0\0\x18ftypheic" + bytes(200))
-    yield case("a file cut short", d__png=picture(3)[:80])
-    yield case("a picture twice", d__png=picture(0))
-    yield case("a FIFO called `d.png`", d__png=FIFO)
-    yield Case("folder", "a linked folder", {**PICTURES, "more": Path("../far"), "../far/d.png": picture(3)})
-    yield Case(
-        "folder", "a link that leads out", {**PICTURES, "d.png": Path("../far.png"), "../far.png": picture(3)}
-    )
-    yield case("metadata in a folder below", **{"sub/metadata.csv": b"file_name,text\n"})
-    yield Case("folder", "text files alone", {"a.txt": b"a cat\n", "b.txt": b"a dog\n"})
-
-
-def media_tables() -> Iterator[Case]:
-    """Yield tables of media: JSON lines and CSV."""
-
-    def lines(variant: str, *rows: object) -> Case:
-        return Case("`metadata.jsonl`", variant, {**PICTURES, "metadata.jsonl": json_lines(*rows)})
-
-    def of_a(**more: object) -> Mapping[str, object]:
-        return {"file_name": "a.png", "text": "a cat", **more}
-
-    b = {"file_name": "b.png", "text": "a dog"}
-    yield lines("columns of other names", {"path": "a.png", "caption": "a cat"})
-    yield lines("an unknown column", of_a(url="https://a.org"), b)
-    yield lines("a misspelled column", {"file_name": "a.png", "captoin": "a cat"})
-    yield lines("numbers as id, task and labels", of_a(id=7, task=1, labels=[0, 2]), b)
-    yield lines("labels as zeros and ones", of_a(labels=[0, 1, 1]), b)
-    yield lines("nulls", of_a(id=None, labels=None, split=None), b)
-    yield lines("objects in objects", of_a(exif={"gps": {"lat": 1.5}}), b)
-    yield lines("objects 200 deep", of_a(exif=json.loads('{"a":' * 200 + "1" + "}" * 200)), b)
-    yield lines("no JSON on a line", b"{text: a cat}", b)
-    yield lines("a byte that is not UTF-8", b'{"text": "caf\xe9"}', b)
-    yield lines("an id twice", of_a(id="x"), {**b, "id": "x"})
-    yield lines("a file that is not there", of_a(), {**b, "file_name": "z.png"})
-    yield lines("a path that leads out", of_a(), {**b, "file_name": "../../far.png"})
-    yield lines("an address", of_a(), {**b, "file_name": "https://a.org/a.png"})
-    yield lines("a split of another name", of_a(split="dev"), b)
-
-    def table(variant: str, data: bytes, suffix: str = "csv") -> Case:
-        return Case(suffix.upper(), variant, {**PICTURES, f"t.{suffix}": data}, f"t.{suffix}")
-
-    head = ("file_name", "text", "labels")
-    good = ("b.png", "a dog", "pet")
-    yield table("several labels in a cell", comma_separated(head, ("a.png", "a cat", "pet; indoor"), good))
-    yield table("semicolons, as spreadsheets write them", b"file_name;text\na.png;a cat\n")
-    yield table("commas without quotes", comma_separated(head, good) + b"a.png,a cat, on a mat, asleep\n")
-    yield table(
-        "a quote that is never closed", comma_separated(head) + b'a.png,"a cat,pet\n' + b"b.png,a dog,pet\n"
-    )
-    yield table(
-        "a byte that is not UTF-8", comma_separated(head) + b"a.png,caf\xe9,pet\n" + b"b.png,a dog,pet\n"
-    )
-    yield table("no known column", b"picture,words\na.png,a cat\n")
-    yield table("a quote in a caption", b'file_name\ttext\na.png\t"Hello" said a 12" record\n', "tsv")
-    yield Case("CSV", "a FIFO", {"t.csv": FIFO}, "t.csv")
-
-
-def feature_tables() -> Iterator[Case]:
-    """Yield tables of features: Parquet, npz, npy and folders of arrays."""
-
-    def of(form: str, variant: str, data: bytes) -> Case:
-        suffix = form.lower()
-        return Case(form, variant, {f"t.{suffix}": data}, f"t.{suffix}")
-
-    rows = [list(row) for row in VECTORS.tolist()]
-    yield of("Parquet", "`image_embedding` and `caption`", parquet(image_embedding=rows, caption=TEXTS))
-    int8 = pa.array(rows, pa.list_(pa.int8()))
-    yield of("Parquet", "`int8`", parquet(image=int8, caption=TEXTS))
-    yield of("Parquet", "an empty list, a null", parquet(image=[rows[0], [], None], caption=TEXTS))
-    yield of("Parquet", "a NaN", parquet(image=NAN.tolist(), caption=TEXTS))
-    yield of("Parquet", "a vector of another length", parquet(image=[rows[0], [1.0], rows[2]], caption=TEXTS))
-    stored = pa.array([{"bytes": b"", "path": "a.png"}] * 3)
-    yield of("Parquet", "pictures as bytes", parquet(image=stored, text=TEXTS))
-    yield of("npz", "`float16`", npz(image=VECTORS.astype(np.float16), text=TEXTS))
-    yield of("npz", "labels as zeros and ones (N, C)", npz(image=VECTORS, labels=np.eye(3, dtype=int)))
-    yield of("npz", "a NaN", npz(image=NAN, text=TEXTS))
-    yield of("npz", "arrays of 3 and 2 rows", npz(image=VECTORS, text=TEXTS[:2]))
-    yield of("npz", "objects, which would be unpickled", npz(image=VECTORS, x=np.array([{}] * 3, object)))
-    yield of("npy", "a lone array", npy(VECTORS))
-    parts = {"img_emb/0.npy": npy(VECTORS), "text_emb/0.npy": npy(VECTORS)}
-    metadata = {"metadata/0.parquet": parquet(image_path=["1.jpg", "2.jpg", "3.jpg"], caption=TEXTS)}
-    yield Case("embedding folder", "arrays and metadata", {**parts, **metadata})
-    yield Case("embedding folder", "an array of another folder", {**parts, "depth_emb/0.npy": npy(VECTORS)})
-
-
-def data_sets() -> Iterator[Case]:
-    """Yield data sets in forms of their own."""
-    images = [{"id": n, "file_name": f"{name}.png"} for n, name in enumerate("abc")]
-    captions = [{"image_id": n, "caption": text} for n, text in enumerate(TEXTS)]
-
-    def coco(variant: str, annotations: Sequence[object], **more: object) -> Case:
-        data = json.dumps({"images": images, "annotations": annotations, **more}).encode()
-        return Case("COCO", variant, {**PICTURES, "captions_val2017.json": data}, "captions_val2017.json")
-
-    yield coco("captions", captions)
-    boxes = [{"image_id": 0, "category_id": 3, "bbox": [0, 0, 9, 9]}]
-    yield coco("instances", boxes, categories=[{"id": 3, "name": "cat"}])
-    yield coco(
-        "a blank caption, an image that is not listed",
-        [*captions, {"image_id": 9, "caption": "x"}, {"image_id": 0, "caption": ""}],
-    )
-    tokens = b"a.png#0\ta cat\na.png#1\ta grey cat\nb.png#0\ta dog\n"
-    yield Case("Flickr8k, 30k", "a token file", {**PICTURES, "tokens.txt": tokens}, "tokens.txt")
-    yield Case(
-        "Flickr8k, 30k",
-        "a line of no token",
-        {**PICTURES, "tokens.txt": tokens + b"c.png a cow\n"},
-        "tokens.txt",
-    )
-    yield Case(
-        "Flickr8k, 30k",
-        "`captions.txt`",
-        {**PICTURES, "captions.txt": b"image,caption\na.png,a cat\na.png,a grey cat\n"},
-        "captions.txt",
-    )
-    row = json_lines({"file_name": "a.png", "text": "a cat"})
-    splits = {
-        "train/a.png": picture(0),
-        "train/metadata.jsonl": row,
-        "test/a.png": picture(1),
-        "test/metadata.jsonl": row,
-    }
-    yield Case("split folders", "`train/` and `test/`", splits)
-    yield Case("split folders", "a folder beside them", {**splits, "extra/a.png": picture(2)})
+from engine.types import Modality  # noqa: E402
 
 
 def main() -> None:
@@ -253,38 +47,69 @@ def renewed(page: str) -> str:
     return before + start + "\n".join([*table(), end]) + rest.partition(end)[2]
 
 
+@dataclass(frozen=True)
+class Reader:
+    """Prepares media as the built-in backbone does, and makes no features of them."""
+
+    read: Backbone
+    spec: str = "builtin"
+    id: str = "none"
+    aligned: bool = False
+
+    @property
+    def widths(self) -> Mapping[Modality, int]:
+        """Return the width D of each modality."""
+        return dict.fromkeys(self.read.widths, 1)
+
+    def prepare(self, modality: Modality, data: bytes) -> Prepared:
+        """Decode an item."""
+        return self.read.prepare(modality, data)
+
+    def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
+        """Return rows of ones (B, 1)."""
+        return np.ones((len(batch), 1), np.float32)
+
+
 def table() -> Iterator[str]:
     """Yield the lines of the table."""
     yield from ("| source | with | rows that are read | what is said |", "| --- | --- | --- | --- |")
+    reader = Reader(backbones.load("builtin", "cpu"))
     with tempfile.TemporaryDirectory() as folder:
-        for number, case in enumerate([*folders(), *media_tables(), *feature_tables(), *data_sets()]):
-            place = Path(os.path.realpath(folder)) / str(number) / "photos"
-            read, said = come_of(case, place)
-            cells = (
-                case.form,
-                case.variant,
-                read,
-                said.replace(f"{place}/", "").replace(str(place), "photos"),
-            )
-            yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+        place = Path(os.path.realpath(folder))
+        with Store(place / "store", readonly=False) as store:
+            for number, case in enumerate(cases()):
+                photos = place / str(number) / "photos"
+                read, told = outcome(case, photos, store, reader)
+                told = (
+                    told.replace(f"{photos}/", "")
+                    .replace(str(photos), "photos")
+                    .replace(", ".join(KNOWN), "...")
+                )
+                row = (case.form, case.variant, read, told)
+                yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |"
 
 
-def come_of(case: Case, folder: Path) -> tuple[str, str]:
-    """Index a source; return what was read of it, and what was said."""
+def outcome(case: Case, folder: Path, store: Store, reader: Reader) -> tuple[str, str]:
+    """Ingest a source; return what was read of it, and what was said."""
     for name, content in case.files.items():
         write(folder / name, content)
     source = folder / case.source
-    root = folder.parent / "workspace"
-    root.mkdir()
     try:
-        workspace, backbones = open_or_make(root, [source], WorkspaceOptions(specs=("builtin",)), "cpu")
-        with Store(workspace.store, readonly=False) as store:
-            report = ingest(Loader(store, backbones.of), source)
-            kinds = Counter(m for row in store.rows() for m, ids in row.items.items() for _ in ids)
+        widths = open_source(source).widths
+        report = ingest(Loader(store, lambda m: FeatureFile(m, widths[m]) if m in widths else reader), source)
     except UserError as error:
         return "refused", str(error)
-    of = ", ".join(f"{count} {modality}" for modality, count in sorted(kinds.items()))
-    return f"{report.added}: {of}", said(report)
+    rows = [row for row in store.rows() if row.source == str(source)]
+    kinds = Counter(m for row in rows for m, ids in row.items.items() for _ in ids)
+    parts = [f"{count} {modality}" for modality, count in sorted(kinds.items())]
+    parts += [f"{name} {', '.join(values)}" for name, values in details(rows) if values]
+    return f"{report.added}: {', '.join(parts)}", said(report)
+
+
+def details(rows: Sequence[StoredRow]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the labels of rows and the fields they keep, each once."""
+    yield "labels", sorted({label for row in rows for label in row.labels})
+    yield "fields", sorted({name for row in rows for name in row.other})
 
 
 def write(path: Path, content: Content) -> None:

@@ -75,6 +75,13 @@ def test_documents_link_only_to_files_that_exist(document: str) -> None:
     assert missing == []
 
 
+def test_the_page_on_indexing_says_what_is_read_and_said_of_each_form_of_source() -> None:
+    page = (ROOT / "docs/indexing.md").read_text(encoding="utf-8")
+    assert page == runpy.run_path(str(ROOT / "docs/sources.py"))["renewed"](page), (
+        "run python docs/sources.py"
+    )
+
+
 ARCHITECTURE = runpy.run_path(str(ROOT / "docs/architecture.py"))
 
 

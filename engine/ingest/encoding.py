@@ -96,13 +96,16 @@ class Loader:
     def _load(self, row: Row) -> list[LoadedItem]:
         """Read, digest and decode what a row names; runs in a thread."""
         items = [self._load_file(modality, path) for modality, path in row.media.items()]
-        items += [self._load_features(modality, array, row.name) for modality, array in row.features.items()]
-        for text in row.texts:
+        items += [
+            self._load_features(modality, array, row.title(modality))
+            for modality, array in row.features.items()
+        ]
+        for text in row.texts_to_encode:
             data = text.encode()
             items.append(self._prepare(Item(item_id("text", data), "text", text=text), data, None))
         return items
 
-    def _load_features(self, modality: Modality, features: Features, name: str) -> LoadedItem:
+    def _load_features(self, modality: Modality, features: Features, title: str) -> LoadedItem:
         backbone = self.backbone(modality)
         if backbone.spec != "features":
             raise Unreadable(f"{modality} features here are by {backbone.spec}, not from files")
@@ -110,7 +113,7 @@ class Loader:
             raise Unreadable(
                 f"{modality} has {len(features)} numbers; this workspace holds {backbone.widths[modality]}"
             )
-        item = Item(item_id(modality, features.tobytes()), modality, text=name)
+        item = Item(item_id(modality, features.tobytes()), modality, text=title)
         return LoadedItem(item, backbone, features=features)
 
     def _load_file(self, modality: Modality, path: Path) -> LoadedItem:

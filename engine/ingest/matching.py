@@ -106,7 +106,7 @@ class Matcher:
                 return None
             items.append((modality, before.item))
         items += [(modality, item_id(modality, array.tobytes())) for modality, array in row.features.items()]
-        items += [("text", item_id("text", text.encode())) for text in row.texts]
+        items += [("text", item_id("text", text.encode())) for text in row.texts_to_encode]
         return self.to_store(row, items)
 
     def stored(self, task: str, name: str) -> StoredRow | None:

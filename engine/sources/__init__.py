@@ -18,6 +18,7 @@ def absolute(source: Path) -> Path:
 def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
     """Open a source, whatever its kind."""
     from engine.sources import captions, folder, splits, table, vectors_folder
+    from engine.sources.tables import npz
 
     media, limits = options.media, options.limits
     source = absolute(source)
@@ -42,6 +43,8 @@ def open_source(source: Path, options: SourceOptions = AS_USUAL) -> Collection:
         return captions.open_flickr(source, media, limits)
     if suffix == ".txt":
         return table.open_table(source, source, folder=media, limits=limits)
+    if suffix == ".npy":
+        raise npz.lone_array(source)
     raise UserError(
         f"{source} is no source: give a folder, a .jsonl, .csv, .tsv, .npz or .parquet file, "
         "or the captions of COCO (.json) or Flickr (.txt)"

@@ -44,6 +44,15 @@ class Row:
     origins: Mapping[Modality, Path] = field(default_factory=dict)
     other: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def texts_to_encode(self) -> tuple[str, ...]:
+        """The texts that a backbone must read: none where the source brought features of them."""
+        return () if "text" in self.features else self.texts
+
+    def title(self, modality: Modality) -> str:
+        """Return how an item of features is shown: by the texts that they are of, else by the row's name."""
+        return (" / ".join(self.texts) if modality == "text" else "") or self.name
+
 
 @dataclass(frozen=True)
 class Collection:

@@ -54,7 +54,8 @@ def open_table(
         _check_usable(path, columns, table.columns)
     notes = [*table.notes, *columns.notes]
     widths = dict(columns.vectors.values())
-    encoded = None if not columns.vectors else ["text"] if "text" in columns.parts.values() else []
+    texts = ["text"] if "text" in columns.parts.values() and "text" not in widths else []
+    encoded = texts if columns.vectors else None
 
     def rows() -> Iterator[Row | Skipped]:
         reading = Reading(dict(table.columns), folder or path.parent, split, table.literal, notes)

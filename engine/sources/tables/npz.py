@@ -45,7 +45,7 @@ def open_npz(path: Path, limits: Limits) -> Table:
     try:
         with regular(path).open("rb") as file:
             if file.read(6) == b"\x93NUMPY":
-                raise UserError(f"{path} is a lone array: write it with numpy.savez, one array per modality")
+                raise lone_array(path)
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             headers = {name: _header(archive, name) for name in members if name.endswith(".npy")}
@@ -59,6 +59,11 @@ def open_npz(path: Path, limits: Limits) -> Table:
     others = [name for name in members if name not in headers]
     notes = [f"{len(others)} files in {path.name} are no arrays, like {others[0]}"] if others else []
     return Table(columns, total, lambda: _rows(path, columns, total, limits), notes)
+
+
+def lone_array(path: Path) -> UserError:
+    """Return the refusal of an array whose modality nothing names."""
+    return UserError(f"{path} is a lone array: write it with numpy.savez, one array per modality")
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> Header:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import FakeBackbone
+from engine.backbones.precomputed import FeatureFile
 from engine.errors import Unreadable, UserError
 from engine.ids import item_id
 from engine.ingest.encoding import CHUNK, Loader
@@ -513,6 +514,16 @@ def test_the_split_of_features_is_theirs_whatever_the_text(tmp_path: Path, store
     assert [split_of["one", f"row {n}"] for n in range(1, 31)] == [
         split_of["two", f"row {n}"] for n in range(1, 31)
     ]
+
+
+def test_texts_beside_features_of_text_are_what_these_are_of(tmp_path: Path, store: Store) -> None:
+    texts, embeddings = np.array(["a cat", "a dog"]), np.eye(2, 8, dtype=np.float32)
+    np.savez(tmp_path / "pairs.npz", caption=texts, text_embedding=embeddings)
+    loader = Loader(store, lambda modality: FeatureFile(modality, 8))
+    first, second = (ingest(loader, tmp_path / "pairs.npz") for _ in range(2))
+    items = [store.item(id) for row in store.rows() for id in row.items["text"]]
+    assert (first.added, first.skipped, second.unchanged) == (2, [], 2)
+    assert {pair[0].text for pair in items if pair} == {*texts.tolist()}
 
 
 # what cannot be read
