@@ -57,7 +57,7 @@ def parquet(**columns: Any) -> bytes:
 def npz(**arrays: Any) -> bytes:
     """Return arrays as numpy saves several."""
     file = io.BytesIO()
-    np.savez(file, **{name: np.asarray(array) for name, array in arrays.items()})
+    np.savez(file, **arrays)
     return file.getvalue()
 
 
