@@ -101,6 +101,7 @@ def folders() -> Iterator[Case]:
     yield Case(
         "folder", "a link that leads out", {**PICTURES, "d.png": Path("../far.png"), "../far.png": picture(3)}
     )
+    yield case("a FIFO called `a.txt`", a__txt=FIFO)
     yield case("metadata in a folder below", **{"sub/metadata.csv": b"file_name,text\n"})
 
 
@@ -167,6 +168,7 @@ def feature_tables() -> Iterator[Case]:
     parts = {"img_emb/0.npy": npy(VECTORS), "text_emb/0.npy": npy(VECTORS)}
     metadata = {"metadata/0.parquet": parquet(image_path=["1.jpg", "2.jpg", "3.jpg"], caption=TEXTS)}
     yield Case("embedding folder", "arrays and metadata", {**parts, **metadata})
+    yield Case("embedding folder", "metadata as CSV", {**parts, "metadata/0.csv": b"caption\n"})
 
 
 def data_sets() -> Iterator[Case]:

@@ -1,6 +1,7 @@
 """A folder without metadata: every media file in it, with the texts beside it."""
 
 import os
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -157,7 +158,8 @@ def _lines(folder: Path, path: Path) -> list[str]:
     """Return the lines of a text file that are not blank."""
     try:
         _within(folder, path)
-        data = media.read(path) if path.stat().st_size else b""
+        status = path.stat()
+        data = b"" if stat.S_ISREG(status.st_mode) and not status.st_size else media.read(path)
         if b"\0" in data and data[:2] not in UTF_16:
             raise Unreadable("not UTF-8, nor UTF-16 with a mark at its beginning")
         text = data.decode("utf-16" if data[:2] in UTF_16 else "utf-8-sig")

@@ -66,10 +66,12 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
 def _others(folder: Path) -> list[str]:
     """Return what to say of folders of arrays that are not read."""
     others = sorted({path.parent.name for path in folder.glob("*/*.npy")} - FOLDERS.keys())
-    return [
+    notes = [
         f"the arrays in {name} are not read: folders that are read are: {', '.join(FOLDERS)}"
         for name in others
     ]
+    tables = sorted(path.name for path in folder.glob("metadata/*") if path.suffix.lower() != ".parquet")
+    return notes + [f"metadata/{name} is not read: only .parquet is" for name in tables]
 
 
 def _numbered(folder: Path, pattern: str) -> Sequence[Path]:
