@@ -23,6 +23,7 @@ from source_cases import FIFO, Case, Content, cases  # noqa: E402
 from engine import backbones  # noqa: E402 - of this checkout
 from engine.backbones import Backbone, Features, Prepared  # noqa: E402
 from engine.backbones.precomputed import FeatureFile  # noqa: E402
+from engine.decoding.jobs import Decode, here  # noqa: E402
 from engine.errors import UserError  # noqa: E402
 from engine.ingest.encoding import Loader  # noqa: E402
 from engine.ingest.ingest import ingest  # noqa: E402
@@ -61,9 +62,9 @@ class Reader:
         """Return the width D of each modality."""
         return dict.fromkeys(self.read.widths, 1)
 
-    def prepare(self, modality: Modality, data: bytes) -> Prepared:
+    def prepare(self, modality: Modality, data: bytes, decode: Decode = here) -> Prepared:
         """Decode an item."""
-        return self.read.prepare(modality, data)
+        return self.read.prepare(modality, data, decode)
 
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
         """Return rows of ones (B, 1)."""
