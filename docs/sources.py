@@ -56,6 +56,7 @@ class Reader:
     spec: str = "builtin"
     id: str = "none"
     aligned: bool = False
+    digest: str = ""
 
     @property
     def widths(self) -> Mapping[Modality, int]:
