@@ -8,7 +8,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -931,31 +931,54 @@ def hint_of(error: typer.exceptions.TyperException) -> str:
     return f' (a text of several words wants quotes: mneme query "{printable(words)}")'
 
 
+def hold_streams() -> None:
+    """Put an empty stream where there is none: a file that took its number would be printed into."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            if number != 1:
+                setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: PTH123, SIM115
+    if sys.stdout is None:
+        print("error: the output is closed: nothing could be printed", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def drop_output() -> None:
+    """Let nothing be written any more of what waits to be printed."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run the command line; an error that a person can mend is one line on stderr and exit status 1."""
     import warnings
 
     warnings.filterwarnings("ignore", module="PIL")
+    hold_streams()
     streams = {sys.stdin: "surrogateescape", sys.stdout: "backslashreplace", sys.stderr: "backslashreplace"}
     for stream, errors in streams.items():
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors)
     try:
         status = command()(standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {printable(spoken(error))}", file=sys.stderr)
         raise SystemExit(1) from None
     except typer.exceptions.TyperException as error:
         print(f"error: {printable(error.format_message())}{hint_of(error)}", file=sys.stderr)
         raise SystemExit(getattr(error, "exit_code", 2)) from None
-    except PermissionError as error:
-        print(f"error: {printable(str(inaccessible(error)))}", file=sys.stderr)
-        raise SystemExit(1) from None
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except BrokenPipeError:
         # the reader of our pipe has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
+        raise SystemExit(1) from None
+    except OSError as error:
+        print(f"error: {printable(str(inaccessible(error, 'the output')))}", file=sys.stderr)
+        drop_output()
         raise SystemExit(1) from None
     if status == INTERRUPTED:
         print("interrupted", file=sys.stderr)

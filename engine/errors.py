@@ -1,5 +1,6 @@
 """The errors a person can mend, and the notes on what went well."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,32 @@ class Note(UserWarning):
         self.settings = tuple(settings)
 
 
-def inaccessible(error: OSError) -> UserError:
-    """Return the error that says which file the system refused, and why."""
-    return UserError(f"cannot access {error.filename}: {(error.strerror or str(error)).lower()}")
+REMEDIES = {
+    errno.ENOSPC: "free some room and run it again",
+    errno.EDQUOT: "free some room or raise the quota, and run it again",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f) and run it again",
+    errno.EMFILE: "raise the limit on open files (ulimit -n) and run it again",
+    errno.ENFILE: "end other programs, for the system has too many open files, and run it again",
+    errno.EROFS: "nothing can be written there",
+    errno.EIO: "the disk fails, or its connection: see the system's log",
+    errno.ENOLCK: "its file system has no locks: keep the workspace on another",
+    errno.ENOSYS: "its file system cannot do that: keep the workspace on another",
+    errno.ENODEV: "its file system cannot map files: keep the workspace on another",
+}
+"""What to do about what the system refuses, where its own words do not tell."""
+
+
+def inaccessible(error: OSError, path: object = None, *, to: str = "access") -> UserError:
+    """Return the error that says which file the system refused, why, and what to do.
+
+    Args:
+        path: the file, where the system's error names none.
+        to: what cannot be done.
+    """
+    where = path if error.filename is None else error.filename
+    reason = f"cannot {to} {where or 'a file or stream'}: {(error.strerror or str(error)).lower()}"
+    remedy = REMEDIES.get(error.errno or 0)
+    return UserError(f"{reason}: {remedy}" if remedy else reason)
 
 
 class Unreadable(UserError):

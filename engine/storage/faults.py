@@ -17,7 +17,7 @@ def explained(error: lmdb.Error | OSError, file: Path) -> StoreError:
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{file} is missing: {_mend(file)}")
     if isinstance(error, OSError):
-        return StoreError(str(inaccessible(error)))
+        return StoreError(str(inaccessible(error, file)))
     if "already open in this process" in str(error):
         return StoreError(f"{file} is open in this process already: close it there first")
     code = getattr(error, "code", 0)
@@ -26,7 +26,7 @@ def explained(error: lmdb.Error | OSError, file: Path) -> StoreError:
     if isinstance(error, lmdb.DiskError) or (code == errno.EIO and _free(file) < SCARCE):
         code = errno.ENOSPC
     if code > 0:
-        return StoreError(f"cannot access {file}: {os.strerror(code).lower()}")
+        return StoreError(str(inaccessible(OSError(code, os.strerror(code)), file)))
     reason = str(error).rpartition(": ")[2].lower()
     return StoreError(f"{file} cannot be used: {reason}; {_mend(file)}")
 

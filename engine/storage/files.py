@@ -8,10 +8,12 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from glob import escape
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from engine.errors import UserError
@@ -32,6 +34,26 @@ DRAFT = re.compile(r"\..+\.[0-9a-f]{32}", re.DOTALL)
 def checksum(data: bytes) -> str:
     """Return 32 hex digits that change when the bytes do."""
     return blake2b(data, digest_size=16).hexdigest()
+
+
+@dataclass
+class Sink:
+    """A file that is being written, of which the checksum is known at the end; size in bytes."""
+
+    _file: BinaryIO
+    size: int = 0
+    _digest: Any = field(default_factory=partial(blake2b, digest_size=16))
+
+    def write(self, data: bytes) -> int:
+        self.size += len(data)
+        self._digest.update(data)
+        return self._file.write(data)
+
+    @property
+    def checksum(self) -> str:
+        """As `checksum` gives it of all that was written."""
+        digits: str = self._digest.hexdigest()
+        return digits
 
 
 def file_name(name: str) -> str:
@@ -68,13 +90,14 @@ def replace(path: Path, data: bytes) -> None:
     A file that was there keeps its mode.
     """
     draft = _draft(path)
-    try:
-        write(draft, data)
-        if path.is_file() and not path.is_symlink():
-            draft.chmod(stat.S_IMODE(path.stat().st_mode))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with _about(path, draft):
+        try:
+            write(draft, data)
+            if path.is_file() and not path.is_symlink():
+                draft.chmod(stat.S_IMODE(path.stat().st_mode))
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 
@@ -86,17 +109,18 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     _make_folder(path.parent)
     draft = _draft(path)
-    draft.mkdir()
-    try:
-        yield draft
-        for file in draft.iterdir():
-            _sync(file)
-        _sync_folder(draft)
-        shutil.rmtree(path, ignore_errors=True)
-        draft.rename(path)
-        _sync_folder(path.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with _about(path, draft):
+        draft.mkdir()
+        try:
+            yield draft
+            for file in draft.iterdir():
+                _sync(file)
+            _sync_folder(draft)
+            shutil.rmtree(path, ignore_errors=True)
+            draft.rename(path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    _sync_folder(path.parent)
 
 
 def drop_folder(path: Path) -> None:
@@ -156,6 +180,17 @@ def _beginning(path: Path) -> str:
     return f".{path.name if len(name) <= MOST_BEFORE_DRAFT else checksum(name)}."
 
 
+@contextmanager
+def _about(path: Path, draft: Path | None = None) -> Iterator[None]:
+    """Let errors of the system name a file: where they name none, or its draft, which a person does not know."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or (draft and Path(os.fsdecode(error.filename)).is_relative_to(draft)):
+            error.filename = str(path)
+        raise
+
+
 def _make_folder(folder: Path) -> None:
     """Make a folder and those above it that are missing, so that they survive a crash."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -166,14 +201,14 @@ def _make_folder(folder: Path) -> None:
 
 def write(path: Path, data: bytes) -> None:
     """Write a file whose bytes are on the disk when this returns."""
-    with path.open("wb") as file:
+    with _about(path), path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
+    with _about(path), path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
@@ -183,6 +218,7 @@ def _sync_folder(folder: Path) -> None:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with _about(folder):
+            os.fsync(handle)
     finally:
         os.close(handle)

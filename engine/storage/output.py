@@ -5,7 +5,7 @@ import re
 import stat
 from pathlib import Path
 
-from engine.errors import UserError
+from engine.errors import inaccessible
 from engine.storage import files
 
 STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -33,7 +33,7 @@ def write(path: Path, data: bytes) -> None:
             files.drop_drafts_of(path.resolve())
             files.replace(path.resolve(), data)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from None
+        raise inaccessible(error, path, to="write") from None
 
 
 def _descriptor(path: Path) -> int | None:

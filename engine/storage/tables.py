@@ -57,8 +57,11 @@ def make(folder: Path) -> None:
     """Make an empty store in one step."""
     with files.new_folder(folder) as draft:
         _provide(draft / LOCK, LOCK_BYTES)
-        with lmdb.open(str(draft), map_size=ROOM, max_dbs=TABLES) as env:
-            open_tables(env, create=True)
+        try:
+            with lmdb.open(str(draft), map_size=ROOM, max_dbs=TABLES) as env:
+                open_tables(env, create=True)
+        except lmdb.Error as error:
+            raise faults.explained(error, folder / DATA) from None
 
 
 def opened(file: Path, *, readonly: bool, lock: bool) -> Any:

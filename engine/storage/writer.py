@@ -29,7 +29,7 @@ def writing(root: Path) -> Iterator[None]:
             f"another mneme is writing to {root}; wait until it ends (searching goes on)"
         ) from None
     except OSError as error:
-        raise UserError(f"cannot write to {root}: {error.strerror}") from None
+        raise inaccessible(error, root, to="write to") from None
     try:
         files.refuse_links(root)
         files.drop_drafts(root)
@@ -37,8 +37,8 @@ def writing(root: Path) -> Iterator[None]:
     except (UserError, OSError) as error:
         if is_new and not _holds_rows(root):
             shutil.rmtree(root, ignore_errors=True)
-        if isinstance(error, OSError) and error.filename is not None:
-            raise inaccessible(error) from None
+        if isinstance(error, OSError):
+            raise inaccessible(error, root) from None
         raise
     finally:
         lock.release()

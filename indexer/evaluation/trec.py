@@ -8,7 +8,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import UserError
+from engine.errors import inaccessible
 from engine.evaluation.qrels import Run
 from engine.ids import Ids
 from engine.storage import files, output
@@ -57,7 +57,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
         manifest = {"format": FORMAT, "runs": [vars(run) for run in runs]}
         output.write(folder / "manifest.json", files.to_json(manifest))
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from None
+        raise inaccessible(error, folder, to="write to") from None
 
 
 def _write(settings: EvalSettings, trial: Trial, folder: Path) -> Iterator[RunFile]:

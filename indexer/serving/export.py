@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UserError, Vanished
+from engine.errors import UserError, Vanished, inaccessible
 from engine.storage import files
 from engine.storage.manifest import Served
 from engine.storage.store import Store
@@ -96,8 +96,7 @@ def _new(folder: Path) -> Iterator[Path]:
         with files.new_folder(folder) as draft:
             yield draft
     except OSError as error:
-        where, why = error.filename or folder, error.strerror or str(error)
-        raise UserError(f"cannot write to {where}: {why.lower()}") from None
+        raise inaccessible(error, folder, to="write to") from None
 
 
 def _write(shard: Shard, store: Store, path: Path, width: int, fields: Sequence[str]) -> File:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from engine.decoding.pool import decoders
-from engine.errors import Note, UserError
+from engine.errors import Note, StoreError, UserError
 from engine.ingest import gone
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, forget, ingest, preview, silent
@@ -75,6 +75,8 @@ def index(
                     read = partial(ingest, loader, task=task, allow_mass_delete=allow_mass_delete)
                     reports = [read(source, progress=progress) for source in present]
                 reports += [forget(store, absolute(source), task=task) for source in vanished]
+            except StoreError:
+                raise
             except UserError:  # of one source; what has landed of the others is served
                 serve(workspace, store, ServingRequest(), device=device)
                 raise

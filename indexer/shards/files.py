@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from engine import ids as item_ids
 from engine.errors import UserError, Vanished
@@ -74,10 +75,11 @@ LAYOUTS: Mapping[int, Layout] = {1: FAISS, 2: FAISS, 3: NPY}
 def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
     """Write a shard in one step and return its bytes on disk."""
     with files.new_folder(folder) as draft:
-        np.save(draft / NPY.vectors, shard.vectors)
-        np.save(draft / NPY.ids, shard.ids)
-        contents = {name: (draft / name).read_bytes() for name in (NPY.vectors, NPY.ids)}
-        size = sum(map(len, contents.values()))
+        written = {
+            name: _saved(draft / name, array)
+            for name, array in ((NPY.vectors, shard.vectors), (NPY.ids, shard.ids))
+        }
+        size = sum(sink.size for sink in written.values())
         facts = {
             "format": FORMAT,
             **vars(shard.key),
@@ -85,10 +87,18 @@ def write(shard: Shard, folder: Path, *, backbone: str, digest: str) -> int:
             "digest": digest,
             "rows": len(shard.ids),
             "bytes": size,
-            "checksums": {name: files.checksum(content) for name, content in contents.items()},
+            "checksums": {name: sink.checksum for name, sink in written.items()},
         }
         (draft / "shard.json").write_bytes(files.to_json(facts))
     return size
+
+
+def _saved(path: Path, array: NDArray[Any]) -> files.Sink:
+    """Write an array; return what was written. NumPy's own writing to a file tells no reason where it fails."""
+    with path.open("wb") as file:
+        sink = files.Sink(file)
+        np.save(sink, array)
+    return sink
 
 
 def size(rows: int, width: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.decoding.pool import decoders
-from engine.errors import Setting, UserError
+from engine.errors import Setting, UserError, inaccessible
 from engine.evaluation import metrics
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, ingest, silent
@@ -88,7 +88,7 @@ def begin(spec: Spec, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         files.replace(out / SPEC, files.to_json(_described(spec)))
     except OSError as error:
-        raise UserError(f"cannot write to {out}: {(error.strerror or str(error)).lower()}") from None
+        raise inaccessible(error, out, to="write to") from None
 
 
 def resume(spec: Spec, out: Path) -> None:
