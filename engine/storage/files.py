@@ -186,7 +186,8 @@ def _about(path: Path, draft: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or (draft and Path(os.fsdecode(error.filename)).is_relative_to(draft)):
+        is_nameless = error.filename is None and error.errno is not None
+        if is_nameless or (draft and error.filename and Path(os.fsdecode(error.filename)).is_relative_to(draft)):
             error.filename = str(path)
         raise
 

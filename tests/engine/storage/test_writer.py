@@ -83,7 +83,7 @@ def test_a_workspace_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UserError) as raised, writing(tmp_path / "file" / ".mneme"):
         pass
-    assert str(raised.value) == f"cannot write to {tmp_path / 'file' / '.mneme'}: Not a directory"
+    assert str(raised.value) == f"cannot write to {tmp_path / 'file' / '.mneme'}: not a directory"
 
 
 def test_a_writer_first_drops_what_a_crash_left(tmp_path: Path) -> None:
