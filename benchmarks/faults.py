@@ -52,7 +52,12 @@ CALLS = {
     },
     "aarch64": {
         **{"openat": (56, 2, -1), "write": (64, 0, -1), "pwrite64": (68, 0, -1), "writev": (66, 0, -1)},
-        **{"pwritev": (70, 0, -1), "truncate": (45, 1, -1), "ftruncate": (46, 0, -1), "fallocate": (47, 0, -1)},
+        **{
+            "pwritev": (70, 0, -1),
+            "truncate": (45, 1, -1),
+            "ftruncate": (46, 0, -1),
+            "fallocate": (47, 0, -1),
+        },
         **{"fsync": (82, 0, -1), "fdatasync": (83, 0, -1), "fchmod": (52, 0, -1), "fchmodat": (53, 2, -1)},
         **{"renameat": (38, 2, 4), "renameat2": (276, 2, 4), "linkat": (37, 2, 4), "unlinkat": (35, 2, -1)},
         **{"mkdirat": (34, 2, -1), "copy_file_range": (285, 0, -1), "sendfile": (71, 0, -1)},
@@ -62,6 +67,9 @@ CALLS = {
 
 QUERIES = [Input("text", b"a cloud over the sea")], [Input("text", b"sun")]
 ROWS = 24
+
+CALM = 0, 0
+"""Which call fails with which error: none."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ def measured(
     last = max(number for number, step in enumerate(STORY) if step.name in commands)
     for number, step in enumerate(STORY[: last + 1]):
         before, after = story.stage(number), story.stage(number + 1)
-        calm = story.run(step, before, after, library, 0, 0)
+        calm = story.run(step, before, after, library, CALM)
         assert calm.status == 0, calm.err
         if step.name not in commands:
             continue
@@ -183,7 +191,7 @@ class Story:
     def out(self, stage: Path) -> Path:
         return stage / "out"
 
-    def run(self, step: Step, before: Path, to: Path, library: Path, n: int, error: int) -> Told:
+    def run(self, step: Step, before: Path, to: Path, library: Path, fault: tuple[int, int]) -> Told:
         """Run a command in a copy of a stage; its n-th call fails."""
         media = self.folder / "media"
         draw(media, edited=step.edited)
@@ -192,12 +200,12 @@ class Story:
             shutil.copytree(before, to)
         else:
             to.mkdir()
-        return self._again(step, to, library, n, error)
+        return self._again(step, to, library, fault)
 
-    def _again(self, step: Step, at: Path, library: Path, n: int, error: int) -> Told:
+    def _again(self, step: Step, at: Path, library: Path, fault: tuple[int, int] = CALM) -> Told:
         places = {"media": str(self.folder / "media"), "out": str(self.out(at))}
         arguments = [argument.format(**places) for argument in step.arguments]
-        heard = apart(suffer, library, at, n, error, [*arguments, "-w", str(at)], self.folder / "err")
+        heard = apart(suffer, library, at, fault, [*arguments, "-w", str(at)], self.folder / "err")
         return heard if isinstance(heard, Told) else Told(None, str(heard), 0, "")
 
     def suffered(
@@ -205,7 +213,7 @@ class Story:
     ) -> tuple[Told, list[str]]:
         """Run a command of which a call fails, look, and run it again; return what it told and what was wrong."""
         at, wrong = self.folder / "suffering", []
-        told = self.run(step, before, at, library, *fault)
+        told = self.run(step, before, at, library, fault)
         lines = told.err.splitlines()
         if told.status not in (0, 1) or "Traceback" in told.err:
             wrong.append(f"status {told.status}, {lines[-1:]}")
@@ -215,7 +223,7 @@ class Story:
         if not any(is_as(now, state) for state in states):
             wrong.append(f"between: {now}")
         if now != states[1] or step.name.startswith("index"):
-            again = self._again(step, at, library, 0, 0)
+            again = self._again(step, at, library, CALM)
             if again.status != 0:
                 wrong.append(f"again: status {again.status}, {again.err.splitlines()[-1:]}")
         now = apart(seen, at, self.out(at))
@@ -255,7 +263,16 @@ def draw(media: Path, *, edited: bool) -> None:
 
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["cli", "indexer.serving.search", "indexer.serving.remove", "training.lesson", "indexer.serving.index", "pyarrow.parquet"])
+_FORKS.set_forkserver_preload(
+    [
+        "cli",
+        "indexer.serving.search",
+        "indexer.serving.remove",
+        "training.lesson",
+        "indexer.serving.index",
+        "pyarrow.parquet",
+    ]
+)
 
 
 def apart(function: Callable[..., object], *arguments: object) -> object:
@@ -277,7 +294,7 @@ def _answering(told: Connection, function: Callable[[], object]) -> None:
     told.send(function())
 
 
-def suffer(library: Path, below: Path, n: int, error: int, arguments: Sequence[str], err: Path) -> Told:
+def suffer(library: Path, below: Path, fault: tuple[int, int], arguments: Sequence[str], err: Path) -> Told:
     """Run `mneme`, whose n-th call that writes below a folder fails."""
     import cli
 
@@ -289,7 +306,7 @@ def suffer(library: Path, below: Path, n: int, error: int, arguments: Sequence[s
     os.dup2(handle, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.argv = ["mneme", *arguments]
-    assert calls.arm(os.fsencode(below), n, error) == 0
+    assert calls.arm(os.fsencode(below), *fault) == 0
     status: int | None = None
     try:
         cli.main()

@@ -1,5 +1,6 @@
 """Bring the store up to date with a source: what is new, changed or gone, in transactions."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -16,12 +17,20 @@ from engine.ingest.report import IngestReport
 from engine.sources import open_source
 from engine.sources.base import Row, checked_task
 from engine.sources.tables.values import AS_USUAL, SourceOptions
+from engine.storage.changes import Writer
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.types import Skipped
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done and the rows expected."""
+
+
+MOST_LOST = 10.0
+"""Seconds of reading and encoding that a kill may lose."""
+
+MOST_WAITING = 128 << 20
+"""Bytes of features that wait in memory to be stored."""
 
 
 def silent(done: int, total: int) -> None:
@@ -45,8 +54,10 @@ def ingest(
     """
     reading = _begin(loader.store, source, task, loader.sources)
     with closing(loader.chunks(reading.changed(progress))) as chunks:
-        for chunk in chunks:
-            reading.land(chunk)
+        is_more = True
+        while is_more:
+            with loader.store.writing() as txn:
+                is_more = reading.land_some(chunks, txn)
     lost = reading.gone()
     if not allow_mass_delete:
         reading.refuse_empty(lost)
@@ -149,8 +160,21 @@ class _Reading:
                     self.report.copies.meet(str(path), stored.items[modality][0])
         progress(total, total)
 
-    def land(self, chunk: Sequence[tuple[Row, Loaded]]) -> None:
-        """Encode a chunk of rows and store it in one transaction."""
+    def land_some(self, chunks: Iterator[list[tuple[Row, Loaded]]], txn: Writer) -> bool:
+        """Encode and store chunks of rows in one transaction, and say whether there may be more.
+
+        Rows lie all over the store's tables, so each transaction writes as much of these as it has rows, if not all
+        of them: it is to hold many, as far as their features fit in memory and a kill does not lose long work.
+        """
+        began, waiting = time.monotonic(), 0
+        for chunk in chunks:
+            waiting += self.land(chunk, txn)
+            if waiting > MOST_WAITING or time.monotonic() - began > MOST_LOST:
+                return True
+        return False
+
+    def land(self, chunk: Sequence[tuple[Row, Loaded]], txn: Writer) -> int:
+        """Encode a chunk of rows and store it; return the bytes of its features."""
         usable: list[tuple[StoredRow, list[LoadedItem]]] = []
         for row, loaded in chunk:
             if isinstance(loaded, Unreadable):
@@ -163,18 +187,18 @@ class _Reading:
                 usable.append((self.matcher.to_store(row, named), loaded))
         features = encode(item for _, items in usable for item in items)
         before = [self.matcher.stored(row.task, row.name) for row, _ in usable]
-        with self.matcher.store.writing() as txn:
-            for (id, backbone), array in features.items():
-                txn.put_features(id, backbone, array)
-            for (now, items), stored in zip(usable, before, strict=True):
-                for ready in items:
-                    self.report.take(ready)
-                    txn.put_item(ready.item)
-                    if ready.stamp:
-                        txn.put_stamp(ready.item.paths[0], ready.stamp)
-                if now != stored:
-                    txn.put_row(now, instead_of=stored)
-                self._count(stored, now)
+        for (id, backbone), array in features.items():
+            txn.put_features(id, backbone, array)
+        for (now, items), stored in zip(usable, before, strict=True):
+            for ready in items:
+                self.report.take(ready)
+                txn.put_item(ready.item)
+                if ready.stamp:
+                    txn.put_stamp(ready.item.paths[0], ready.stamp)
+            if now != stored:
+                txn.put_row(now, instead_of=stored)
+            self._count(stored, now)
+        return sum(array.nbytes for array in features.values())
 
     def _count(self, stored: StoredRow | None, now: StoredRow) -> None:
         """Count a row that has landed."""

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from engine.ids import to_key
+from engine.storage import blocks
 from engine.storage.rows import Features, FileStamp, StoredRow, digest, ids_of, parse, to_json
-from engine.storage.tables import STATE, Tables, feature_key, reach
+from engine.storage.tables import STATE, Tables, feature_key
 from engine.types import Item, ItemId
 
 
@@ -28,10 +29,12 @@ class Writer:
     served: bytes | None = None
     dropped: int = 0
     _steps: list[Callable[[Any], object]] = field(default_factory=list)
+    _features: dict[bytes, bytes] = field(default_factory=dict)
 
     def apply(self, txn: Any) -> None:
-        """Make the changes in a transaction, in the order in which they were asked for."""
+        """Make the changes in a transaction, in the order in which they were asked for; features come first."""
         self.dropped = 0
+        blocks.put(self._tables, self._features, txn)
         for step in self._steps:
             step(txn)
 
@@ -42,8 +45,7 @@ class Writer:
 
     def put_features(self, id: ItemId, backbone: str, features: Features) -> None:
         """Store one item's features (D,)."""
-        key = feature_key(id, backbone)
-        self._put(self._tables.features, key, features.astype(np.float32).tobytes())
+        self._features[feature_key(id, backbone)] = features.astype(np.float32).tobytes()
 
     def put_stamp(self, path: str, stamp: FileStamp) -> None:
         """Remember what a file held."""
@@ -75,7 +77,7 @@ class Writer:
     def drop_features(self, ids: Iterable[ItemId]) -> None:
         """Drop the features of items, by any backbone."""
         keys = list(map(to_key, ids))
-        self._steps.append(lambda txn: self._count(_drop_features(self._tables, keys, txn)))
+        self._steps.append(lambda txn: self._count(blocks.drop(self._tables, keys, txn)))
 
     def _count(self, dropped: int) -> None:
         self.dropped += dropped
@@ -121,7 +123,7 @@ def _settle(tables: Tables, txn: Any) -> None:
     unused = [key for key in items.iternext(values=False) if key not in used]
     for key in unused:
         txn.delete(key, db=tables.items)
-    _drop_features(tables, unused, txn)
+    blocks.drop(tables, unused, txn)
 
 
 def _forget_former(tables: Tables, txn: Any) -> None:
@@ -135,13 +137,3 @@ def _forget_former(tables: Tables, txn: Any) -> None:
             if id not in named:
                 txn.delete(to_key(id), key, db=tables.uses)
     txn.drop(tables.former, delete=False)
-
-
-def _drop_features(tables: Tables, keys: Iterable[bytes], txn: Any) -> int:
-    """Drop the features of items and return how many bytes these took."""
-    cursor, dropped = txn.cursor(tables.features), 0
-    for key in keys:
-        while reach(cursor, key):
-            dropped += len(cursor.key()) + len(cursor.value())
-            cursor.delete()
-    return dropped

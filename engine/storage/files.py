@@ -187,7 +187,9 @@ def _about(path: Path, draft: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         is_nameless = error.filename is None and error.errno is not None
-        if is_nameless or (draft and error.filename and Path(os.fsdecode(error.filename)).is_relative_to(draft)):
+        if is_nameless or (
+            draft and error.filename and Path(os.fsdecode(error.filename)).is_relative_to(draft)
+        ):
             error.filename = str(path)
         raise
 

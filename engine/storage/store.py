@@ -1,8 +1,8 @@
 """LMDB: which rows were read, the items they name, and the items' features.
 
-Rows are the truth; an item's uses, paths and tasks are looked up from them. Six tables:
-rows (row key -> JSON), uses (item -> row keys), items (item -> JSON), files (path -> what it held when it
-was last read), features (item and backbone -> float32), former (row key -> JSON as the served state has it).
+Rows are the truth; an item's uses, paths and tasks are looked up from them. The tables: rows (row key -> JSON),
+uses (item -> row keys), items (item -> JSON), files (path -> what it held when it was last read), places and blocks
+(item and backbone -> float32; features in stores of before), former (row key -> JSON as the served state has it).
 """
 
 import json
@@ -19,7 +19,7 @@ import lmdb
 import numpy as np
 
 from engine.ids import first_key, from_key, to_key
-from engine.storage import faults, tables
+from engine.storage import blocks, faults, tables
 from engine.storage.changes import Writer
 from engine.storage.rows import Features, FileStamp, StoredRow, digest, parse, to_pairs
 from engine.types import Item, ItemId, Modality, Pair
@@ -64,6 +64,8 @@ class Store:
             if self._snapshot is not None:
                 self._snapshot.abort()
             self._snapshot, self.served = None, served
+            if not all(vars(self._tables).values()):  # a writer may have made the others meanwhile
+                self._tables = self._fitted(lambda: tables.open_tables(self._env, create=False))
             self._snapshot = self._fitted(self._env.begin)
 
     def counts(self) -> dict[Modality, int]:
@@ -121,32 +123,38 @@ class Store:
 
     def has_features(self, id: ItemId, backbone: str) -> bool:
         """Say whether an item's features by this backbone are stored."""
-        with self._reading(self._tables.features) as txn:
-            return txn.get(tables.feature_key(id, backbone)) is not None
+        key = tables.feature_key(id, backbone)
+        with self._reading() as txn:
+            return any(txn.get(key, db=table) is not None for table in self._feature_tables)
 
     def lacking(self, ids: Iterable[ItemId]) -> set[ItemId]:
         """Return those of these items of which no features are stored, by any backbone."""
-        with self._reading(self._tables.features) as txn:
-            cursor = txn.cursor()
-            return {id for id in ids if not tables.reach(cursor, to_key(id))}
+        with self._reading() as txn:
+            cursors = [txn.cursor(table) for table in self._feature_tables]
+            return {id for id in ids if not any(tables.reach(cursor, to_key(id)) for cursor in cursors)}
 
     def features(self, ids: Sequence[ItemId], backbone: str) -> Features:
         """Return the features (N, D) of these items by one backbone."""
-        with self._reading(self._tables.features, buffers=True) as txn:
-            values = [txn.get(tables.feature_key(id, backbone), b"") for id in ids]
-            return np.stack([np.frombuffer(value, np.float32) for value in values])
+        keys = [tables.feature_key(id, backbone) for id in ids]
+        with self._reading() as txn:
+            return np.stack(blocks.read(self._tables, keys, txn))
 
     def find(self, beginning: str, backbone: str) -> Features | None:
         """Return the features (D,) of the item whose id begins with these hex digits; None: not stored."""
         suffix = tables.feature_key("", backbone)
-        with self._reading(self._tables.features) as txn:
-            cursor = txn.cursor()
-            more = cursor.set_range(first_key(beginning))
-            while more and from_key(cursor.key()).startswith(beginning):
-                if cursor.key().endswith(suffix):
-                    return np.frombuffer(cursor.value(), np.float32)
-                more = cursor.next()
+        with self._reading() as txn:
+            for table in self._feature_tables:
+                for key in tables.keys_from(txn.cursor(table), first_key(beginning)):
+                    if not from_key(key).startswith(beginning):
+                        break
+                    if key.endswith(suffix):
+                        return blocks.read(self._tables, [key], txn)[0]
         return None
+
+    @property
+    def _feature_tables(self) -> list[Any]:
+        """The tables that say of which items features are stored."""
+        return [table for table in (self._tables.places, self._tables.features) if table]
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -165,14 +173,14 @@ class Store:
                 self._map(self._env.info()["map_size"])
 
     @contextmanager
-    def _reading(self, table: Any = None, *, buffers: bool = False) -> Iterator[Any]:
+    def _reading(self, table: Any = None) -> Iterator[Any]:
         """Yield a transaction; what it returns is not to be used after the block.
 
         LMDB uses a page anew by the second write after the one that let it go, where no reader of it is known.
         """
         with self._turn, self._told():
             if self._snapshot is None:
-                with self._fitted(partial(self._env.begin, table, buffers=buffers)) as txn:
+                with self._fitted(partial(self._env.begin, table)) as txn:
                     yield txn
                 return
             try:

@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -25,7 +26,7 @@ ROOM = 64 << 20
 
 @dataclass(frozen=True)
 class Tables:
-    """Handles of the six tables, as LMDB gives them; None where a store of before has no such table."""
+    """Handles of the tables, as LMDB gives them; None where a store of before has no such table."""
 
     rows: Any
     uses: Any
@@ -33,6 +34,8 @@ class Tables:
     files: Any
     features: Any
     former: Any
+    places: Any
+    blocks: Any
 
 
 STATE = b"\0state"
@@ -85,11 +88,12 @@ def open_tables(env: Any, *, create: bool) -> Tables:
     """Return the handles of an environment's tables."""
     names = (b"rows", b"uses", b"items", b"files", b"features")
     tables = [env.open_db(name, create=create, dupsort=name == b"uses") for name in names]
-    try:
-        former = env.open_db(b"former", create=create)
-    except lmdb.NotFoundError:  # of a store of before, which nobody has written to since
-        former = None
-    return Tables(*[*tables, former])
+    for name in (b"former", b"places", b"blocks"):
+        try:
+            tables.append(env.open_db(name, create=create))
+        except lmdb.NotFoundError:  # of a store of before, which nobody has written to since
+            tables.append(None)
+    return Tables(*tables)
 
 
 def can_lock(lock: Path, *, readonly: bool) -> bool:
@@ -140,6 +144,14 @@ def rows_naming(tables: Tables, id: ItemId, served: bytes | None, txn: Any) -> d
 def reach(cursor: Any, key: bytes) -> bool:
     """Go to the first entry whose key begins so; say whether there is one."""
     return bool(cursor.set_range(key)) and cursor.key().startswith(key)
+
+
+def keys_from(cursor: Any, key: bytes) -> Iterator[bytes]:
+    """Yield the keys from this one on."""
+    more = cursor.set_range(key)
+    while more:
+        yield cursor.key()
+        more = cursor.next()
 
 
 def feature_key(id: ItemId, backbone: str) -> bytes:
