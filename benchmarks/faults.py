@@ -1,12 +1,12 @@
-"""Every system call that writes fails once: is it one line, are answers as before or after, does the next run complete?
+"""Every system call that writes fails once: is it one line, are answers whole, does the next run complete?
 
     python -m benchmarks.faults
     python -m benchmarks.faults --commands index --errors ENOSPC --every 5
 
 Each command is run once in peace, which counts its calls that change what lies in the folder of its workspace and
 outputs (open for writing, write, truncate, flush, rename, link, unlink, make and remove a folder); then once for each
-of them and each error, which that call returns. A seccomp filter (faults.c, compiled here) catches the calls, whatever
-library makes them. Wrong is: more or less than one line, a status that is neither 0 nor 1, answers that are neither
+of them and each error, which that call returns. A seccomp filter (faults.c, compiled here) catches the calls of any
+library. Wrong is: more or less than one line, a status that is neither 0 nor 1, answers that are neither
 those of before nor those of after, a next run that fails or leaves drafts, other answers after it than after a run in
 peace. To results/faults.json.
 """

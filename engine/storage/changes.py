@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 
 from engine.ids import to_key
-from engine.storage import blocks
-from engine.storage.rows import Features, FileStamp, StoredRow, digest, ids_of, parse, to_json
+from engine.storage.rows import (
+    Features,
+    FileStamp,
+    StoredRow,
+    digest,
+    drop_features,
+    ids_of,
+    parse,
+    put_features,
+    to_json,
+)
 from engine.storage.tables import STATE, Tables, feature_key
 from engine.types import Item, ItemId
 
@@ -34,7 +43,7 @@ class Writer:
     def apply(self, txn: Any) -> None:
         """Make the changes in a transaction, in the order in which they were asked for; features come first."""
         self.dropped = 0
-        blocks.put(self._tables, self._features, txn)
+        put_features(self._tables, self._features, txn)
         for step in self._steps:
             step(txn)
 
@@ -77,7 +86,7 @@ class Writer:
     def drop_features(self, ids: Iterable[ItemId]) -> None:
         """Drop the features of items, by any backbone."""
         keys = list(map(to_key, ids))
-        self._steps.append(lambda txn: self._count(blocks.drop(self._tables, keys, txn)))
+        self._steps.append(lambda txn: self._count(drop_features(self._tables, keys, txn)))
 
     def _count(self, dropped: int) -> None:
         self.dropped += dropped
@@ -123,7 +132,7 @@ def _settle(tables: Tables, txn: Any) -> None:
     unused = [key for key in items.iternext(values=False) if key not in used]
     for key in unused:
         txn.delete(key, db=tables.items)
-    blocks.drop(tables, unused, txn)
+    drop_features(tables, unused, txn)
 
 
 def _forget_former(tables: Tables, txn: Any) -> None:

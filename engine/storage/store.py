@@ -19,9 +19,9 @@ import lmdb
 import numpy as np
 
 from engine.ids import first_key, from_key, to_key
-from engine.storage import blocks, faults, tables
+from engine.storage import faults, tables
 from engine.storage.changes import Writer
-from engine.storage.rows import Features, FileStamp, StoredRow, digest, parse, to_pairs
+from engine.storage.rows import Features, FileStamp, StoredRow, digest, parse, read_features, to_pairs
 from engine.types import Item, ItemId, Modality, Pair
 
 
@@ -137,7 +137,7 @@ class Store:
         """Return the features (N, D) of these items by one backbone."""
         keys = [tables.feature_key(id, backbone) for id in ids]
         with self._reading() as txn:
-            return np.stack(blocks.read(self._tables, keys, txn))
+            return np.stack(read_features(self._tables, keys, txn))
 
     def find(self, beginning: str, backbone: str) -> Features | None:
         """Return the features (D,) of the item whose id begins with these hex digits; None: not stored."""
@@ -148,7 +148,7 @@ class Store:
                     if not from_key(key).startswith(beginning):
                         break
                     if key.endswith(suffix):
-                        return blocks.read(self._tables, [key], txn)[0]
+                        return read_features(self._tables, [key], txn)[0]
         return None
 
     @property
