@@ -26,11 +26,11 @@ MANIFESTS = {
     "manifest_no_final_newline.jsonl": (2, []),
     "manifest_bom_crlf.jsonl": (2, []),
     "manifest_surrogate.jsonl": (1, [2]),
-    "manifest_duplicate_keys.jsonl": (1, []),
     "manifest_deep.jsonl": (1, [1]),
     "manifest_huge_line.jsonl": (2, []),
 }
 REFUSED = [
+    "manifest_duplicate_keys.jsonl",
     "manifest_not_utf8.jsonl",
     "manifest_nan.jsonl",
     "manifest_binary.jsonl",

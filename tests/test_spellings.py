@@ -14,6 +14,8 @@ from commands import Run, colours
 from engine.sources import open_source
 from engine.types import Skipped, TrainSettings
 
+pytestmark = pytest.mark.filterwarnings("ignore::engine.errors.Note")
+
 CAFE = "café"
 APART = unicodedata.normalize("NFD", CAFE)
 

@@ -33,7 +33,8 @@ def write(path: Path, data: bytes) -> None:
             files.drop_drafts_of(path.resolve())
             files.replace(path.resolve(), data)
     except OSError as error:
-        raise inaccessible(error, path, to="write") from None
+        error.filename = path  # as it was given
+        raise inaccessible(error, to="write") from None
 
 
 def _descriptor(path: Path) -> int | None:

@@ -37,7 +37,7 @@ def writing(root: Path) -> Iterator[None]:
     except (UserError, OSError) as error:
         if is_new and not _holds_rows(root):
             shutil.rmtree(root, ignore_errors=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:  # the system refused
             raise inaccessible(error, root) from None
         raise
     finally:
