@@ -19,12 +19,14 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from engine.decoding.limits import LIMITS, DecodingLimits
 from engine.errors import Note, UserError
 from engine.heads.embedder import resolve
 from engine.ids import clean_text
 from engine.ingest.setup import WorkspaceOptions
 from engine.media import modality_of
 from engine.ranking.query import Input, file_input
+from engine.sources.tables.values import AS_USUAL, Limits, SourceOptions
 from engine.storage.selection import Selection
 from engine.storage.workspace import locate, place
 from engine.types import DeviceName, Hit, MergeName, Modality, PolicyName, TrainSettings
@@ -42,11 +44,14 @@ from training import lesson as lessons
 from training.lesson import Outcome
 
 __all__ = [
+    "DecodingLimits",
     "EvalSettings",
     "Hit",
+    "Limits",
     "Mneme",
     "Note",
     "Result",
+    "SourceOptions",
     "TrainSettings",
     "UserError",
     "__version__",
@@ -69,16 +74,24 @@ class Mneme:
         task: str | None = None,
         backbone: str | Sequence[str] = (),
         policy: PolicyName | None = None,
+        reading: SourceOptions = AS_USUAL,
+        allow_mass_delete: bool = False,
     ) -> IndexSummary:
-        """Bring sources into the index: add what is new, re-read what changed, drop what is gone."""
+        """Bring sources into the index: add what is new, re-read what changed, drop what is gone.
+
+        Args:
+            reading: limits, where media lie, and whether to read all again.
+            allow_mass_delete: drop rows even where most of a source is gone.
+        """
         tell = _teller()
         done = indexing.index(
             place(self.folder),
             [Path(source) for source in sources],
-            _options(backbone, tell),
+            _options(backbone, reading, tell),
             task=task,
             policy=policy,
             device=resolve(self.device),
+            allow_mass_delete=allow_mass_delete,
         )
         tell(done.notes)
         return done
@@ -90,15 +103,18 @@ class Mneme:
         source: str | Path | None = None,
         backbone: str | Sequence[str] = (),
         settings: TrainSettings | None = None,
+        reading: SourceOptions = AS_USUAL,
+        allow_mass_delete: bool = False,
     ) -> Outcome:
         """Teach the newest head a task; what is served changes with the next `index`."""
         tell = _teller()
         outcome, reports = lessons.learn(
             place(self.folder),
             [] if source is None else [Path(source)],
-            _options(backbone, tell),
+            _options(backbone, reading, tell),
             replace(settings, task=task) if settings else TrainSettings(task=task),
             device=resolve(self.device),
+            allow_mass_delete=allow_mass_delete,
         )
         for report in reports:
             tell(report.told)
@@ -114,11 +130,13 @@ class Mneme:
         task: str = "all",
         policy: PolicyName | None = None,
         merge: MergeName | None = None,
+        limits: DecodingLimits = LIMITS,
     ) -> list[Hit]:
-        """Return the K best hits for a text (str) or a file (Path)."""
+        """Return the K best hits for a text (str) or a file (Path), whose decoding has limits."""
         tell = _teller()
         given = _file(query) if isinstance(query, Path) else Input("text", clean_text(query).encode())
-        with open_searcher(locate(self.folder), device=resolve(self.device), policy=policy) as searcher:
+        root, device = locate(self.folder), resolve(self.device)
+        with open_searcher(root, device=device, policy=policy, limits=limits) as searcher:
             hits = searcher.search([given], to, k, searcher.scope(task, merge)).hits
             tell(searcher.notes([given], to))
         return hits
@@ -185,9 +203,11 @@ def _depth() -> int:
     return depth
 
 
-def _options(backbone: str | Sequence[str], tell: Callable[[Sequence[Note]], None]) -> WorkspaceOptions:
+def _options(
+    backbone: str | Sequence[str], reading: SourceOptions, tell: Callable[[Sequence[Note]], None]
+) -> WorkspaceOptions:
     specs = [backbone] if isinstance(backbone, str) else backbone
-    return WorkspaceOptions(specs, on_default=lambda chosen: tell(chosen.notes))
+    return WorkspaceOptions(specs, on_default=lambda chosen: tell(chosen.notes), sources=reading)
 
 
 def _file(path: Path) -> Input:

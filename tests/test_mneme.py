@@ -96,3 +96,23 @@ def test_the_status_is_what_the_command_line_prints(trained: Path, run: Run) -> 
     status, printed = mneme.open(trained).status(), run("status", "-w", trained, "--json").json
     assert [task.task for task in status.tasks] == [task["task"] for task in printed["tasks"]]
     assert (status.items, status.bytes) == (printed["items"], printed["bytes"])
+
+
+def test_how_sources_are_read_is_given_as_a_value(tmp_path: Path) -> None:
+    opened, rows = mneme.open(tmp_path), tmp_path / "words.jsonl"
+    rows.write_text("".join(f'{{"text": "dog {number}"}}\n' for number in range(40)))
+    few = mneme.SourceOptions(limits=mneme.Limits(max_rows=2))
+    with pytest.raises(mneme.UserError, match="max_rows"):
+        opened.index(rows, backbone="builtin", reading=few)
+    opened.index(rows, backbone="builtin")
+    rows.write_text('{"text": "dog 0"}\n')
+    with pytest.raises(mneme.UserError, match="allow_mass_delete"):
+        opened.index(rows)
+    assert opened.index(rows, allow_mass_delete=True).removed == 39
+
+
+def test_the_limits_of_a_query_are_given_as_a_value(tmp_path: Path) -> None:
+    folder, opened = colours(tmp_path / "colours", "red", "blue"), mneme.open(tmp_path)
+    opened.index(folder, backbone="builtin")
+    with pytest.raises(mneme.UserError, match="max_pixels"):
+        opened.search(folder / "red.png", to="image", limits=mneme.DecodingLimits(max_pixels=1))
