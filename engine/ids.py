@@ -37,6 +37,15 @@ def item_id(modality: Modality, data: bytes) -> ItemId:
     return blake2b(modality.encode() + b"\0" + data, digest_size=BYTES).hexdigest()
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """Return a number and what it counts: 1 text file, 2 text files.
+
+    Args:
+        several: what it is called where there is not one; empty: as usual, with an s.
+    """
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
 def clean_text(text: str) -> str:
     """Return the text as it is stored and digested: NFC, without outer white space."""
     try:

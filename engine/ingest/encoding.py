@@ -13,7 +13,7 @@ from engine.backbones import Backbone, Features, Prepared
 from engine.decoding.jobs import here
 from engine.decoding.pool import Decoders
 from engine.errors import Unreadable
-from engine.ids import item_id
+from engine.ids import counted, item_id
 from engine.media import Flag, collected, read
 from engine.sources.base import Row
 from engine.sources.tables.values import AS_USUAL, SourceOptions
@@ -111,7 +111,7 @@ class Loader:
             raise Unreadable(f"{modality} features here are by {backbone.spec}, not from files")
         if len(features) != backbone.widths[modality]:
             raise Unreadable(
-                f"{modality} has {len(features)} numbers; this workspace holds {backbone.widths[modality]}"
+                f"{modality} has {counted(len(features), 'number')}; this workspace holds {backbone.widths[modality]}"
             )
         item = Item(item_id(modality, features.tobytes()), modality, text=title)
         return LoadedItem(item, backbone, features=features)

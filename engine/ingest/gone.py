@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import Setting, UserError
+from engine.ids import counted
 from engine.storage.rows import StoredRow, ids_of, places
 from engine.storage.store import Store
 from engine.types import Skipped
@@ -122,7 +123,7 @@ def nothing_left(problem: str, source: Path, known: int) -> UserError:
         return UserError(problem)
     allow = Setting("allow_mass_delete")
     remove = Setting("source", shlex.quote(str(source)), command="remove")
-    rows = "1 row of it is" if known == 1 else f"{known} rows of it are"
+    rows = counted(known, "row of it is", "rows of it are")
     return UserError(
         f"{problem}, and {rows} indexed: is a disk not mounted? To drop them run again with {allow}, or run {remove}",
         [allow, remove],

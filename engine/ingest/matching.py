@@ -91,6 +91,7 @@ class Matcher:
             row.other,
             row.id,
             row.task is None and self.task_of(row) == self.home,
+            item_id("text", row.title("text").encode()) if row.texts and "text" in row.features else "",
         )
 
     def remembered(self, row: Row, stamp: Callable[[Path], FileStamp | None]) -> StoredRow | None:

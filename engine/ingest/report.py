@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.errors import Note, Setting
+from engine.ids import counted
 from engine.ingest import moved
 from engine.ingest.encoding import LoadedItem
 from engine.media import MEANING, SETTINGS, Flag
@@ -37,9 +38,8 @@ class Copies:
     def notes(self) -> list[str]:
         """Return what to say of them; nothing where there are none."""
         count = len(np.unique(self.paths)) - len(np.unique(self.items))
-        if count == 1:
-            return ["1 file is a copy of another: one item, both paths kept"]
-        return [f"{count} files are copies of others: one item, all paths kept"] if count else []
+        one = "file is a copy of another: one item, both paths kept"
+        return [counted(count, one, "files are copies of others: one item, all paths kept")] if count else []
 
 
 @dataclass
@@ -105,14 +105,16 @@ class IngestReport:
 
 
 def _of_flag(flag: Flag, names: Sequence[str]) -> Note:
-    count = f"{len(names)} {'file' if len(names) == 1 else 'files'}"
-    return Note(f"{count}, like {names[0]}: {MEANING[flag]}", [SETTINGS[flag]] if flag in SETTINGS else [])
+    return Note(
+        f"{counted(len(names), 'file')}, like {names[0]}: {MEANING[flag]}",
+        [SETTINGS[flag]] if flag in SETTINGS else [],
+    )
 
 
 def _of_printed(lines: Sequence[str]) -> list[str]:
     more = len(lines) - MOST_PRINTED
     said = [f"a decoder says: {line}" for line in lines[:MOST_PRINTED]]
-    return said + ([f"and {more} lines more"] if more > 0 else [])
+    return said + ([f"and {counted(more, 'line')} more"] if more > 0 else [])
 
 
 def _of_left(source: str, rows: int) -> Note:

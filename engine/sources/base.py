@@ -118,8 +118,12 @@ def checked_split(value: object) -> Split:
 
 
 def metadata_of(folder: Path) -> list[Path]:
-    """Return the metadata files of a folder, the one that is read first; OSError where that cannot be told."""
-    return [folder / name for name in METADATA if (folder / name).is_file()]
+    """Return the metadata files of a folder, the one that is read first; OSError where that cannot be told.
+
+    A pipe, or a link to nothing, is one too: it is refused by its name, and not passed over for the media alone.
+    """
+    paths = [folder / name for name in METADATA]
+    return [path for path in paths if path.is_symlink() or (path.exists() and not path.is_dir())]
 
 
 def unread_beside(first: Path, *others: Path) -> list[str]:

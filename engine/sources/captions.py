@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from engine.errors import Setting, Unreadable, UserError
-from engine.ids import clean_text
+from engine.ids import clean_text, counted
 from engine.media import spelled
 from engine.sources.base import Collection, Row, checked_id, inside
 from engine.sources.splits import SPLITS
@@ -18,6 +18,8 @@ MAX_BYTES = 4 << 30
 FOLDERS = ("", "images", "Images", "img")
 NAMED_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])")
 """A split as a word of a name: of captions_val2017, not of latest or evaluation."""
+
+HAVE = (("annotation has", "is"), ("annotations have", "are"))
 
 TOKEN = re.compile(r"(.+?)#\d+\s+(.*)")
 
@@ -40,7 +42,7 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
         raise UserError(f'{source} is no source: a JSON of COCO has a list of "images"')
     if len(images) > limits.max_rows:
-        raise over("max_rows", limits.max_rows, f"{source} has {len(images)} images")
+        raise over("max_rows", limits.max_rows, f"{source} has {counted(len(images), 'image')}")
     annotations, notes = _annotations(content)
     notes += _left_over(annotations, images)
     folder = media or _beside(
@@ -82,8 +84,11 @@ def _annotations(content: Mapping[str, Any]) -> tuple[dict[str, list[Mapping[str
         by_image.setdefault(str(annotation.get("image_id")), []).append(named)
     others = len(given) - len(annotations) if isinstance(given, list) else 1
     blank = sum("caption" in annotation and not _is_text(annotation["caption"]) for annotation in annotations)
-    counts = {"are no objects": others, "have a caption that is blank or no text": blank}
-    return by_image, [f"{n} annotations {what} and are left out" for what, n in counts.items() if n]
+    counts = [
+        counted(others, "annotation is no object and is", "annotations are no objects and are"),
+        counted(blank, *(f"{of} a caption that is blank or no text and {be}" for of, be in HAVE)),
+    ]
+    return by_image, [f"{count} left out" for count in counts if not count.startswith("0 ")]
 
 
 def _left_over(
@@ -93,7 +98,9 @@ def _left_over(
     lost = annotations.keys() - {str(image.get("id")) for image in images}
     if lost:
         count, example = sum(len(annotations[id]) for id in lost), min(lost)
-        yield f"{count} annotations name an image that is not listed, like {example}, and are left out"
+        named = counted(count, "annotation names", "annotations name")
+        be = "is" if count == 1 else "are"
+        yield f"{named} an image that is not listed, like {example}, and {be} left out"
 
 
 def _is_text(value: object) -> TypeGuard[str]:

@@ -1,8 +1,10 @@
 """What stands in a cell of a table: words, lists of them, and paths inside the source."""
 
+import os
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -80,8 +82,26 @@ def string(value: object, name: str) -> str:
     return value
 
 
+def is_stored(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Say whether a cell is Hugging Face's of a medium: its bytes, and the path that it had."""
+    return isinstance(value, Mapping) and {*value} <= {"bytes", "path"} and "path" in value
+
+
+def path_beside(folder: Path, stored: Mapping[str, object], *, of_features: bool) -> str | None:
+    """Return the path that a medium with its bytes had, where a file is there; features need none."""
+    path = stored["path"]
+    if not isinstance(path, str) or not path or "\0" in path:
+        return None
+    is_there = of_features or os.path.isfile(spelled(folder / path))  # noqa: PTH113 - false on any error
+    return path if is_there else None
+
+
 def path_of(folder: Path, value: object, name: str) -> Path:
     """Return the file that a cell names, inside the folder."""
+    if isinstance(value, list):
+        raise Unreadable(
+            f"{name} is a list, but not of so many numbers in every row, as features are, nor a path"
+        )
     if not isinstance(value, str) or not value or "\0" in value:
         raise Unreadable(f"{name} is not a path")
     if "://" in value:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine import media
 from engine.errors import Unreadable
-from engine.ids import clean_text
+from engine.ids import clean_text, counted
 from engine.sources.base import METADATA, Collection, Row, inside
 from engine.types import Modality, Skipped
 
@@ -52,7 +52,10 @@ def open_folder(folder: Path) -> Collection:
     with_media = {path.parent for path in listing.media}
     if stray := [path for path in alone if path.parent in with_media]:
         example = _name(folder, stray[0])
-        notes.append(f"{len(stray)} text files stand beside no medium and are left out, like {example}")
+        said = counted(len(stray), "text file stands", "text files stand")
+        notes.append(
+            f"{said} beside no medium and {'is' if len(stray) == 1 else 'are'} left out, like {example}"
+        )
         alone = [path for path in alone if path.parent not in with_media]
 
     def rows() -> Iterator[Row | Skipped]:
@@ -126,12 +129,15 @@ def _notes(folder: Path, listing: _Listing) -> list[str]:
         named = sorted(listing.passed.most_common(MOST_SUFFIXES))
         rest = listing.passed.total() - sum(count for _, count in named)
         counts = ", ".join(
-            [*(f"{count} {suffix}" for suffix, count in named), *([f"{rest} others"] if rest else [])]
+            [*(f"{count} {suffix}" for suffix, count in named), *([counted(rest, "other")] if rest else [])]
         )
         notes.append(f"files that are no media are passed over: {counts}")
     if listing.linked:
         example = _name(folder, listing.linked[0])
-        notes.append(f"{len(listing.linked)} linked folders are read as if they stood here, like {example}")
+        said = counted(
+            len(listing.linked), "linked folder is read as if it", "linked folders are read as if they"
+        )
+        notes.append(f"{said} stood here, like {example}")
     return notes
 
 

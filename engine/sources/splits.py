@@ -1,9 +1,11 @@
 """Folders of a data set cut into splits, each with a metadata file of its own (Hugging Face's ImageFolder)."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from engine.errors import UserError
+from engine.ids import counted
 from engine.sources.base import Collection, Row, metadata_of, unread_beside
 from engine.sources.table import open_table
 from engine.sources.tables.values import Limits
@@ -44,9 +46,25 @@ def open_splits(folder: Path, limits: Limits) -> Collection | None:
 
     for part in parts.values():
         say(part)
-    widths = {modality: width for part in parts.values() for modality, width in part.widths.items()}
+    widths = _widths(folder, parts)
     total, encoded = sum(part.total for part in parts.values()), _encoded([*parts.values()])
     return Collection(folder, total, rows, widths, encoded, notes)
+
+
+def _widths(folder: Path, parts: Mapping[str, Collection]) -> dict[Modality, int]:
+    """Return the width of each modality's features; UserError where two parts have other ones."""
+    widths: dict[Modality, int] = {}
+    first: dict[Modality, str] = {}
+    for name, part in parts.items():
+        for modality, width in part.widths.items():
+            before = widths.setdefault(modality, width)
+            where = first.setdefault(modality, name)
+            if before != width:
+                raise UserError(
+                    f"{folder}: features of {modality} have {counted(before, 'number')} in {where}/ and {width} in "
+                    f"{name}/: those of two encoders do not mix, so index one alone or make both by one encoder"
+                )
+    return widths
 
 
 def _encoded(parts: Sequence[Collection]) -> Sequence[Modality] | None:

@@ -8,11 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import media
-from engine.errors import Unreadable, UserError
-from engine.ids import clean_text
+from engine.errors import Unreadable
+from engine.ids import clean_text, counted
+from engine.media import spelled
 from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task
-from engine.sources.cells import labels_of, listed, one_each, path_of, row_name, string, word
-from engine.sources.tables.columns import KNOWN, Columns, Part, is_known, notes_of_fields, understood
+from engine.sources.cells import (
+    is_stored,
+    labels_of,
+    listed,
+    one_each,
+    path_beside,
+    path_of,
+    row_name,
+    string,
+    word,
+)
+from engine.sources.tables.columns import Columns, Part, check_usable, is_known, notes_of_fields, understood
 from engine.sources.tables.delimited import open_delimited
 from engine.sources.tables.json_lines import open_json_lines
 from engine.sources.tables.npz import open_npz
@@ -29,6 +40,9 @@ OPEN = {
 }
 MOST_NOTED = 50
 """Columns that JSON lines bring later are noted as long as there are no more than so many."""
+
+INSIDE = "in the table itself, which is not read: save each as a file"
+"""What is said of a medium that stands in a table itself."""
 
 ONE_VALUE: tuple[Part, ...] = ("id", "task", "split")
 
@@ -51,7 +65,7 @@ def open_table(
     table = OPEN.get(path.suffix.lower(), open_delimited)(path, limits)
     columns = understood(table.columns)
     if table.is_complete:
-        _check_usable(path, columns, table.columns)
+        check_usable(path, columns, table)
     notes = [*table.notes, *columns.notes]
     widths = dict(columns.vectors.values())
     texts = ["text"] if "text" in columns.parts.values() and "text" not in widths else []
@@ -66,19 +80,9 @@ def open_table(
                 yield reading.row(number, cells)
             except Unreadable as error:
                 yield Skipped(str(path), str(error), number, name=reading.id_of(cells))
-        notes.extend(note for note in table.notes if note not in notes)
+        notes.extend(note for note in [*table.notes, *reading.told()] if note not in notes)
 
     return Collection(source, table.total, rows, widths, encoded, notes)
-
-
-def _check_usable(path: Path, columns: Columns, names: Iterable[str]) -> None:
-    """Raise where no row of a table could be used."""
-    if not columns.vectors and not columns.media and not {"text", "file"} & {*columns.parts.values()}:
-        listing = ", ".join(map(repr, names))
-        raise UserError(
-            f"{path} has no column of media, texts or features, but {listing}; "
-            f"columns that are read are: {', '.join(KNOWN)}, or an array (N, D) for each modality"
-        )
 
 
 @dataclass
@@ -92,6 +96,7 @@ class Reading:
         literal: a cell of several labels is one string, `a; b`.
         notes: what a person should know; grows with the columns.
         names: how often each row's name was met.
+        inside: the rows by column whose medium is inside the table alone.
     """
 
     widths: dict[str, int | None]
@@ -100,6 +105,7 @@ class Reading:
     literal: bool
     notes: list[str]
     names: dict[str, int] = field(default_factory=dict)
+    inside: dict[str, list[int]] = field(default_factory=dict)
     columns: Columns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -122,13 +128,16 @@ class Reading:
         if not cells.keys() <= self.widths.keys():
             self._learn(cells)
         values = {
-            name: value for name, value in cells.items() if value is not None and self._is_whole(name, value)
+            name: self._named(number, name, value)
+            for name, value in cells.items()
+            if self._is_whole(name, value)
         }
+        values = {name: value for name, value in values.items() if value is not None}
         features = self._features(values)
         paths = self._origins(values, features) if features else self._media(values)
         texts = [clean_text(string(text, "text")) for text in self._parts(values, "text")]
         if not features and not paths and not texts:
-            raise Unreadable("no features in it" if self.columns.vectors else "names no medium and no text")
+            raise Unreadable(self._lack(number))
         id, task, split = (self._part(values, part) for part in ONE_VALUE)
         id = None if id is None else checked_id(word(id, "id"))
         row = Row(
@@ -145,6 +154,27 @@ class Reading:
             other={name: plain(value) for name, value in values.items() if self.columns.is_field(name)},
         )
         return self._told_apart(row)
+
+    def _named(self, number: int, name: str, value: object) -> object:
+        """Return a value, of a medium with its path that path; None where no such file is there."""
+        if not is_stored(value) or self.columns.is_field(name):
+            return value
+        if path := path_beside(self.folder, value, of_features=bool(self.columns.vectors)):
+            return path
+        self.inside.setdefault(name, []).append(number)
+        return None
+
+    def _lack(self, number: int) -> str:
+        """Return why a row has nothing that can be used."""
+        if any(number in rows[-1:] for rows in self.inside.values()):
+            return f"its medium is {INSIDE}"
+        return "no features in it" if self.columns.vectors else "names no medium and no text"
+
+    def told(self) -> Iterator[str]:
+        """Yield what to say of media inside the table, once its rows were read."""
+        for name, rows in self.inside.items():
+            said = counted(len(rows), "row has its medium", "rows have their media")
+            yield f"column {name!r}: {said} {INSIDE} (the first is row {rows[0]})"
 
     def _is_whole(self, name: str, value: object) -> bool:
         """Say whether a value was read; one that was not costs a field itself alone, any other column the row."""
@@ -230,7 +260,7 @@ class Reading:
         cells += [
             (media.modality_of(Path(str(value))) or first, value) for value in self._parts(values, "file")
         ]
-        named = [(m, media.spelled(self.folder / string(value, "a file's name"))) for m, value in cells]
+        named = [(m, spelled(self.folder / string(value, "a file's name"))) for m, value in cells]
         paths = one_each([(m, path) for m, path in named if m in features])
         for m, path in named:
             if m not in features:

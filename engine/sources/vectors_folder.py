@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Unreadable, UserError
+from engine.ids import counted
 from engine.sources.base import Collection, Row
 from engine.sources.table import Reading
 from engine.sources.tables.columns import understood
@@ -37,7 +38,7 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
         raise UserError(f"{folder}: rows are not aligned: {listing}")
     total = next(iter(lengths.values()))
     if total > limits.max_rows:
-        raise over("max_rows", limits.max_rows, f"{folder} has {total} rows")
+        raise over("max_rows", limits.max_rows, f"{folder} has {counted(total, 'row')}")
     widths: dict[str, int | None] = {name: None for table in tables for name in table.columns}
     embedded = {f"{modality}_embedding": parts[0].shape[1] for modality, parts in arrays.items()}
     notes = [*_others(folder), *dict.fromkeys(note for table in tables for note in table.notes)]

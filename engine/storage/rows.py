@@ -28,6 +28,9 @@ HEAD = struct.Struct("=II")
 PLACE = struct.Struct(">QI")
 """Where features are: the number of the block, and of the row in it."""
 
+SELDOM = ("inherited", "caption")
+"""Of a row what is not written where it says nothing."""
+
 KEY = 24
 """Bytes of the key of features: an item and a backbone."""
 
@@ -47,6 +50,7 @@ class StoredRow:
         other: the fields of the row that mean nothing to mneme.
         id: the one that the row itself gave.
         inherited: whether its task is the default one of the place where its source stood before it moved.
+        caption: the digest of the texts that its features of text are of; empty where it brought none.
     """
 
     source: str
@@ -60,6 +64,7 @@ class StoredRow:
     other: Mapping[str, object] = field(default_factory=dict)
     id: str | None = None
     inherited: bool = False
+    caption: str = ""
 
     @property
     def key(self) -> bytes:
@@ -94,9 +99,7 @@ def places(row: StoredRow) -> list[str]:
 def to_json(row: StoredRow) -> bytes:
     """Return a row as the store keeps it."""
     fields = vars(row)
-    return json.dumps(
-        {name: fields[name] for name in fields if name != "inherited" or row.inherited}
-    ).encode()
+    return json.dumps({name: fields[name] for name in fields if fields[name] or name not in SELDOM}).encode()
 
 
 def parse(value: bytes) -> StoredRow:

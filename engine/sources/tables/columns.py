@@ -4,10 +4,12 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from engine.errors import Unreadable, UserError
 from engine.ids import checked_name
+from engine.sources.tables.values import Table
 from engine.types import Modality
 
 Part: TypeAlias = Literal["id", "task", "split", "labels", "text", "file"]
@@ -97,6 +99,11 @@ def is_known(name: str) -> bool:
     return plain in KNOWN or any(plain in others for others in OTHER_NAMES.values())
 
 
+def is_named(name: str) -> bool:
+    """Say whether a column of this name may mean something, be it features."""
+    return is_known(name) or OF_VECTORS.search(normal(name)) is not None
+
+
 def understood(columns: Mapping[str, int | None]) -> Columns:
     """Return what columns mean, given the width of those that hold vectors."""
     parts: dict[str, Part] = {
@@ -127,6 +134,18 @@ def understood(columns: Mapping[str, int | None]) -> Columns:
     columns_meant = Columns(parts, media, vectors, frozenset(widths) - frozenset(vectors), notes)
     notes += notes_of_fields([name for name in columns if columns_meant.is_field(name)])
     return columns_meant
+
+
+def check_usable(path: Path, columns: Columns, table: Table) -> None:
+    """Raise where no row of a table could be used."""
+    if not columns.vectors and not columns.media and not {"text", "file"} & {*columns.parts.values()}:
+        listing = ", ".join(map(repr, table.columns))
+        others = f", but {listing}" if listing else ""
+        why = "".join(f"; {note}" for note in table.notes)
+        raise UserError(
+            f"{path} has no column of media, texts or features{others}{why}; "
+            f"columns that are read are: {', '.join(KNOWN)}, or an array (N, D) for each modality"
+        )
 
 
 def _is_of_vectors(name: str) -> bool:

@@ -1,12 +1,14 @@
 """CSV and TSV, whose damaged rows cost themselves alone."""
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from engine.errors import Unreadable, UserError
+from engine.ids import counted
 from engine.sources.tables.columns import is_known
 from engine.sources.tables.values import Limits, Line, Table, over, regular
 
@@ -14,30 +16,34 @@ MAX_LINE = 16 << 20
 MAX_LINES = 1000
 """A quoted cell may go on over so many lines."""
 
+SAID = re.compile(r'"?sep=([^\w\s"]|\t)"? *', re.IGNORECASE)
+"""A line before the names by which Excel is told what separates cells."""
+
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def open_delimited(path: Path, limits: Limits) -> Table:
     """Open a CSV, or a TSV, in which a quote is a quote; its first line names the columns."""
-    encoding = _encoding(regular(path))
+    encoding, end = _encoding(regular(path)), _end(path)
     with path.open("rb") as file:
-        total = max(0, sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b"")) - 1)
-    lines = (line for _, line in _lines(path, encoding))
-    first = next((line for line in lines if isinstance(line, Unreadable) or line.strip()), "")
-    if isinstance(first, Unreadable):
-        raise UserError(f"cannot read {path}: its first line, which names the columns, is {first}")
+        total = max(0, sum(piece.count(end) for piece in iter(lambda: file.read(1 << 20), b"")) - 1)
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    separator = _separator(first, usual)
+    begin, first, separator = _head(path, _lines(path, encoding, end), usual)
     literal = separator == usual == "\t"
     names = _names(path, first, separator, literal)
     if len(names) > limits.max_width:
         raise over("max_width", limits.max_width, f"{path} has {len(names)} columns")
-    notes = [] if separator == usual else [f"{path.name} separates its columns by {SEPARATORS[separator]}"]
+    notes = (
+        []
+        if separator == usual
+        else [f"{path.name} separates its columns by {SEPARATORS.get(separator, separator)}"]
+    )
     if encoding != "utf-8" and path.stat().st_size % 2:
         notes.append(f"{path.name} is UTF-16 of which a byte is missing")
 
     def rows() -> Iterator[Line]:
-        records = _records(_lines(path, encoding), len(names), separator, literal)
+        lines = (line for line in _lines(path, encoding, end) if line[0] >= begin)
+        records = _records(lines, len(names), separator, literal)
         next(records)  # the names
         long: list[int] = []
         for count, (number, cells) in enumerate(records, start=1):
@@ -51,9 +57,26 @@ def open_delimited(path: Path, limits: Limits) -> Table:
                 pairs = zip(names, cells, strict=False)
                 yield number, {name: cell for name, cell in pairs if cell.strip()}
         if long:
-            notes.append(f"{len(long)} rows of {path.name} go on over several lines, like line {long[0]}")
+            said = counted(len(long), f"row of {path.name} goes", f"rows of {path.name} go")
+            notes.append(f"{said} on over several lines, like line {long[0]}")
 
     return Table(dict.fromkeys(names), total, rows, notes, literal=True)
+
+
+def _head(path: Path, lines: Iterator[tuple[int, str | Unreadable]], usual: str) -> tuple[int, str, str]:
+    """Return the number of the line that names the columns, that line, and what separates its names."""
+    said = None
+    for number, line in lines:
+        if isinstance(line, Unreadable):
+            raise UserError(
+                f"cannot read {path}: its first line, which names the columns, is {line}: "
+                "save it as UTF-8 (in Excel as `CSV UTF-8`)"
+            )
+        if said is None and (said := SAID.fullmatch(line)):
+            continue
+        if line.strip():
+            return number, line, said[1] if said else _separator(line, usual)
+    return 1, "", usual
 
 
 def _names(path: Path, first: str, separator: str, literal: bool) -> list[str]:
@@ -77,7 +100,14 @@ def _encoding(path: Path) -> str:
     return "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
 
 
-def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str | Unreadable]]:
+def _end(path: Path) -> bytes:
+    """Return what ends a line: a carriage return where a file begins without any line feed, as on the old Mac."""
+    with path.open("rb") as file:
+        beginning = file.read(1 << 20)
+    return b"\r" if b"\r" in beginning and b"\n" not in beginning else b"\n"
+
+
+def _lines(path: Path, encoding: str, end: bytes) -> Iterator[tuple[int, str | Unreadable]]:
     """Yield the lines of a file, numbered from 1, without their ends; of one that is no text, why."""
     if encoding != "utf-8":
         with path.open(encoding=encoding, errors="replace", newline="") as text:
@@ -86,11 +116,12 @@ def _lines(path: Path, encoding: str) -> Iterator[tuple[int, str | Unreadable]]:
                     raise UserError(f"{path} line {number} is longer than {MAX_LINE >> 20} MiB")
                 yield number, Unreadable("not UTF-16") if "\ufffd" in line else line.rstrip("\r\n")
         return
-    with path.open("rb") as file:
-        for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1):
-            if len(raw) == MAX_LINE:
+    with path.open(encoding="latin-1", newline=end.decode()) as bytewise:
+        for number, line in enumerate(iter(lambda: bytewise.readline(MAX_LINE), ""), start=1):
+            if len(line) == MAX_LINE:
                 raise UserError(f"{path} line {number} is longer than {MAX_LINE >> 20} MiB")
             try:
+                raw = line.encode("latin-1")
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
                 yield number, Unreadable("not UTF-8")

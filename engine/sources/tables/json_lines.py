@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from engine.errors import Unreadable, UserError
-from engine.sources.tables.columns import OF_VECTORS, normal
+from engine.sources.tables.columns import MEDIA, OF_VECTORS, normal
 from engine.sources.tables.values import Limits, Line, Table, over, plain, regular
 
 MAX_LINE = 64 << 20
@@ -42,8 +42,13 @@ def _width(name: str, value: object) -> int | None:
     if not isinstance(value, list) or len(value) < 2:
         return None
     is_numeric = all(isinstance(number, int | float) and not isinstance(number, bool) for number in value)
-    is_vector = any(isinstance(number, float) for number in value) or OF_VECTORS.search(normal(name))
+    is_vector = any(isinstance(number, float) for number in value) or _is_named(name)
     return len(value) if is_numeric and is_vector else None
+
+
+def _is_named(name: str) -> bool:
+    """Say whether a list of whole numbers is called as features are."""
+    return normal(name) in MEDIA or OF_VECTORS.search(normal(name)) is not None
 
 
 def _rows(path: Path, limits: Limits) -> Iterator[Line]:

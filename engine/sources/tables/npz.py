@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UserError
-from engine.sources.tables.columns import LABELS, MEDIA, normal
+from engine.ids import counted
+from engine.sources.tables.columns import LABELS, MEDIA, is_named, normal
 from engine.sources.tables.values import Limits, Line, Table, one_line, over, regular, row_of
 
 BLOCK = 1024
@@ -52,12 +53,16 @@ def open_npz(path: Path, limits: Limits) -> Table:
     except BROKEN as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from None
     arrays = {name.removesuffix(".npy"): header for name, header in headers.items()}
+    notes = [f"array {name!r} is left out: {fault}" for name, fault in _left_out(arrays).items()]
+    arrays = {name: header for name, header in arrays.items() if name not in _left_out(arrays)}
     total = _checked(path, arrays, limits)
     columns = {
         name: header.shape[1] if _is_vectors(name, header) else None for name, header in arrays.items()
     }
     others = [name for name in members if name not in headers]
-    notes = [f"{len(others)} files in {path.name} are no arrays, like {others[0]}"] if others else []
+    if others:
+        said = counted(len(others), f"file in {path.name} is no array", f"files in {path.name} are no arrays")
+        notes.append(f"{said}, like {others[0]}")
     return Table(columns, total, lambda: _rows(path, columns, total, limits), notes)
 
 
@@ -89,6 +94,21 @@ def _is_vectors(name: str, header: Header) -> bool:
     return len(header.shape) == 2 and header.dtype.kind in "fiub" and not is_label
 
 
+def _left_out(arrays: Mapping[str, Header]) -> dict[str, str]:
+    """Return arrays of names that mean nothing and that are no rows beside those that do, and why."""
+    known = {name: header.shape[0] for name, header in arrays.items() if is_named(name) and header.shape}
+    if len({*known.values()}) != 1:
+        return {}
+    first, rows = next(iter(known.items()))
+    return {
+        name: f"it has {counted(header.shape[0], 'row')}, and {first!r} has {rows}"
+        if header.shape
+        else f"it is a single value, and {first!r} has {counted(rows, 'row')}"
+        for name, header in arrays.items()
+        if not is_named(name) and header.shape[:1] != (rows,) and not header.dtype.hasobject
+    }
+
+
 def _checked(path: Path, arrays: Mapping[str, Header], limits: Limits) -> int:
     """Return how many rows there are; UserError where the arrays are no rows side by side, or too large."""
     for name, header in arrays.items():
@@ -112,7 +132,7 @@ def _checked(path: Path, arrays: Mapping[str, Header], limits: Limits) -> int:
         raise UserError(f"{path}: rows are not aligned: {listing}")
     total = next(iter(lengths.values()), 0)
     if total > limits.max_rows:
-        raise over("max_rows", limits.max_rows, f"{path} has {total} rows")
+        raise over("max_rows", limits.max_rows, f"{path} has {counted(total, 'row')}")
     return total
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.sources.tables.columns import LABELS, normal
+from engine.ids import counted
+from engine.sources.tables.columns import LABELS, MEDIA, OF_VECTORS, is_known, normal
 from engine.sources.tables.values import Limits, Line, Table, one_line, over, regular, row_of
 
 BATCH = 1024
@@ -27,7 +28,7 @@ def open_parquet(path: Path, limits: Limits) -> Table:
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from None
     if rows > limits.max_rows:
-        raise over("max_rows", limits.max_rows, f"{path} has {rows} rows")
+        raise over("max_rows", limits.max_rows, f"{path} has {counted(rows, 'row')}")
     if size > limits.max_bytes:
         raise over("max_bytes", limits.max_bytes, f"{path} unpacks to {size} bytes")
     if len(columns) > limits.max_width:
@@ -48,10 +49,8 @@ def _columns(path: Path, file: Any, limits: Limits) -> tuple[dict[str, int | Non
             raise over("max_width", limits.max_width, f"column {field.name} has {width} numbers a row")
         if width == 0:
             notes.append(f"column {field.name!r} is left out: it is empty in every row")
-        elif _holds_bytes(field.type):
-            notes.append(
-                f"column {field.name!r} holds media themselves, which are not read: save them as files"
-            )
+        elif width is None and (fault := _fault(file, field)):
+            notes.append(f"column {field.name!r} {fault}")
         else:
             columns[field.name] = width
     return columns, notes
@@ -100,6 +99,35 @@ def _is_number(kind: Any) -> bool:
     return bool(types.is_floating(kind) or types.is_integer(kind))
 
 
+def _fault(file: Any, field: Any) -> str | None:
+    """Return why a column of no vectors is not read; None where it is."""
+    from pyarrow import types
+
+    kind, is_medium = field.type, normal(field.name) in MEDIA
+    is_bytes = types.is_binary(kind) or types.is_large_binary(kind)
+    if (_holds_bytes(kind) and not is_known(field.name)) or (
+        is_medium and is_bytes and _is_data(file, field)
+    ):
+        return "holds media themselves, which are not read: save them as files"
+    item = getattr(kind, "value_type", None) if types.is_nested(kind) and not types.is_map(kind) else None
+    if item is None or types.is_string(item) or types.is_large_string(item):
+        return None
+    if is_medium or OF_VECTORS.search(normal(field.name)):
+        return f"is left out: it holds lists of {item}, and features are lists of numbers"
+    return None
+
+
+def _is_data(file: Any, field: Any) -> bool:
+    """Say whether the first value that a column of bytes has is no text, and so no path."""
+    for batch in file.iter_batches(16, columns=[field.name]):
+        for value in batch.column(0).drop_null().to_pylist():
+            try:
+                return "\0" in value.decode()
+            except UnicodeDecodeError:
+                return True
+    return False
+
+
 def _holds_bytes(kind: Any) -> bool:
     """Say whether a column is one of Hugging Face's that hold the bytes of pictures or sounds."""
     from pyarrow import types
@@ -114,7 +142,11 @@ def _rows(path: Path, columns: dict[str, int | None], limits: Limits) -> Iterato
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH, columns=list(columns)):
+            schema = file.schema_arrow
+            wanted = [
+                f"{name}.path" if _holds_bytes(schema.field(name).type) else name for name in columns
+            ]  # without the bytes themselves
+            for batch in file.iter_batches(BATCH, columns=wanted):
                 cells = {name: _cells(batch.column(name), columns[name]) for name in columns}
                 for place in range(batch.num_rows):
                     number += 1

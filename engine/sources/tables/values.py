@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.decoding.limits import LIMITS as DECODING_LIMITS
 from engine.decoding.limits import DecodingLimits
 from engine.errors import Setting, Unreadable, UserError
+from engine.ids import counted
 
 Fields: TypeAlias = Mapping[str, object]
 Line: TypeAlias = "tuple[int, Fields | Unreadable]"
@@ -142,7 +143,7 @@ def _of_numpy(value: np.generic) -> object:
 
 
 def vector(value: object, width: int | None) -> NDArray[np.float32] | None:
-    """Return a vector (D,) as float32; None where it is not there: null, empty, or not a number throughout."""
+    """Return a vector (D,) as float32; None where it is not there: null or empty."""
     if value is None:
         return None
     try:
@@ -150,12 +151,12 @@ def vector(value: object, width: int | None) -> NDArray[np.float32] | None:
             array = np.asarray(value, np.float32)
     except (TypeError, ValueError, OverflowError):
         raise Unreadable("not a list of numbers") from None
-    if array.size == 0 or np.isnan(array).all():
+    if array.size == 0:
         return None
     if array.ndim != 1:
         array = array.reshape(-1)
     if width is not None and len(array) != width:
-        raise Unreadable(f"{len(array)} numbers where other rows have {width}")
+        raise Unreadable(f"{counted(len(array), 'number')} where other rows have {width}")
     return array
 
 
