@@ -102,6 +102,7 @@ def folders() -> Iterator[Case]:
         "folder", "a link that leads out", {**PICTURES, "d.png": Path("../far.png"), "../far.png": picture(3)}
     )
     yield case("a FIFO called `a.txt`", a__txt=FIFO)
+    yield case("a FIFO called `metadata.jsonl`", metadata__jsonl=FIFO)
     yield case("metadata in a folder below", **{"sub/metadata.csv": b"file_name,text\n"})
 
 
@@ -125,6 +126,8 @@ def media_tables() -> Iterator[Case]:
     yield lines("a byte that is not UTF-8", b'{"text": "caf\xe9"}', b)
     yield lines("an id twice", of_a(id="x"), {**b, "id": "x"})
     yield lines("a file that is not there", of_a(), {**b, "file_name": "z.png"})
+    at_a = {"path": "a.png", "bytes": None}
+    yield lines("pictures as objects of path and bytes", {"image": at_a, "text": "a cat"}, b)
     yield lines("an address", of_a(), {**b, "file_name": "https://a.org/a.png"})
 
     def table(variant: str, data: bytes, suffix: str = "csv") -> Case:
@@ -140,6 +143,9 @@ def media_tables() -> Iterator[Case]:
     yield table(
         "a byte that is not UTF-8", comma_separated(head) + b"a.png,caf\xe9,pet\n" + b"b.png,a dog,pet\n"
     )
+    yield table("lines that end in a carriage return", comma_separated(head, good).replace(b"\n", b"\r"))
+    yield table("`sep=;` before its names", b"sep=;\r\nfile_name;text\r\na.png;a cat\r\n")
+    yield table("names that are not UTF-8", "file_name;l\xe9gende\na.png;a cat\n".encode("latin-1"))
     yield table("no known column", b"picture,words\na.png,a cat\n")
     yield table("a quote in a caption", b'file_name\ttext\na.png\t"Hello" said a 12" record\n', "tsv")
     yield Case("CSV", "a FIFO", {"t.csv": FIFO}, "t.csv")
@@ -158,11 +164,18 @@ def feature_tables() -> Iterator[Case]:
     yield of("Parquet", "`int8`", parquet(image=int8, caption=TEXTS))
     yield of("Parquet", "an empty list, a null", parquet(image=[rows[0], [], None], caption=TEXTS))
     yield of("Parquet", "a NaN", parquet(image=NAN.tolist(), caption=TEXTS))
+    lost = np.array([[np.nan, np.nan], [0, 1], [1, 1]])
+    yield of("Parquet", "a row of NaN alone", parquet(image=lost.tolist(), caption=TEXTS))
     stored = pa.array([{"bytes": b"", "path": "a.png"}] * 3)
     yield of("Parquet", "pictures as bytes", parquet(image=stored, text=TEXTS))
+    beside = {"a.png": picture(0), "t.parquet": parquet(image=stored[:1], text=TEXTS[:1])}
+    yield Case("Parquet", "pictures as bytes, and files beside it", beside, "t.parquet")
+    yield of("Parquet", "a column of bytes", parquet(image=[b"\x89PNG"] * 3, text=TEXTS))
+    yield of("Parquet", "lists of booleans", parquet(image=[[True, False]] * 3, text=TEXTS))
     yield of("npz", "`float16`", npz(image=VECTORS.astype(np.float16), text=TEXTS))
     yield of("npz", "labels as zeros and ones (N, C)", npz(image=VECTORS, labels=np.eye(3, dtype=int)))
     yield of("npz", "arrays of 3 and 2 rows", npz(image=VECTORS, text=TEXTS[:2]))
+    yield of("npz", "an array of another length that means nothing", npz(image=VECTORS, centers=VECTORS[:2]))
     yield of("npz", "objects, which would be unpickled", npz(image=VECTORS, x=np.array([{}] * 3, object)))
     yield of("npy", "a lone array", npy(VECTORS))
     parts = {"img_emb/0.npy": npy(VECTORS), "text_emb/0.npy": npy(VECTORS)}
@@ -209,6 +222,10 @@ def data_sets() -> Iterator[Case]:
         "test/metadata.jsonl": row,
     }
     yield Case("split folders", "`train/` and `test/`", splits)
+    unequal = {
+        f"{name}/metadata.parquet": parquet(image=[[1.0] * n]) for n, name in ((1, "train"), (2, "test"))
+    }
+    yield Case("split folders", "features of other widths", unequal)
 
 
 def cases() -> Iterator[Case]:

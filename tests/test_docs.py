@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from engine.media import MEANING, Flag
 from studies.demo import pictures
 from studies.sweeps import runner, toml_file
 from studies.sweeps.spec import Spec
@@ -107,3 +108,9 @@ def is_defined(file: Path, function: str) -> bool:
         "<lambda>"
     }
     return set(function.split(".")) <= names
+
+
+@pytest.mark.parametrize("flag", MEANING)
+def test_the_page_on_indexing_says_what_to_do_about_each_flag(flag: Flag) -> None:
+    notes = (ROOT / "docs/indexing.md").read_text(encoding="utf-8").partition("## What the notes mean")[2]
+    assert f"{MEANING[flag].partition(';')[0]}" in notes

@@ -12,6 +12,7 @@ from engine.errors import Unreadable
 from engine.ids import item_id
 from engine.media import spelled
 from engine.sources.base import inside
+from engine.sources.tables.columns import Part
 from engine.types import Modality
 
 Named = list[tuple[Modality, Path]]
@@ -44,6 +45,29 @@ def word(value: object, name: str) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value) if isinstance(value, int | float) else string(value, name)
+
+
+def all_of(parts: Mapping[str, Part], values: Mapping[str, object], part: Part) -> list[object]:
+    """Return what a row's columns say of one part, lists flattened, without what is null."""
+    named = [values[name] for name, of in parts.items() if of == part and name in values]
+    return [value for cell in named for value in listed(cell)]
+
+
+def one_of(parts: Mapping[str, Part], values: Mapping[str, object], part: Part) -> object | None:
+    """Return what a row's column says of a part that has one value; None where it says nothing."""
+    named = [values[name] for name, of in parts.items() if of == part and name in values]
+    if any(isinstance(value, list | np.ndarray) for value in named):
+        raise Unreadable(f"{part} is not a string")
+    if len(named) > 1:
+        raise Unreadable(f"two columns say its {part}")
+    return next(iter(named), None)
+
+
+def all_labels(parts: Mapping[str, Part], values: Mapping[str, object], *, literal: bool) -> Iterator[str]:
+    """Yield the labels that a row's columns give."""
+    for name, part in parts.items():
+        if part == "labels":
+            yield from labels_of(name, values.get(name), literal=literal)
 
 
 def labels_of(name: str, cell: object, *, literal: bool) -> Iterator[str]:

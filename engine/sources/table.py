@@ -13,10 +13,11 @@ from engine.ids import clean_text, counted
 from engine.media import spelled
 from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task
 from engine.sources.cells import (
+    all_labels,
+    all_of,
     is_stored,
-    labels_of,
-    listed,
     one_each,
+    one_of,
     path_beside,
     path_of,
     row_name,
@@ -127,18 +128,14 @@ class Reading:
         """Return one row, or raise Unreadable with the reason why it cannot be used."""
         if not cells.keys() <= self.widths.keys():
             self._learn(cells)
-        values = {
-            name: self._named(number, name, value)
-            for name, value in cells.items()
-            if self._is_whole(name, value)
-        }
+        values = {n: self._named(number, n, cell) for n, cell in cells.items() if self._is_whole(n, cell)}
         values = {name: value for name, value in values.items() if value is not None}
         features = self._features(values)
         paths = self._origins(values, features) if features else self._media(values)
-        texts = [clean_text(string(text, "text")) for text in self._parts(values, "text")]
+        texts = [clean_text(string(text, "text")) for text in all_of(self.columns.parts, values, "text")]
         if not features and not paths and not texts:
             raise Unreadable(self._lack(number))
-        id, task, split = (self._part(values, part) for part in ONE_VALUE)
+        id, task, split = (one_of(self.columns.parts, values, part) for part in ONE_VALUE)
         id = None if id is None else checked_id(word(id, "id"))
         row = Row(
             id or (f"row {number}" if features else row_name(paths, texts)),
@@ -146,7 +143,7 @@ class Reading:
             id=id,
             task=None if task is None else checked_task(word(task, "task")),
             split=self.split if split is None else checked_split(split),
-            labels=tuple(dict.fromkeys(self._labels(values))),
+            labels=tuple(dict.fromkeys(all_labels(self.columns.parts, values, literal=self.literal))),
             media={} if features else paths,
             origins=paths if features else {},
             texts=tuple(dict.fromkeys(texts)),
@@ -201,26 +198,6 @@ class Reading:
             raise Unreadable(f"id {row.id!r} stands in an earlier row too")
         return row if count == 1 else replace(row, name=f"{row.name}#{count}")
 
-    def _parts(self, values: Mapping[str, object], part: Part) -> list[object]:
-        """Return what a row's columns say of one part, lists flattened, without what is null."""
-        named = [values[name] for name, of in self.columns.parts.items() if of == part and name in values]
-        return [value for cell in named for value in listed(cell)]
-
-    def _part(self, values: Mapping[str, object], part: Part) -> object | None:
-        """Return what a row's column says of a part that has one value; None where it says nothing."""
-        named = [values[name] for name, of in self.columns.parts.items() if of == part and name in values]
-        if any(isinstance(value, list | np.ndarray) for value in named):
-            raise Unreadable(f"{part} is not a string")
-        if len(named) > 1:
-            raise Unreadable(f"two columns say its {part}")
-        return next(iter(named), None)
-
-    def _labels(self, values: Mapping[str, object]) -> Iterator[str]:
-        """Yield the labels that a row's columns give."""
-        for name, part in self.columns.parts.items():
-            if part == "labels":
-                yield from labels_of(name, values.get(name), literal=self.literal)
-
     def _features(self, values: Mapping[str, object]) -> dict[Modality, NDArray[np.float32]]:
         features = {}
         for name, (modality, width) in self.columns.vectors.items():
@@ -238,7 +215,7 @@ class Reading:
             for name, m in self.columns.media.items()
             if name in values
         ]
-        for value in self._parts(values, "file"):
+        for value in all_of(self.columns.parts, values, "file"):
             path = path_of(self.folder, value, "file_name")
             modality = media.modality_at(path)
             if modality is None:
@@ -258,7 +235,8 @@ class Reading:
         first = next(iter(features))
         cells = [(m, values[name]) for name, m in self.columns.media.items() if name in values]
         cells += [
-            (media.modality_of(Path(str(value))) or first, value) for value in self._parts(values, "file")
+            (media.modality_of(Path(str(value))) or first, value)
+            for value in all_of(self.columns.parts, values, "file")
         ]
         named = [(m, spelled(self.folder / string(value, "a file's name"))) for m, value in cells]
         paths = one_each([(m, path) for m, path in named if m in features])

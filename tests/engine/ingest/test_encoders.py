@@ -2,6 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from engine.backbones.precomputed import FeatureFile
@@ -88,3 +90,20 @@ def test_a_dry_run_refuses_it_too(loader: Loader, tmp_path: Path) -> None:
     ingest(loader, source)
     with pytest.raises(UserError, match="have other features now"):
         preview(loader.store, features(source, 1))
+
+
+def test_another_caption_of_the_same_features_is_taken(loader: Loader, tmp_path: Path) -> None:
+    vectors, source = np.eye(4, dtype=np.float32), tmp_path / "a.parquet"
+
+    def write(*captions: str) -> None:
+        columns = {"caption": list(captions), "text_embedding": list(vectors[: len(captions)])}
+        pq.write_table(pa.table(columns), source)
+
+    write("a cat", "a dog")
+    ingest(loader, source)
+    assert ingest(loader, source).unchanged == 2
+    write("a cat", "a wet dog")
+    report = ingest(loader, source)
+    assert (report.updated, report.unchanged) == (1, 1)
+    ids = [id for row in loader.store.rows() for id in row.items["text"]]
+    assert {loader.store.item(id).text for id in ids} == {"a cat", "a wet dog"}

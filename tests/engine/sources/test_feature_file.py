@@ -104,11 +104,20 @@ def test_other_columns_are_passed_over(tmp_path: Path) -> None:
     assert first.features.keys() == {"image"}
 
 
-def test_a_row_of_nan_lacks_the_modality(tmp_path: Path) -> None:
+def test_a_row_of_nan_alone_is_skipped_and_does_not_lack_the_modality(tmp_path: Path) -> None:
     images = IMAGES.copy()
     images[1] = np.nan
-    _, second = rows(npz(tmp_path, {"image": images, "depth": SOUNDS}))
-    assert features(second) == {"depth": [2, 3]}
+    collection = npz(tmp_path, {"image": images, "depth": SOUNDS})
+    assert reason(collection, 2) == "image holds NaN or infinite numbers"
+
+
+def test_an_array_that_means_nothing_and_has_other_rows_is_left_out_and_noted(tmp_path: Path) -> None:
+    collection = npz(tmp_path, {"image": IMAGES, "centers": np.ones((3, 2)), "version": np.array(1)})
+    assert collection.widths == {"image": 3}
+    assert collection.notes == [
+        "array 'centers' is left out: it has 3 rows, and 'image' has 2",
+        "array 'version' is left out: it is a single value, and 'image' has 2 rows",
+    ]
 
 
 # parquet
@@ -188,8 +197,43 @@ def test_a_number_too_large_for_float32_is_infinite(tmp_path: Path) -> None:
 
 
 def test_a_row_that_lacks_every_modality_is_skipped(tmp_path: Path) -> None:
-    images = np.array([[np.nan, np.nan], [1, 2]], np.float32)
-    assert reason(npz(tmp_path, {"image": images}), 1) == "no features in it"
+    assert reason(parquet(tmp_path, {"image": [[], [1.0, 2.0]]}), 1) == "no features in it"
+
+
+STORED = pa.array([{"bytes": b"\xff", "path": "a.png"}, {"bytes": b"\xff", "path": "b.png"}])
+
+
+def test_a_medium_in_a_table_is_read_from_the_path_it_had_or_told(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    collection = parquet(tmp_path, {"image": STORED, "text": ["a cat", "a dog"]})
+    first, second = rows(collection)
+    assert (first.media, second.media) == ({"image": tmp_path / "a.png"}, {})
+    assert collection.notes == [
+        "column 'image': 1 row has its medium in the table itself, which is not read: save each as a file "
+        "(the first is row 2)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        (pa.array([b"\x89PNG"]), "holds media themselves, which are not read: save them as files"),
+        (pa.array([[True, False]]), "is left out: it holds lists of bool, and features are lists of numbers"),
+        (
+            pa.array([[[1.0]]]),
+            "is left out: it holds lists of list<element: double>, and features are lists of numbers",
+        ),
+    ],
+    ids=["bytes", "booleans", "nested"],
+)
+def test_a_column_that_is_no_medium_and_no_features_costs_no_other(
+    tmp_path: Path, column: pa.Array, why: str
+) -> None:
+    collection = parquet(tmp_path, {"image": column, "text": ["a cat"]})
+    assert [row.texts for row in rows(collection)] == [("a cat",)]
+    assert collection.notes == [f"column 'image' {why}"]
+    with pytest.raises(UserError, match=r"has no column of media, texts or features; column 'image' "):
+        parquet(tmp_path, {"image": column})
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_a_linked_folder_is_read_once_and_said_to_be(tmp_path: Path) -> None:
     (elsewhere / "back").symlink_to(source)
     collection = open_source(source)
     assert [row.name for row in collection.rows() if isinstance(row, Row)] == ["linked/a.jpg", "linked/b.jpg"]
-    assert collection.notes == ["1 linked folders are read as if they stood here, like linked"]
+    assert collection.notes == ["1 linked folder is read as if it stood here, like linked"]
 
 
 def test_files_without_a_suffix_are_counted_together(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import UserError
 from engine.sources import open_source
 from engine.sources.base import Row
 
@@ -56,3 +57,10 @@ def test_a_folder_of_folders_without_metadata_is_a_folder_of_media(tmp_path: Pat
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.jpg").touch()
     assert [row.split for row in read(tmp_path)] == [None]
+
+
+def test_splits_of_features_by_two_encoders_are_refused(tmp_path: Path) -> None:
+    lay(tmp_path / "train", {"image_embedding": [0.5, 1.0]})
+    lay(tmp_path / "test", {"image_embedding": [0.5, 1.0, 2.0]})
+    with pytest.raises(UserError, match=r"features of image have 3 numbers in test/ and 2 in train/: "):
+        open_source(tmp_path)

@@ -129,3 +129,21 @@ def test_more_rows_or_columns_than_allowed_are_a_user_error_that_names_the_limit
 def test_half_a_character_of_utf_16_costs_its_row(tmp_path: Path) -> None:
     data = "text\na\n".encode("utf-16") + b"\x00\xd8" + "b\nc\n".encode("utf-16-le")
     assert [row for _, row in read(table(tmp_path, data))] == [{"text": "a"}, "not UTF-16", {"text": "c"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"file_name,text\ra.png,a cat\r", 2),
+        (b"sep=;\r\nfile_name;text\r\na.png;a cat\r\n", 3),
+        (b'\xef\xbb\xbf"sep=\t"\nfile_name\ttext\na.png\ta cat\n', 3),
+    ],
+    ids=["carriage returns", "semicolons", "tabs"],
+)
+def test_what_spreadsheets_write_is_read(tmp_path: Path, content: bytes, line: int) -> None:
+    assert read(table(tmp_path, content)) == [(line, {"file_name": "a.png", "text": "a cat"})]
+
+
+def test_names_that_are_not_utf_8_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is not UTF-8: save it as UTF-8 \(in Excel as `CSV UTF-8`\)$"):
+        table(tmp_path, "text,cl\xe9\na cat,1\n".encode("latin-1"))
