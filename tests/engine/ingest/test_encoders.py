@@ -105,5 +105,5 @@ def test_another_caption_of_the_same_features_is_taken(loader: Loader, tmp_path:
     write("a cat", "a wet dog")
     report = ingest(loader, source)
     assert (report.updated, report.unchanged) == (1, 1)
-    ids = [id for row in loader.store.rows() for id in row.items["text"]]
-    assert {loader.store.item(id).text for id in ids} == {"a cat", "a wet dog"}
+    shown = [loader.store.item(id) for row in loader.store.rows() for id in row.items["text"]]
+    assert {found[0].text for found in shown if found} == {"a cat", "a wet dog"}
