@@ -19,8 +19,6 @@ FOLDERS = ("", "images", "Images", "img")
 NAMED_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])")
 """A split as a word of a name: of captions_val2017, not of latest or evaluation."""
 
-HAVE = (("annotation has", "is"), ("annotations have", "are"))
-
 TOKEN = re.compile(r"(.+?)#\d+\s+(.*)")
 
 
@@ -84,11 +82,13 @@ def _annotations(content: Mapping[str, Any]) -> tuple[dict[str, list[Mapping[str
         by_image.setdefault(str(annotation.get("image_id")), []).append(named)
     others = len(given) - len(annotations) if isinstance(given, list) else 1
     blank = sum("caption" in annotation and not _is_text(annotation["caption"]) for annotation in annotations)
-    counts = [
-        counted(others, "annotation is no object and is", "annotations are no objects and are"),
-        counted(blank, *(f"{of} a caption that is blank or no text and {be}" for of, be in HAVE)),
-    ]
-    return by_image, [f"{count} left out" for count in counts if not count.startswith("0 ")]
+    notes = []
+    if others:
+        notes.append(counted(others, "annotation is no object and is", "annotations are no objects and are"))
+    if blank:
+        has = counted(blank, "annotation has", "annotations have")
+        notes.append(f"{has} a caption that is blank or no text and {'is' if blank == 1 else 'are'}")
+    return by_image, [f"{note} left out" for note in notes]
 
 
 def _left_over(
