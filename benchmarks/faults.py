@@ -152,8 +152,8 @@ def measured(
                 told, wrong = story.suffered(step, before, states, library, (n, getattr(errno, name)))
                 count["refused" if told.status else "completed"] += 1
                 faults += [f"{name} of call {n}, {told.failed}: {fault}" for fault in wrong]
-                if wrong:
-                    print(f"{step.name}: {faults[-1]}", file=sys.stderr, flush=True)
+                for fault in faults[len(faults) - len(wrong) :]:
+                    print(f"{step.name}: {fault}", file=sys.stderr, flush=True)
         runs: dict[str, object] = {"runs": sum(count.values())}
         runs |= {name: count[name] for name in ("refused", "completed")}
         rows.append(
@@ -221,14 +221,14 @@ class Story:
             wrong.append(f"status 1, {lines}")
         now = apart(seen, at, self.out(at))
         if not any(is_as(now, state) for state in states):
-            wrong.append(f"between: {now}")
+            wrong.append(f"between: {told_apart(now, states[1])}")
         if now != states[1] or step.name.startswith("index"):
             again = self._again(step, at, library, CALM)
             if again.status != 0:
                 wrong.append(f"again: status {again.status}, {again.err.splitlines()[-1:]}")
         now = apart(seen, at, self.out(at))
         if now != states[1]:
-            wrong.append(f"at last: {now}")
+            wrong.append(f"at last: {told_apart(now, states[1])}")
         drafts = [path.name for path in at.rglob("*") if DRAFT.fullmatch(path.name)]
         if drafts and told.status != 0:
             wrong.append(f"drafts: {drafts}")
@@ -240,6 +240,17 @@ def is_as(now: object, state: object) -> bool:
     if isinstance(now, State) and isinstance(state, State):
         return (now.answers, now.policy) == (state.answers, state.policy)
     return now == state or (state == "nothing" and isinstance(now, State) and not now.answers)
+
+
+def told_apart(now: object, state: object) -> str:
+    """Return in what a state differs from the one that is wanted; of answers, how many there are."""
+    if not (isinstance(now, State) and isinstance(state, State)):
+        return str(now)
+    names = [name for name in vars(now) if name != "answers" and getattr(now, name) != getattr(state, name)]
+    told = [f"{name} {getattr(now, name)}, not {getattr(state, name)}" for name in names]
+    if now.answers != state.answers:
+        told.append(f"other answers, {list(map(len, now.answers))} hits, not {list(map(len, state.answers))}")
+    return "; ".join(told)
 
 
 def draw(media: Path, *, edited: bool) -> None:

@@ -42,8 +42,11 @@ class Selection:
 
 
 def select(store: Store, named: Selection) -> list[StoredRow]:
-    """Return the rows that are named; where there are none the error says what there is."""
-    rows = list(store.rows())
+    """Return the rows that are named; where there are none the error says what there is.
+
+    Rows that were removed are named as long as they are served: a removal that failed halfway can be asked for again.
+    """
+    rows = [*store.rows(), *store.going()]
     if not rows:
         raise UserError("nothing is stored yet: run `mneme index SOURCE`")
     sources = sorted({row.source for row in rows})

@@ -45,10 +45,7 @@ class Store:
         self._turn = threading.RLock()  # of those who read, or map the file anew
         if not (readonly or folder.exists()):
             tables.make(folder)
-        self._is_known = tables.can_lock(folder / tables.LOCK, readonly=readonly)
-        self._env = tables.opened(self._file, readonly=readonly, lock=self._is_known)
-        with self._told():
-            self._tables = self._fitted(lambda: tables.open_tables(self._env, create=not readonly))
+        self._open()
         if readonly:
             self.refresh(served)
 
@@ -67,6 +64,11 @@ class Store:
             if not all(vars(self._tables).values()):  # a writer may have made the others meanwhile
                 self._tables = self._fitted(lambda: tables.open_tables(self._env, create=False))
             self._snapshot = self._fitted(self._env.begin)
+            while self._identity != tables.identity(self._file):  # another stands there since, by `compact`
+                self._snapshot.abort()
+                self._env.close()
+                self._open()
+                self._snapshot = self._fitted(self._env.begin)
 
     def counts(self) -> dict[Modality, int]:
         """Return how many items there are of each modality."""
@@ -78,6 +80,15 @@ class Store:
         with self._reading(self._tables.rows) as txn:
             values = list(txn.cursor().iternext(keys=False))
         yield from map(parse, values)
+
+    def going(self) -> list[StoredRow]:
+        """Return the rows that were removed, while answers are still given from a state that has them."""
+        former = self._tables.former
+        with self._reading() as txn:
+            if not (self.served and former) or txn.get(tables.STATE, db=former) != self.served:
+                return []
+            entries = [(key, value) for key, value in txn.cursor(former) if value and key != tables.STATE]
+            return [parse(value) for key, value in entries if txn.get(key, db=self._tables.rows) is None]
 
     def row(self, key: bytes) -> StoredRow | None:
         """Return one row."""
@@ -163,6 +174,15 @@ class Store:
         yield planned
         with self._told():
             self._write(planned.apply)
+
+    def _open(self) -> None:
+        self._is_known = tables.can_lock(self._file.with_name(tables.LOCK), readonly=self.readonly)
+        self._identity = tables.identity(self._file)
+        self._env = tables.opened(self._file, readonly=self.readonly, lock=self._is_known)
+        with self._told():
+            self._tables: tables.Tables = self._fitted(
+                lambda: tables.open_tables(self._env, create=not self.readonly)
+            )
 
     def _write(self, change: Callable[[Any], None]) -> None:
         while True:

@@ -1,6 +1,7 @@
 """LMDB's file: opened, and its tables; a view of them as of one state."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -37,6 +38,9 @@ class Tables:
     places: Any
     blocks: Any
 
+
+ROUND = b"\0round"
+"""The key of a number that is written, and dropped at last, where writes alone are to be counted."""
 
 STATE = b"\0state"
 """The key in `former` of the served state whose rows stand there."""
@@ -82,6 +86,62 @@ def opened(file: Path, *, readonly: bool, lock: bool) -> Any:
         env.close()
         raise faults.cut_short(file)
     return env
+
+
+def identity(file: Path) -> tuple[int, int]:
+    """Return what tells a file from one that takes its place, while it is open."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise faults.explained(error, file) from None
+    return status.st_dev, status.st_ino
+
+
+def compact(folder: Path) -> int:
+    """Put a copy of the store in a folder in its place, without its free pages; return how many bytes that saves.
+
+    The caller holds the writer's lock, and has no store of the folder open in this process. Readers in other
+    processes go on with the file that they have mapped, and open the new one when they ask for the newest state.
+
+    Raises:
+        StoreError: there is no room for the copy, the file is damaged or, on Windows, in use; it stays as it was.
+    """
+    file = folder / DATA
+    draft = file.with_name(f".{DATA}.{uuid.uuid4().hex}")
+    try:
+        draft.mkdir()
+        env = opened(file, readonly=True, lock=can_lock(folder / LOCK, readonly=True))
+        try:
+            write = env.info()["last_txnid"]
+            env.copy(str(draft), compact=True)
+        finally:
+            env.close()
+        _count_up(draft / DATA, write)
+        saved = file.stat().st_size - (draft / DATA).stat().st_size
+        if saved > 0:
+            files.take_place(draft / DATA, file)
+        return max(0, saved)
+    except (lmdb.Error, OSError) as error:
+        raise faults.explained(error, file) from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _count_up(file: Path, write: int) -> None:
+    """Write to a copy until its newest write has a number, and all of it is on the disk.
+
+    LMDB counts the writes of a copy from 1. The lock file, which readers of the old file share with those of the
+    copy, has the number of the newest; which of the two meta pages counts is told by whether it is even.
+    """
+    with lmdb.open(
+        str(file), subdir=False, lock=False, sync=False, map_size=with_room(file.stat().st_size)
+    ) as env:
+        more = write - env.info()["last_txnid"]
+        for n in range(more):
+            with env.begin(write=True) as txn:
+                txn.put(ROUND, b"%d" % n) if n + 1 < more else txn.delete(ROUND)
+        env.sync(True)
+        assert env.info()["last_txnid"] == write, f"{more} writes did not make it {write}"
 
 
 def open_tables(env: Any, *, create: bool) -> Tables:

@@ -82,8 +82,8 @@ class RemovalSummary:
 def remove_rows(root: Path, named: Selection, *, device: str = "cpu") -> RowRemoval:
     """Remove rows, the items that no other row names, and what is made of them.
 
-    The rows go in one transaction. A kill before the switch leaves shards with items that no answer names, and
-    the next `index` builds them again.
+    The rows go in one transaction. A kill before the switch leaves the answers as they were, and the same removal,
+    or the next `index`, completes it.
     """
     began = time.perf_counter()
     with writing(root):
@@ -105,7 +105,7 @@ def dry_run(root: Path, named: Selection) -> RowRemoval:
     """Say what `remove_rows` would do; nothing is written."""
     began = time.perf_counter()
     workspace = open_at(root)
-    with Store(workspace.store) as store:
+    with Store(workspace.store, served=workspace.state) as store:
         expected = _expected(workspace, store, select(store, named))
     return replace(expected, seconds=time.perf_counter() - began)
 

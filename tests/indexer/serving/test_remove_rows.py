@@ -285,6 +285,21 @@ def test_a_removal_that_is_killed_is_done_or_not_and_the_next_index_completes_it
     assert (PICTURE in served_ids(world)["sky", "image"]) == (not is_done)
 
 
+def test_a_removal_that_failed_halfway_is_completed_by_the_same_removal(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = replace(remove.dry_run(world / ".mneme", Selection(task="sky")), seconds=0.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(remove, "serve", lambda *given, **named: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            drop(world, task="sky")
+    assert replace(remove.dry_run(world / ".mneme", Selection(task="sky")), seconds=0.0) == expected
+    assert replace(drop(world, task="sky"), seconds=0.0, dry_run=True) == expected
+    assert "sky" not in {task for task, _ in served_ids(world)}
+    with pytest.raises(UserError, match="no rows of task 'sky'"):
+        drop(world, task="sky")
+
+
 # lessons afterwards
 
 
