@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 import typer
 
@@ -106,6 +106,8 @@ def check_methods(chain: str) -> str:
 
 OPTIONS = {"form": "--head", "width": "--dim"}
 """Settings of the layers whose option has a name of its own; every other is called as in Python, with dashes."""
+SCARCE = re.compile("failed to map segment|allocate memory|bad_alloc")
+"""What the system's loader and libraries say where no memory is left."""
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as of a process that a shell saw end by it."""
 
@@ -951,6 +953,14 @@ def drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def refuse_scarce(error: Exception) -> NoReturn:
+    """End with one line where memory, or address space to load a library into, has run out; else raise the error."""
+    if not isinstance(error, MemoryError) and not SCARCE.search(str(error)):
+        raise error
+    print("error: no memory is left: end other programs or raise the limit (ulimit -v)", file=sys.stderr)
+    raise SystemExit(1) from None
+
+
 def main() -> None:
     """Run the command line; an error that a person can mend is one line on stderr and exit status 1."""
     import warnings
@@ -976,6 +986,8 @@ def main() -> None:
         # the reader of our pipe has gone, as `head` does
         drop_output()
         raise SystemExit(1) from None
+    except (MemoryError, ImportError, RuntimeError) as error:
+        refuse_scarce(error)
     except OSError as error:
         print(f"error: {printable(str(inaccessible(error, 'the output')))}", file=sys.stderr)
         drop_output()

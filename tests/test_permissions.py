@@ -83,3 +83,13 @@ def test_a_workspace_that_cannot_be_entered_is_one_line(world: Path, run: Run) -
     with closed(world / ".mneme"):
         results = [run("status", "-w", world), run("query", "a sun", "-w", world)]
     assert all(is_refusal(result, world / ".mneme/workspace.json") for result in results)
+
+
+@pytest.mark.parametrize("place", ["heads", "store"])
+def test_heads_or_a_store_that_cannot_be_entered_are_one_line(world: Path, run: Run, place: str) -> None:
+    with closed(world / ".mneme" / place):
+        results = [run("query", "a sun", "-w", world), run("reindex", "--policy", "reindex", "-w", world)]
+    for result in results:
+        assert (result.status, result.out, len(result.err.splitlines())) == (1, "", 1)
+        assert f"{world / '.mneme' / place}" in result.err
+        assert "permission denied" in result.err.lower()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import lmdb
@@ -25,6 +26,8 @@ def explained(error: lmdb.Error | OSError, file: Path) -> StoreError:
         return StoreError(f"no address space is left to map {file}: raise the limit (ulimit -v)")
     if isinstance(error, lmdb.DiskError) or (code == errno.EIO and _free(file) < SCARCE):
         code = errno.ENOSPC
+    elif code == errno.EIO and _is_full(file):
+        code = errno.EFBIG
     if code > 0:
         return StoreError(str(inaccessible(OSError(code, os.strerror(code)), file)))
     reason = str(error).rpartition(": ")[2].lower()
@@ -45,6 +48,16 @@ def cut_short(file: Path) -> StoreError:
 
 def _mend(file: Path) -> str:
     return f"put back a whole copy, or delete {file.parent} and run `mneme index` on every source again"
+
+
+def _is_full(file: Path) -> bool:
+    """Say whether a file is about as large as this process may make any: LMDB calls a write that is cut there EIO."""
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return limit != resource.RLIM_INFINITY and (not file.exists() or file.stat().st_size + SCARCE > limit)
 
 
 def _free(file: Path) -> int:

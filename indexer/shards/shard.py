@@ -161,7 +161,7 @@ def load_faiss() -> Any:
     """Import FAISS, set to multiply blocks by BLAS whenever it may choose."""
     try:
         import faiss
-    except ImportError:
+    except ModuleNotFoundError:
         raise UserError("no FAISS installed: pip install 'mneme[cpu]' or 'mneme[gpu]'") from None
     # left to itself, it compares 8 to 249 queries a vector at a time, which is 16 times slower
     faiss.cvar.distance_compute_blas_threshold = 1
