@@ -41,6 +41,7 @@ class Store:
         """
         self.served, self.readonly = served, readonly
         self._snapshot: Any = None
+        self._tables: tables.Tables
         self._file = folder / tables.DATA
         self._turn = threading.RLock()  # of those who read, or map the file anew
         if not (readonly or folder.exists()):
@@ -180,9 +181,7 @@ class Store:
         self._identity = tables.identity(self._file)
         self._env = tables.opened(self._file, readonly=self.readonly, lock=self._is_known)
         with self._told():
-            self._tables: tables.Tables = self._fitted(
-                lambda: tables.open_tables(self._env, create=not self.readonly)
-            )
+            self._tables = self._fitted(lambda: tables.open_tables(self._env, create=not self.readonly))
 
     def _write(self, change: Callable[[Any], None]) -> None:
         while True:
