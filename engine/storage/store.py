@@ -83,10 +83,10 @@ class Store:
         yield from map(parse, values)
 
     def going(self) -> list[StoredRow]:
-        """Return the rows that were removed, while answers are still given from a state that has them."""
+        """Return the rows that were removed, until `Writer.settle` forgets them and drops their items."""
         former = self._tables.former
         with self._reading() as txn:
-            if not (self.served and former) or txn.get(tables.STATE, db=former) != self.served:
+            if not former:
                 return []
             entries = [(key, value) for key, value in txn.cursor(former) if value and key != tables.STATE]
             return [parse(value) for key, value in entries if txn.get(key, db=self._tables.rows) is None]
