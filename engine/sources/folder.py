@@ -43,13 +43,13 @@ class _Listing:
 
 
 def open_folder(folder: Path) -> Collection:
-    """Open a folder of media files; in a folder of text files alone these are rows of texts."""
+    """Open a folder of media files; in a folder without media, in it or below it, text files are rows of texts."""
     listing = _Listing()
     _walk(folder, listing)
     notes = _notes(folder, listing)
     beside = {key for path in listing.media for key in (_key(path), _key(path.with_suffix("")))}
     alone = sorted(path for stem, paths in listing.texts.items() if stem not in beside for path in paths)
-    with_media = {path.parent for path in listing.media}
+    with_media = {above for path in listing.media for above in path.parents}
     if stray := [path for path in alone if path.parent in with_media]:
         example = _name(folder, stray[0])
         said = counted(len(stray), "text file stands", "text files stand")

@@ -27,6 +27,7 @@ MEDIA: tuple[Modality, ...] = ("image", "audio", "video")
 KNOWN = (*PARTS, *MEDIA)
 
 OTHER_NAMES: Mapping[Part, Sequence[str]] = {
+    "id": ("ids",),
     "text": (
         "caption",
         "captions",

@@ -14,6 +14,7 @@ from engine.sources.tables.values import Limits, Line, Table, over, regular
 
 MAX_LINE = 16 << 20
 MAX_LINES = 1000
+CURE = ": save the file as UTF-8 (in Excel as `CSV UTF-8`)"
 """A quoted cell may go on over so many lines."""
 
 SAID = re.compile(r'"?sep=([^\w\s"]|\t)"? *', re.IGNORECASE)
@@ -68,10 +69,7 @@ def _head(path: Path, lines: Iterator[tuple[int, str | Unreadable]], usual: str)
     said = None
     for number, line in lines:
         if isinstance(line, Unreadable):
-            raise UserError(
-                f"cannot read {path}: its first line, which names the columns, is {line}: "
-                "save it as UTF-8 (in Excel as `CSV UTF-8`)"
-            )
+            raise UserError(f"cannot read {path}: its first line, which names the columns, is {line}")
         if said is None and (said := SAID.fullmatch(line)):
             continue
         if line.strip():
@@ -86,6 +84,8 @@ def _names(path: Path, first: str, separator: str, literal: bool) -> list[str]:
     except csv.Error as error:
         raise UserError(f"cannot read {path}: its first line names no columns: {error}") from None
     if not any(names):
+        if not path.stat().st_size:
+            raise UserError(f"cannot read {path}: it is empty")
         raise UserError(f"cannot read {path}: its first line names no columns")
     names = [name or f"column {number}" for number, name in enumerate(names, start=1)]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -124,7 +124,7 @@ def _lines(path: Path, encoding: str, end: bytes) -> Iterator[tuple[int, str | U
                 raw = line.encode("latin-1")
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
-                yield number, Unreadable("not UTF-8")
+                yield number, Unreadable(f"not UTF-8{CURE}")
 
 
 def _separator(first: str, usual: str) -> str:

@@ -36,6 +36,15 @@ def nest(folder: Path, name: str, depth: int) -> None:
     os.close(handle)
 
 
+def test_a_text_above_folders_of_media_is_left_out_and_one_beside_them_is_a_row(tmp_path: Path) -> None:
+    for name in ("photos/alps/a.png", "README.txt", "photos/notes.txt", "poems/one.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("words")
+    collection = open_source(tmp_path)
+    assert [row.name for row in collection.rows()] == ["photos/alps/a.png", "poems/one.txt"]
+    assert collection.notes == ["2 text files stand beside no medium and are left out, like README.txt"]
+
+
 def test_a_picture_alone_is_a_row_named_by_its_path_inside(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.jpg").touch()

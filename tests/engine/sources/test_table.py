@@ -292,7 +292,9 @@ def test_a_caption_of_several_lines_is_one_cell(tmp_path: Path) -> None:
 def test_a_row_that_is_not_utf8_is_skipped_alone(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes("text\na tea\na café\na pub\n".encode("latin-1"))
     first, bad, last = read(tmp_path / "rows.csv")
-    assert bad == Skipped(str(tmp_path / "rows.csv"), "not UTF-8", 3)
+    assert bad == Skipped(
+        str(tmp_path / "rows.csv"), "not UTF-8: save the file as UTF-8 (in Excel as `CSV UTF-8`)", 3
+    )
     assert [row.texts for row in (first, last) if isinstance(row, Row)] == [("a tea",), ("a pub",)]
 
 

@@ -95,7 +95,7 @@ def test_a_spreadsheets_utf_16_is_read(tmp_path: Path) -> None:
 def test_a_byte_that_is_no_utf8_costs_its_row(tmp_path: Path) -> None:
     assert read(table(tmp_path, b"text\na\ncaf\xe9\nb\n")) == [
         (2, {"text": "a"}),
-        (3, "not UTF-8"),
+        (3, "not UTF-8: save the file as UTF-8 (in Excel as `CSV UTF-8`)"),
         (4, {"text": "b"}),
     ]
 
@@ -107,7 +107,7 @@ def test_blank_lines_are_no_rows_and_an_empty_cell_is_not_there(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "its first line names no columns"),
+        ("", "it is empty"),
         ("\n\n", "its first line names no columns"),
         ("a,b,a\n", "two columns are called 'a'"),
         ('a,"b\n1,2\n', "its first line names no columns: unexpected end of data"),
@@ -145,5 +145,5 @@ def test_what_spreadsheets_write_is_read(tmp_path: Path, content: bytes, line: i
 
 
 def test_names_that_are_not_utf_8_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is not UTF-8: save it as UTF-8 \(in Excel as `CSV UTF-8`\)$"):
+    with pytest.raises(UserError, match=r"is not UTF-8: save the file as UTF-8 \(in Excel as `CSV UTF-8`\)$"):
         table(tmp_path, "text,cl\xe9\na cat,1\n".encode("latin-1"))
