@@ -98,6 +98,7 @@ class Reading:
         notes: what a person should know; grows with the columns.
         names: how often each row's name was met.
         inside: the rows by column whose medium is inside the table alone.
+        blank: the rows by modality that are NaN throughout.
     """
 
     widths: dict[str, int | None]
@@ -107,6 +108,7 @@ class Reading:
     notes: list[str]
     names: dict[str, int] = field(default_factory=dict)
     inside: dict[str, list[int]] = field(default_factory=dict)
+    blank: dict[Modality, list[int]] = field(default_factory=dict)
     columns: Columns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,7 +132,7 @@ class Reading:
             self._learn(cells)
         values = {n: self._named(number, n, cell) for n, cell in cells.items() if self._is_whole(n, cell)}
         values = {name: value for name, value in values.items() if value is not None}
-        features = self._features(values)
+        features = self._features(number, values)
         paths = self._origins(values, features) if features else self._media(values)
         texts = [clean_text(string(text, "text")) for text in all_of(self.columns.parts, values, "text")]
         if not features and not paths and not texts:
@@ -168,10 +170,14 @@ class Reading:
         return "no features in it" if self.columns.vectors else "names no medium and no text"
 
     def told(self) -> Iterator[str]:
-        """Yield what to say of media inside the table, once its rows were read."""
+        """Yield what to say of rows once all were read: of media inside the table, and of features that are NaN."""
         for name, rows in self.inside.items():
             said = counted(len(rows), "row has its medium", "rows have their media")
             yield f"column {name!r}: {said} {INSIDE} (the first is row {rows[0]})"
+        for modality, rows in self.blank.items():
+            said = counted(len(rows), "row holds", "rows hold")
+            without = "is read without it" if len(rows) == 1 else "are read without"
+            yield f"{said} NaN alone as {modality} and {without}, like row {rows[0]}"
 
     def _is_whole(self, name: str, value: object) -> bool:
         """Say whether a value was read; one that was not costs a field itself alone, any other column the row."""
@@ -198,11 +204,14 @@ class Reading:
             raise Unreadable(f"id {row.id!r} stands in an earlier row too")
         return row if count == 1 else replace(row, name=f"{row.name}#{count}")
 
-    def _features(self, values: Mapping[str, object]) -> dict[Modality, NDArray[np.float32]]:
+    def _features(self, number: int, values: Mapping[str, object]) -> dict[Modality, NDArray[np.float32]]:
+        """Return the features of a row; an array has no null, so that NaN throughout says that they are not there."""
         features = {}
         for name, (modality, width) in self.columns.vectors.items():
             array = vector(values.get(name), width)
-            if array is not None:
+            if array is not None and np.isnan(array).all():
+                self.blank.setdefault(modality, []).append(number)
+            elif array is not None:
                 if not np.isfinite(array).all():
                     raise Unreadable(f"{modality} holds NaN or infinite numbers")
                 features[modality] = array

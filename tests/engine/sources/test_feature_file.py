@@ -104,11 +104,18 @@ def test_other_columns_are_passed_over(tmp_path: Path) -> None:
     assert first.features.keys() == {"image"}
 
 
-def test_a_row_of_nan_alone_is_skipped_and_does_not_lack_the_modality(tmp_path: Path) -> None:
+def test_rows_of_nan_alone_lack_the_modality_and_are_counted(tmp_path: Path) -> None:
     images = IMAGES.copy()
     images[1] = np.nan
     collection = npz(tmp_path, {"image": images, "depth": SOUNDS})
-    assert reason(collection, 2) == "image holds NaN or infinite numbers"
+    assert [sorted(row.features) for row in rows(collection)] == [["depth", "image"], ["depth"]]
+    assert collection.notes == ["1 row holds NaN alone as image and is read without it, like row 2"]
+
+
+def test_a_row_of_nan_alone_that_has_nothing_else_is_skipped(tmp_path: Path) -> None:
+    images = IMAGES.copy()
+    images[1] = np.nan
+    assert reason(npz(tmp_path, {"image": images}), 2) == "no features in it"
 
 
 def test_an_array_that_means_nothing_and_has_other_rows_is_left_out_and_noted(tmp_path: Path) -> None:
