@@ -2,18 +2,21 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
 
 from engine.errors import Unreadable
-from engine.ids import item_id
+from engine.ids import counted, item_id
 from engine.media import spelled
 from engine.sources.base import inside
 from engine.sources.tables.columns import Part
 from engine.types import Modality
+
+INSIDE = "in the table itself, which is not read: save each as a file"
+"""What is said of a medium that stands in a table itself."""
 
 Named = list[tuple[Modality, Path]]
 """The files that a row names, each with what it is."""
@@ -133,3 +136,21 @@ def path_of(folder: Path, value: object, name: str) -> Path:
     if Path(value).is_absolute():
         raise Unreadable(f"{name} is an absolute path; give it relative to the source")
     return inside(folder, spelled(folder / value))
+
+
+def notes_of_rows(
+    within: Mapping[str, Sequence[int]], blank: Mapping[Modality, Sequence[int]]
+) -> Iterator[str]:
+    """Yield what to say of rows once all were read.
+
+    Args:
+        within: the rows by column whose medium is inside the table alone.
+        blank: the rows by modality that are NaN throughout.
+    """
+    for name, rows in within.items():
+        said = counted(len(rows), "row has its medium", "rows have their media")
+        yield f"column {name!r}: {said} {INSIDE} (the first is row {rows[0]})"
+    for modality, rows in blank.items():
+        said = counted(len(rows), "row holds", "rows hold")
+        without = "is read without it" if len(rows) == 1 else "are read without"
+        yield f"{said} NaN alone as {modality} and {without}, like row {rows[0]}"

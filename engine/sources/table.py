@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from engine import media
 from engine.errors import Unreadable
-from engine.ids import clean_text, counted
+from engine.ids import clean_text
 from engine.media import spelled
 from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task
 from engine.sources.cells import (
+    INSIDE,
     all_labels,
     all_of,
     is_stored,
+    notes_of_rows,
     one_each,
     one_of,
     path_beside,
@@ -41,9 +43,6 @@ OPEN = {
 }
 MOST_NOTED = 50
 """Columns that JSON lines bring later are noted as long as there are no more than so many."""
-
-INSIDE = "in the table itself, which is not read: save each as a file"
-"""What is said of a medium that stands in a table itself."""
 
 ONE_VALUE: tuple[Part, ...] = ("id", "task", "split")
 
@@ -81,7 +80,11 @@ def open_table(
                 yield reading.row(number, cells)
             except Unreadable as error:
                 yield Skipped(str(path), str(error), number, name=reading.id_of(cells))
-        notes.extend(note for note in [*table.notes, *reading.told()] if note not in notes)
+        notes.extend(
+            note
+            for note in [*table.notes, *notes_of_rows(reading.inside, reading.blank)]
+            if note not in notes
+        )
 
     return Collection(source, table.total, rows, widths, encoded, notes)
 
@@ -168,16 +171,6 @@ class Reading:
         if any(number in rows[-1:] for rows in self.inside.values()):
             return f"its medium is {INSIDE}"
         return "no features in it" if self.columns.vectors else "names no medium and no text"
-
-    def told(self) -> Iterator[str]:
-        """Yield what to say of rows once all were read: of media inside the table, and of features that are NaN."""
-        for name, rows in self.inside.items():
-            said = counted(len(rows), "row has its medium", "rows have their media")
-            yield f"column {name!r}: {said} {INSIDE} (the first is row {rows[0]})"
-        for modality, rows in self.blank.items():
-            said = counted(len(rows), "row holds", "rows hold")
-            without = "is read without it" if len(rows) == 1 else "are read without"
-            yield f"{said} NaN alone as {modality} and {without}, like row {rows[0]}"
 
     def _is_whole(self, name: str, value: object) -> bool:
         """Say whether a value was read; one that was not costs a field itself alone, any other column the row."""
