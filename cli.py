@@ -605,6 +605,41 @@ def status(workspace: WorkspaceDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def verify(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended, and say what is lost.")
+    ] = False,
+    device: Device = "auto",
+    workspace: WorkspaceDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check that files, store, shards and heads are as they were written; mend them."""
+    from engine.storage import workspace as workspaces
+    from indexer.verification import verify as verifying
+
+    root = workspaces.locate(workspace)
+    if repair:
+        from engine.heads.embedder import resolve
+        from indexer.verification import repair as repairing
+
+        done = repairing.repair(root, device=resolve(device))
+    else:
+        done = verifying.verify(root, deep=deep)
+    if as_json:
+        show_json(verifying.to_json(done, spoken))
+    else:
+        for line in done.repaired:
+            print(printable(line))
+        for problem in done.problems:
+            what = f"{problem.path}: {problem.what}; " if problem.path else ""
+            print(printable(f"{what}{spoken(problem.mend)}"))
+        print(f"{len(done.problems)} problems, {len(done.repaired)} repaired in {done.seconds:.1f} s")
+        show_notes(done.notes)
+    return 0 if done.ok else 1
+
+
+@app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(help="A loss or a method.")] = None, as_json: AsJson = False
 ) -> None:

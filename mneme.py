@@ -40,6 +40,9 @@ from indexer.serving.index import IndexSummary
 from indexer.serving.remove import RowRemoval
 from indexer.serving.search import open_searcher
 from indexer.serving.status import Status
+from indexer.verification import repair as repairing
+from indexer.verification import verify as verifying
+from indexer.verification.damage import Verification
 from training import lesson as lessons
 from training.lesson import Outcome
 
@@ -167,6 +170,21 @@ class Mneme:
     def status(self) -> Status:
         """Return what the workspace holds: tasks, items, heads, lessons, shards."""
         return statuses.status(locate(self.folder))
+
+    def verify(self, *, deep: bool = False, repair: bool = False) -> Verification:
+        """Say what is damaged, missing or left over; mend it if `repair`.
+
+        Args:
+            deep: read every byte, as `repair` does.
+        """
+        tell, root = _teller(), locate(self.folder)
+        done = (
+            repairing.repair(root, device=resolve(self.device))
+            if repair
+            else verifying.verify(root, deep=deep)
+        )
+        tell(done.notes)
+        return done
 
     def evaluate(self, setting: EvalSettings | None = None) -> list[Result]:
         """Return the matrices of recall after every lesson, by policy and direction."""

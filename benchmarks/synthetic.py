@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.heads import head as heads
-from engine.heads.head import Head, Record
+from engine.heads import files as heads
+from engine.heads.files import Record
+from engine.heads.head import Head
 from engine.history import History, Lesson
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest

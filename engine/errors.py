@@ -48,11 +48,25 @@ class InvalidSetting(UserError):
 
 
 class Vanished(UserError):
-    """A file that the manifest named has been replaced since: read the manifest again, once."""
+    """A folder that the manifest named has been replaced since: read the manifest again, once."""
+
+    def __init__(self, path: Path) -> None:
+        repair = Setting("repair", command="verify")
+        super().__init__(f"{path} is gone: {repair} makes it anew", [repair])
+        self.path, self.why = path, "it is gone"
 
 
 class StoreError(UserError):
     """What keeps the whole store from being read or written, whatever the source: damage, a full disk."""
+
+
+class Damaged(UserError):
+    """A file of a workspace that is not as it was written; what can be mended is mended by `verify`."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        repair = Setting("repair", command="verify")
+        super().__init__(f"{path} is damaged: {why}; {repair} mends it", [repair])
+        self.path, self.why = path, why
 
 
 class Note(UserWarning):

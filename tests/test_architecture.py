@@ -41,6 +41,7 @@ SPEAK_OF_OPTIONS = {
 }
 HEAVY = {"torch", "numpy", "faiss", "open_clip", "scipy", "PIL", "lmdb", "rich", "pydantic"}
 MODULES_OF = {
+    "engine/storage": 16,
     "indexer": 0,
     "studies": 0,
     "engine/ranking": 2,

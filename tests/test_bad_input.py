@@ -1,6 +1,5 @@
 """What is wrong is told in one line, and nothing that is stored is lost."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 import worlds
 from commands import Completed, Run, colours, is_one_line
+from engine.storage import files
 from engine.storage.writer import writing
 from made_media import photo, recording, saved, sound
 
@@ -117,9 +117,9 @@ def test_what_is_too_large_is_told_with_the_option_that_lets_it(run: Run, tmp_pa
 def test_a_workspace_of_a_newer_format_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     manifest = root / ".mneme/workspace.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
+    manifest.write_bytes(files.to_sealed_json({**files.read_json(manifest), "format": 99}))
     result = run("query", "a dog", "-w", root)
-    assert is_one_line(result, 1, f"{manifest} has format 99; this mneme reads up to 3: upgrade mneme")
+    assert is_one_line(result, 1, f"{manifest} has format 99; this mneme reads up to 4: upgrade mneme")
 
 
 def test_another_backbone_than_the_recorded_one_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:

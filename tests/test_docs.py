@@ -15,7 +15,7 @@ from studies.sweeps.spec import Spec
 
 ROOT = Path(__file__).parents[1]
 SHOWING = ["README.md", "docs/guide.md", "docs/methods.md", "docs/policies.md"]
-LINKING = [*SHOWING, "CONTRIBUTING.md", "docs/architecture.md", "docs/indexing.md"]
+LINKING = [*SHOWING, "CONTRIBUTING.md", "docs/architecture.md", "docs/indexing.md", "docs/reliability.md"]
 
 
 def commands(document: str) -> list[list[str]]:

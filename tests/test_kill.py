@@ -126,7 +126,7 @@ def test_what_the_manifest_names_is_on_the_disk_before_the_manifest_is(
 
     change(world)
 
-    *made, flushed, named, settled = journal.lines
+    *made, flushed, named, settled = journal.lines[:-3]  # less its copy
     folders = [line.removeprefix("name ") for line in made if line.startswith("name ")]
     assert folders != []
     for folder in folders:

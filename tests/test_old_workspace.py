@@ -71,7 +71,7 @@ def add_places(root: Path) -> None:
 def formats(root: Path) -> list[int]:
     workspace = worlds.opened(root)
     folders = [workspace.shards / shard.path for shard in workspace.manifest.served.shards]
-    return [shards.read_facts(folder)["format"] for folder in folders]
+    return [shards.read_facts(folder).format for folder in folders]
 
 
 def test_the_archive_is_small() -> None:

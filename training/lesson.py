@@ -10,8 +10,9 @@ from torch import Tensor
 
 from engine.decoding.pool import decoders
 from engine.errors import InvalidSetting, Note, Setting, UserError
-from engine.heads import head as heads
-from engine.heads.head import Head, Record
+from engine.heads import files as heads
+from engine.heads.files import Record
+from engine.heads.head import Head
 from engine.history import Lesson, Reference
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import Progress, ingest, silent
@@ -19,7 +20,7 @@ from engine.ingest.report import IngestReport
 from engine.ingest.setup import WorkspaceOptions, open_or_make
 from engine.sources.base import checked_task
 from engine.storage.store import Store
-from engine.storage.workspace import Workspace, waiting
+from engine.storage.workspace import Workspace, is_at, waiting
 from engine.storage.writer import writing
 from engine.types import HeadForm, TrainSettings
 from training import methods, selection
@@ -120,7 +121,7 @@ def learn(
     """Store what the sources hold of the task, then train it."""
     settings = methods.settled(replace(settings, task=checked_task(settings.task)))
     check(settings)
-    if not sources and not (root / "workspace.json").is_file():
+    if not sources and not is_at(root):
         raise UserError(f"no workspace at {root}: give a SOURCE to make one")
     with writing(root):
         workspace, backbones = open_or_make(root, sources, options, device)

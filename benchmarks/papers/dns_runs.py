@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.papers.dns_measure import SCORES, Grade, chance, figures, grade, read_steps
 from benchmarks.papers.dns_stream import MODALITIES, STEPS, WIDTH, Step
 from benchmarks.tables import Measurement
-from engine.heads import head as heads
+from engine.heads import files as heads
 from engine.heads.head import Head
 from engine.ingest.setup import WorkspaceOptions
 from engine.storage import files

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.heads import head as heads
+from engine.heads import files as heads
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
 from engine.ingest.setup import WorkspaceOptions, open_or_make

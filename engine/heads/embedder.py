@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.errors import Setting, UserError
-from engine.heads import head
+from engine.heads import files as heads
 from engine.heads.head import Head
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
@@ -55,7 +55,7 @@ class Embedder:
 
     def _read(self, version: int) -> Head:
         if version > 0:
-            return head.read(self.workspace.head(version))[0]
+            return heads.read(self.workspace.head(version))[0]
         manifest = self.workspace.manifest
         return untrained(manifest.width, {m: encoder.width for m, encoder in manifest.backbones.items()})
 

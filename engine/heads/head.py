@@ -1,24 +1,17 @@
-"""Heads: small trained maps from frozen features to the shared space, and their files."""
+"""Heads: small trained maps from frozen features to the shared space."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from urllib.parse import unquote
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from engine.errors import UserError
 from engine.heads import draws
 from engine.ids import escape
-from engine.storage import files
-from engine.types import HeadForm, Modality, TrainSettings
+from engine.types import HeadForm, Modality
 
-FORMAT = 1
 HIDDEN = 1024
 
 
@@ -156,87 +149,3 @@ class Head(nn.Module):
 def _blank(features: int, width: int, *, bias: bool) -> nn.Linear:
     """Return a layer that is not filled; by way of meta, since torch would draw from the global generator."""
     return nn.Linear(features, width, bias=bias, device="meta").to_empty(device="cpu")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What stands beside a head's tensors in `head.json`.
-
-    Attributes:
-        parent: the version it was trained on from; 0: the untrained head, or an initialisation of its own.
-        widths: the width D of each modality's features; width is E.
-        backbones: the id of the backbone that made the features of each modality.
-    """
-
-    version: int
-    parent: int
-    widths: Mapping[Modality, int]
-    width: int
-    form: HeadForm
-    shared_top: bool
-    settings: TrainSettings
-    backbones: Mapping[Modality, str]
-
-
-def write(folder: Path, head: Head, record: Record, state: Mapping[str, Tensor], log: bytes) -> None:
-    """Write a head version in one step: its tensors, its record, its strategies' state, its log."""
-    with files.new_folder(folder) as draft:
-        tensors = safetensors.torch.save(
-            {n: t.detach().cpu().contiguous() for n, t in head.state_dict().items()}
-        )
-        memory = safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in state.items()})
-        sums = {"head.safetensors": files.checksum(tensors), "memory.safetensors": files.checksum(memory)}
-        facts = {"format": FORMAT, **asdict(record), "checksums": sums}
-        (draft / "head.safetensors").write_bytes(tensors)
-        (draft / "memory.safetensors").write_bytes(memory)
-        (draft / "log.jsonl").write_bytes(log)
-        (draft / "head.json").write_bytes(files.to_json(facts))
-
-
-def read(folder: Path) -> tuple[Head, Record]:
-    """Read a head version; a changed or newer file is an error."""
-    record, sums = _record(folder)
-    tensors = _tensors(folder / "head.safetensors", sums)
-    head = Head(record.form, record.width, shared_top=record.shared_top, seed=None)
-    for modality, features in record.widths.items():
-        head.add_branch(modality, features)
-    for key, tensor in tensors.items():
-        if key.startswith("losses.") and key.endswith(".0.weight"):
-            head.add_scorer(key.split(".")[1], tensor.shape[1])
-    head.load_state_dict(tensors)
-    head.seed = record.settings.seed
-    return head.eval(), record
-
-
-def read_record(folder: Path) -> Record:
-    """Read what a head version is, without its tensors."""
-    return _record(folder)[0]
-
-
-def _record(folder: Path) -> tuple[Record, Mapping[str, str]]:
-    path = folder / "head.json"
-    try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    if facts.pop("format") > FORMAT:
-        raise UserError(f"{path} has a newer format; this mneme reads up to {FORMAT}: upgrade mneme")
-    sums = facts.pop("checksums")
-    settings = facts.pop("settings")
-    settings["modalities"] = tuple(settings["modalities"])
-    return Record(**facts, settings=TrainSettings(**settings)), sums
-
-
-def read_state(folder: Path) -> dict[str, Tensor]:
-    """Read what the strategies of a head version remember."""
-    return _tensors(folder / "memory.safetensors", _record(folder)[1])
-
-
-def _tensors(path: Path, sums: Mapping[str, str]) -> dict[str, Tensor]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    if files.checksum(data) != sums[path.name]:
-        raise UserError(f"{path} is damaged: its checksum does not hold")
-    return safetensors.torch.load(data)

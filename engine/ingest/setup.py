@@ -12,7 +12,7 @@ from engine.sources import open_source
 from engine.sources.base import Collection
 from engine.sources.tables.values import AS_USUAL, SourceOptions
 from engine.storage.manifest import BackboneRecord, Manifest
-from engine.storage.workspace import Workspace, open_at
+from engine.storage.workspace import Workspace, is_at, open_at
 from engine.types import Modality
 
 Chosen = Mapping[Modality, Backbone]
@@ -40,7 +40,7 @@ def open_or_make(
 ) -> tuple[Workspace, Backbones]:
     """Open the workspace, or make it; either way it has a backbone for what the sources bring."""
     collections = [open_source(source, options.sources) for source in sources]
-    exists = (root / "workspace.json").is_file()
+    exists = is_at(root)
     known = dict(open_at(root).manifest.backbones) if exists else {}
     already = Backbones(known, device)
     chosen = _choose(options, collections, already)

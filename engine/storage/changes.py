@@ -9,17 +9,9 @@ from typing import Any
 import numpy as np
 
 from engine.ids import to_key
-from engine.storage.rows import (
-    Features,
-    FileStamp,
-    StoredRow,
-    digest,
-    drop_features,
-    ids_of,
-    parse,
-    put_features,
-    to_json,
-)
+from engine.storage.blocks import drop_damaged, drop_features, put_features
+from engine.storage.inspection import corruption
+from engine.storage.rows import Features, FileStamp, StoredRow, digest, ids_of, parse, sealed, to_json
 from engine.storage.tables import STATE, Tables, feature_key
 from engine.types import Item, ItemId
 
@@ -50,7 +42,7 @@ class Writer:
     def put_item(self, item: Item) -> None:
         """Store what an item is."""
         value = json.dumps({"modality": item.modality, "text": item.text}).encode()
-        self._put(self._tables.items, to_key(item.id), value)
+        self._put(self._tables.items, to_key(item.id), sealed(value))
 
     def put_features(self, id: ItemId, backbone: str, features: Features) -> None:
         """Store one item's features (D,)."""
@@ -59,7 +51,7 @@ class Writer:
     def put_stamp(self, path: str, stamp: FileStamp) -> None:
         """Remember what a file held."""
         value = json.dumps([stamp.size, stamp.mtime, stamp.item]).encode()
-        self._put(self._tables.files, digest(path), value)
+        self._put(self._tables.files, digest(path), sealed(value))
 
     def put_row(self, row: StoredRow, *, instead_of: StoredRow | None = None) -> None:
         """Store a row in place of the one of its key, or of one that is now called otherwise."""
@@ -88,6 +80,10 @@ class Writer:
         keys = list(map(to_key, ids))
         self._steps.append(lambda txn: self._count(drop_features(self._tables, keys, txn)))
 
+    def drop_corrupt(self) -> None:
+        """Drop what is not as it was written, and the rows of such items: who indexes again has them."""
+        self._steps.append(partial(_drop_corrupt, self._tables))
+
     def _count(self, dropped: int) -> None:
         self.dropped += dropped
 
@@ -115,6 +111,28 @@ def _remove_row(tables: Tables, served: bytes | None, key: bytes, txn: Any) -> N
     else:
         _keep(tables, served, key, value, txn)
     txn.delete(key, db=tables.rows)
+
+
+def _drop_corrupt(tables: Tables, txn: Any) -> None:
+    found = corruption(tables, txn, deep=True)
+    uses, rows = txn.cursor(tables.uses), set[bytes]()
+    for item in found.items:
+        rows |= set(uses.iternext_dup()) if uses.set_key(item) else set()
+    rows |= {key for item, key in found.missing if item in found.items}
+    for key in {*found.rows, *rows}:
+        txn.delete(key, db=tables.rows)
+    for table, keys in (
+        (tables.items, found.items),
+        (tables.files, found.files),
+        (tables.former, found.former),
+    ):
+        for key in keys:
+            txn.delete(key, db=table)
+    drop_damaged(tables, found.features, txn)
+    for item, key in found.missing:
+        if key in rows:
+            continue
+        txn.put(item, key, db=tables.uses)
 
 
 def _keep(tables: Tables, served: bytes, key: bytes, value: bytes, txn: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import lmdb
 
-from engine.errors import StoreError, inaccessible
+from engine.errors import Setting, StoreError, inaccessible
 
 SCARCE = 1 << 20
 """Bytes: where fewer are free on a disk, a write failed for want of room."""
@@ -38,6 +38,14 @@ def overtaken(file: Path) -> StoreError:
     """Return the error of a reader who might have read what was being written."""
     return StoreError(
         f"{file} was written to while it was read, and its lock may not be written here: run again later"
+    )
+
+
+def corrupt(file: Path, what: Exception) -> StoreError:
+    """Return the error about a value that is not as it was written."""
+    repair = Setting("repair", command="verify")
+    return StoreError(
+        f"{file} is damaged: {what}; {repair} drops that, and says what to index again", [repair]
     )
 
 

@@ -6,26 +6,23 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import fields
+from functools import cache
 from glob import escape
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import quote
+from typing import Any, TypeVar, cast
 
-from engine.errors import UserError
+from pydantic import TypeAdapter, ValidationError
 
-MOST_NAME = 60
-"""Bytes of a file's name that was made of a person's: three of them and a draft's mark fit into the usual 255."""
+from engine.errors import Damaged, UserError, inaccessible
+
+T = TypeVar("T")
 
 MOST_BEFORE_DRAFT = 200
 """Bytes of a name that leave room for a draft's mark."""
-
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-"""What Windows lets no file be called, whatever its suffix."""
 
 DRAFT = re.compile(r"\..+\.[0-9a-f]{32}", re.DOTALL)
 """The names of drafts."""
@@ -36,52 +33,65 @@ def checksum(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-@dataclass
-class Sink:
-    """A file that is being written, of which the checksum is known at the end; size in bytes."""
-
-    _file: BinaryIO
-    size: int = 0
-    _digest: Any = field(default_factory=partial(blake2b, digest_size=16))
-
-    def write(self, data: bytes) -> int:
-        self.size += len(data)
-        self._digest.update(data)
-        return self._file.write(data)
-
-    @property
-    def checksum(self) -> str:
-        """As `checksum` gives it of all that was written."""
-        digits: str = self._digest.hexdigest()
-        return digits
-
-
-def file_name(name: str) -> str:
-    """Return what a file is called that belongs to a name of any script and length: ASCII, without a dot.
-
-    It is percent-encoded, and `urllib.parse.unquote` gives the name back. One that is long or reserved, or has
-    capitals, ends with `~` and its digest: no two names share a file, even where case is not told apart.
-    """
-    pieces = [_encoded(c) for c in name]
-    if pieces and pieces[0] in "-_":  # an option of other programs, a file that they do not look at
-        pieces[0] = f"%{ord(pieces[0]):02X}"
-    whole, ending = "".join(pieces), f"~{checksum(name.encode(errors='surrogatepass'))[:16]}"
-    has_capitals = any(c.isascii() and c.isupper() for c in name)
-    if whole and len(whole) <= MOST_NAME and whole not in RESERVED and not has_capitals:
-        return whole
-    while len(whole) + len(ending) > MOST_NAME:
-        whole = whole.removesuffix(pieces.pop())
-    return whole + ending
-
-
-def _encoded(character: str) -> str:
-    quoted = quote(character, safe="+", errors="surrogatepass")
-    return {".": "%2E", "~": "%7E"}.get(quoted, quoted)
-
-
 def to_json(value: Any) -> bytes:
     """Return JSON for a file: indented, keys in the order given."""
     return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def to_sealed_json(value: Mapping[str, Any]) -> bytes:
+    """Return JSON for a file that ends with a checksum of all before it."""
+    return to_json({**value, "checksum": checksum(to_json(value))})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a file, or FileNotFoundError; its checksum holds, if it has one: old files have none."""
+    try:
+        content = json.loads(read(path))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise Damaged(path, "it is no JSON object")
+    seal = content.pop("checksum", None)
+    if seal is not None and seal != checksum(to_json(content)):
+        raise Damaged(path, "its checksum does not hold")
+    return content
+
+
+def typed(path: Path, kind: type[T], content: Mapping[str, Any]) -> T:
+    """Return what a file holds as a dataclass; Damaged where a field is missing, unknown, or of another type."""
+    unknown = content.keys() - {field.name for field in fields(cast("Any", kind))}
+    if unknown:
+        raise Damaged(path, f"it has an unknown field {min(unknown)!r}")
+    try:
+        return cast("T", _adapter(cast("Any", kind)).validate_python(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def read(path: Path) -> bytes:
+    """Return the bytes of a file; FileNotFoundError where there is none, UserError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise inaccessible(error) from None
+
+
+def checked(path: Path, sum: str) -> bytes:
+    """Return the bytes of a file that has this checksum."""
+    data = read(path) if path.exists() else None
+    if data is None:
+        raise Damaged(path, "it is missing")
+    if checksum(data) != sum:
+        raise Damaged(path, "its checksum does not hold")
+    return data
 
 
 def replace(path: Path, data: bytes) -> None:

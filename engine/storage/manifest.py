@@ -1,10 +1,17 @@
 """The manifest: everything current, as `workspace.json` holds it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
+from engine.errors import Damaged, UserError
 from engine.history import History, Reference
+from engine.storage import files
 from engine.types import Modality, PolicyName, ShardKey
+
+FORMAT = 4
+"""Since 4 the file has a checksum, and so has each row of the store."""
 
 
 @dataclass(frozen=True)
@@ -128,3 +135,31 @@ class Manifest:
     previous: Served | None = None
     sealed: Mapping[str, Sealed] = field(default_factory=dict)
     references: tuple[Reference, ...] = ()
+
+
+def to_json(manifest: Manifest) -> dict[str, Any]:
+    """Return what `workspace.json` holds."""
+    fields = asdict(manifest)
+    return {"format": FORMAT, **fields.pop("history"), **fields}
+
+
+def from_json(path: Path, content: Mapping[str, Any]) -> Manifest:
+    """Return the manifest that a file holds, of this format or an older one."""
+    fields = dict(content)
+    format = fields.pop("format", None)
+    if not isinstance(format, int) or format < 1:
+        raise Damaged(path, "it names no format")
+    if format > FORMAT:
+        raise UserError(f"{path} has format {format}; this mneme reads up to {FORMAT}: upgrade mneme")
+    try:
+        fields["history"] = {name: fields.pop(name) for name in ("lessons", "arrivals")}
+        states = {name: fields[name] for name in ("served", "previous") if fields.get(name)}
+        # what there was before anything was chosen unasked; of format 1 the policy alone
+        older = {name: {"chosen": True, **state} for name, state in states.items()}
+        if format == 1:
+            older = {name: {"policy": state["policy"], "chosen": True} for name, state in states.items()}
+    except (KeyError, TypeError) as error:
+        raise Damaged(path, f"it lacks {error}") from None
+    if format < 3:
+        fields.pop("sealed", None)
+    return files.typed(path, Manifest, {**fields, **older})

@@ -5,7 +5,6 @@ uses (item -> row keys), items (item -> JSON), files (path -> what it held when 
 (item and backbone -> float32; features in stores of before), former (row key -> JSON as the served state has it).
 """
 
-import json
 import os
 import threading
 from collections import Counter
@@ -20,8 +19,10 @@ import numpy as np
 
 from engine.ids import first_key, from_key, to_key
 from engine.storage import faults, tables
+from engine.storage.blocks import read_features
 from engine.storage.changes import Writer
-from engine.storage.rows import Features, FileStamp, StoredRow, digest, parse, read_features, to_pairs
+from engine.storage.inspection import Corruption, corruption
+from engine.storage.rows import Corrupt, Features, FileStamp, StoredRow, digest, from_json, parse, to_pairs
 from engine.types import Item, ItemId, Modality, Pair
 
 
@@ -74,13 +75,14 @@ class Store:
     def counts(self) -> dict[Modality, int]:
         """Return how many items there are of each modality."""
         with self._reading(self._tables.items) as txn:
-            return dict(Counter(json.loads(value)["modality"] for _, value in txn.cursor()))
+            return dict(Counter(from_json(value)["modality"] for _, value in txn.cursor()))
 
     def rows(self) -> Iterator[StoredRow]:
         """Yield every row, in the order of their keys."""
         with self._reading(self._tables.rows) as txn:
             values = list(txn.cursor().iternext(keys=False))
-        yield from map(parse, values)
+        with self._told():
+            yield from map(parse, values)
 
     def going(self) -> list[StoredRow]:
         """Return the rows that were removed, until `Writer.settle` forgets them and drops their items."""
@@ -95,7 +97,8 @@ class Store:
         """Return one row."""
         with self._reading(self._tables.rows) as txn:
             value = txn.get(key)
-        return None if value is None else parse(value)
+        with self._told():
+            return None if value is None else parse(value)
 
     def pairs(self) -> list[Pair]:
         """Return every pair, sorted by task and name: the order of arrival and the place leave no trace."""
@@ -106,10 +109,12 @@ class Store:
         """Return an item, rows of a task and whose files exist first, and its tasks; None where no row names it."""
         with self._reading() as txn:
             value = txn.get(to_key(id), db=self._tables.items)
+            rows = list(map(from_json, tables.rows_naming(self._tables, id, self.served, txn).values()))
+            if value is None and rows:
+                raise Corrupt("an item is missing that rows name")
             if value is None:
                 return None
-            content = json.loads(value)
-            rows = list(map(json.loads, tables.rows_naming(self._tables, id, self.served, txn).values()))
+            content = from_json(value)
         modality: Modality = content["modality"]
         files = {row["files"].get(modality, "") for row in rows}
         gone = {file: not os.path.exists(file) for file in files}  # noqa: PTH110 - false on any error
@@ -131,7 +136,7 @@ class Store:
         """Return what a file looked like when it was last read."""
         with self._reading(self._tables.files) as txn:
             value = txn.get(digest(path))
-        return None if value is None else FileStamp(*json.loads(value))
+            return None if value is None else FileStamp(*from_json(value))
 
     def has_features(self, id: ItemId, backbone: str) -> bool:
         """Say whether an item's features by this backbone are stored."""
@@ -150,6 +155,11 @@ class Store:
         keys = [tables.feature_key(id, backbone) for id in ids]
         with self._reading() as txn:
             return np.stack(read_features(self._tables, keys, txn))
+
+    def corruption(self, *, deep: bool) -> Corruption:
+        """Return what is not as it was written, of rows and items, and if `deep` of all else."""
+        with self._reading() as txn:
+            return corruption(self._tables, txn, deep=deep)
 
     def find(self, beginning: str, backbone: str) -> Features | None:
         """Return the features (D,) of the item whose id begins with these hex digits; None: not stored."""
@@ -215,6 +225,8 @@ class Store:
             yield
         except lmdb.Error as error:
             raise faults.explained(error, self._file) from None
+        except Corrupt as error:
+            raise faults.corrupt(self._file, error) from None
 
     def _fitted(self, begin: Callable[[], Any]) -> Any:
         """Begin a transaction; another process may have let the file outgrow our map, which is then made anew."""

@@ -16,6 +16,10 @@ from engine.ids import to_key
 from engine.storage import faults, files, pages
 from engine.types import ItemId
 
+NAMES = (b"rows", b"uses", b"items", b"files", b"features")
+LATER_NAMES = (b"former", b"places", b"blocks")
+"""Of the tables that a store of before may lack."""
+
 DATA, LOCK = "data.mdb", "lock.mdb"
 TABLES, READERS = 8, 512
 LOCK_BYTES = 128 * READERS
@@ -146,9 +150,8 @@ def _count_up(file: Path, write: int) -> None:
 
 def open_tables(env: Any, *, create: bool) -> Tables:
     """Return the handles of an environment's tables."""
-    names = (b"rows", b"uses", b"items", b"files", b"features")
-    tables = [env.open_db(name, create=create, dupsort=name == b"uses") for name in names]
-    for name in (b"former", b"places", b"blocks"):
+    tables = [env.open_db(name, create=create, dupsort=name == b"uses") for name in NAMES]
+    for name in LATER_NAMES:
         try:
             tables.append(env.open_db(name, create=create))
         except lmdb.NotFoundError:  # of a store of before, which nobody has written to since

@@ -1,33 +1,21 @@
 """The workspace: where it is, its folders, the manifest read from it, what is left of removed features."""
 
-import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from engine.errors import Note, Setting, UserError
-from engine.history import Arrival, History, Lesson, Reference
+from engine.errors import Damaged, Note, Setting, UserError, inaccessible
 from engine.storage import files
-from engine.storage.manifest import (
-    BackboneRecord,
-    Lookup,
-    Manifest,
-    Sealed,
-    Served,
-    ServedDirection,
-    ServedShard,
-    Temperature,
-)
+from engine.storage import manifest as manifests
+from engine.storage.manifest import Manifest
 from engine.storage.rows import ids_of
 from engine.storage.store import Store
-from engine.types import ItemId, Modality, Pair, ShardKey
+from engine.types import ItemId, Modality, Pair
 
 FOLDER = ".mneme"
-FORMAT = 3
+MANIFEST, COPY = "workspace.json", "workspace.copy.json"
 
 
 @dataclass(frozen=True)
@@ -71,8 +59,10 @@ class Workspace:
         return blake2b("\0".join(paths).encode(), digest_size=16).digest() if paths else None
 
     def with_manifest(self, manifest: Manifest) -> "Workspace":
-        """Replace `workspace.json` in one step and return the workspace as it now stands."""
-        files.replace(self.root / "workspace.json", files.to_json(to_json(manifest)))
+        """Replace `workspace.json` in one step, then its copy, and return the workspace as it now stands."""
+        content = files.to_sealed_json(manifests.to_json(manifest))
+        files.replace(self.root / MANIFEST, content)
+        files.replace(self.root / COPY, content)
         return replace(self, manifest=manifest)
 
 
@@ -95,7 +85,7 @@ def find(start: Path) -> Path | None:
         UserError: it belongs to another user, or others may write to it: who did not name it does not mean it.
     """
     for folder in (start, *start.parents):
-        if (folder / FOLDER / "workspace.json").is_file():
+        if is_at(folder / FOLDER):
             _refuse_foreign(folder / FOLDER)
             return folder / FOLDER
     return None
@@ -116,7 +106,7 @@ def _refuse_foreign(root: Path) -> None:
 def locate(given: Path | None) -> Path:
     """Return the `.mneme` that a command reads: the one given, MNEME_WORKSPACE's, or the nearest above."""
     root = place(given)
-    if not (root / "workspace.json").is_file():
+    if not is_at(root):
         named = given or os.environ.get("MNEME_WORKSPACE")
         if named:
             index = Setting("workspace", str(named), command="index SOURCE")
@@ -151,72 +141,27 @@ def place(given: Path | None) -> Path:
 
 def open_at(root: Path) -> Workspace:
     """Read the manifest of a workspace; UserError where there is none, or one that is damaged or newer."""
-    path = below(root, "workspace.json")
+    path = below(root, MANIFEST)
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    format = content.get("format")
-    if format not in range(1, FORMAT + 1):
-        raise UserError(f"{path} has format {format}; this mneme reads up to {FORMAT}: upgrade mneme")
+        return Workspace(root, manifests.from_json(path, files.read_json(path)))
+    except FileNotFoundError as error:
+        if (root / COPY).is_file():
+            raise Damaged(path, "it is missing") from None
+        raise inaccessible(error) from None
+
+
+def open_copy(root: Path) -> Workspace:
+    """Read the manifest's copy in its place."""
+    path = below(root, COPY)
     try:
-        return Workspace(root, from_json(content))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}") from None
+        return Workspace(root, manifests.from_json(path, files.read_json(path)))
+    except FileNotFoundError:
+        raise Damaged(path, "it is missing") from None
 
 
-def to_json(manifest: Manifest) -> dict[str, Any]:
-    """Return what `workspace.json` holds."""
-    fields = asdict(manifest)
-    return {"format": FORMAT, **fields.pop("history"), **fields}
-
-
-def from_json(content: Mapping[str, Any]) -> Manifest:
-    """Return the manifest of this format or an older one; KeyError or TypeError where something is amiss."""
-    return Manifest(
-        width=content["width"],
-        aligned=content["aligned"],
-        backbones={m: BackboneRecord(**encoder) for m, encoder in content["backbones"].items()},
-        history=History(
-            tuple(Lesson(**lesson) for lesson in content["lessons"]),
-            tuple(Arrival(**arrival) for arrival in content["arrivals"]),
-        ),
-        served=_served(content["served"], content["format"]),
-        previous=_served(content["previous"], content["format"]) if content.get("previous") else None,
-        sealed={task: _sealed(fields) for task, fields in content["sealed"].items()}
-        if content["format"] > 2
-        else {},
-        references=tuple(Reference(**fields) for fields in content.get("references", ())),
-    )
-
-
-def _served(content: Mapping[str, Any], format: int) -> Served:
-    """Return what is served; of format 1 the policy alone: the next `index` builds its shards again."""
-    if format == 1:
-        return Served(content["policy"], chosen=True)
-    return Served(
-        content["policy"],
-        content["lessons"],
-        _shards(content["shards"]),
-        tuple(
-            ServedDirection(
-                d["query"], d["target"], d["policy"], tuple(Lookup(**lookup) for lookup in d["lookups"])
-            )
-            for d in content["directions"]
-        ),
-        content["policies"],
-        content["routers"],
-        content.get("chosen", True),  # what there was before anything was chosen unasked
-    )
-
-
-def _sealed(content: Mapping[str, Any]) -> Sealed:
-    temperatures = tuple(Temperature(**fields) for fields in content["temperatures"])
-    return Sealed(_shards(content["shards"]), content["sums"], temperatures)
-
-
-def _shards(content: Sequence[Mapping[str, Any]]) -> tuple[ServedShard, ...]:
-    return tuple(ServedShard(ShardKey(**shard["key"]), shard["path"]) for shard in content)
+def is_at(root: Path) -> bool:
+    """Say whether there is a workspace; one whose manifest is gone, but not its copy, is there and damaged."""
+    return (root / MANIFEST).is_file() or (root / COPY).is_file()
 
 
 def sealed_tasks(manifest: Manifest, store: Store) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.errors import Note, Setting, UserError
 from engine.evaluation.splits import grouped
 from engine.heads.embedder import Embedder
-from engine.heads.head import read_record
+from engine.heads.files import read_record
 from engine.history import History, settled, up_to
 from engine.ranking.fusion import BEST
 from engine.storage.store import Store

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.errors import inaccessible
 from engine.evaluation.qrels import Run
 from engine.ids import Ids
-from engine.storage import files, output
+from engine.storage import files, names, output
 from engine.types import AllTasks, MergeName, Modality, PolicyName
 from indexer.evaluation.evaluate import Evaluation
 from indexer.evaluation.protocol import Condition, EvalSet, EvalSettings
@@ -62,7 +62,7 @@ def write(evaluation: Evaluation, folder: Path) -> None:
 
 def _write(settings: EvalSettings, trial: Trial, folder: Path) -> Iterator[RunFile]:
     """Write the files of one direction; yield its runs."""
-    direction = files.file_name(direction_name(trial.query, trial.target))
+    direction = names.file_name(direction_name(trial.query, trial.target))
     for task, lines in (("known", own_qrels(trial.eval_set)), ("unknown", all_qrels(trial.eval_set))):
         output.write(folder / f"{direction}.{task}.qrels", "".join(lines).encode())
     for policy in settings.policies:

@@ -9,7 +9,7 @@ from engine import ids as item_ids
 from engine.evaluation.splits import Groups, items_of
 from engine.heads.embedder import BLOCK
 from engine.ids import Ids
-from engine.storage import files
+from engine.storage import files, names
 from engine.storage.workspace import Workspace
 from engine.types import Modality
 from indexer.embeddings.embeddings import EmbeddingCache, Vectors
@@ -98,7 +98,7 @@ def _update(
     backbone = workspace.manifest.backbones[modality].id
     text = [f"{task}\0{b''.join(ids).decode()}" for part in (training, lasting) for task, ids in part.items()]
     made_of = chr(0).join([f"{slda.FORMAT}", backbone, *text])  # an older format is written anew
-    name = f"{files.file_name(modality)}-{files.checksum(made_of.encode())[:8]}"
+    name = f"{names.file_name(modality)}-{files.checksum(made_of.encode())[:8]}"
     if not workspace.router(name).is_dir():
         router, sums = _grow(workspace, embeddings, modality, _Material(training, validation, kept))
         slda.write(workspace.router(name), router, sums, training)

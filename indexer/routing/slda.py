@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from engine import ids as item_ids
-from engine.errors import UserError
+from engine.errors import Damaged
 from engine.ids import Ids
 from engine.ranking.fusion import Scores
 from engine.storage import files
@@ -28,6 +28,7 @@ from indexer.routing.sums import Floats, Sums
 from indexer.shards import files as shards
 
 FORMAT = 2
+FACTS, TENSORS = "router.json", "router.safetensors"
 USUAL_TEMPERATURE = 1.5
 """Where validation items do not say. Where they do, on photos, captions and sounds, they say 1 to 2."""
 
@@ -129,6 +130,21 @@ def averaged(log_p: Sequence[Scores]) -> Scores:
     return mean
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What `router.json` says: as of a Router, the tasks of the sums, and of files their checksums by name."""
+
+    format: int
+    tasks: Sequence[str]
+    known: Sequence[str]
+    checksums: Mapping[str, str]
+    typical: float = 1.0
+    shrinkage: float = 1.0
+    temperature: float = 1.0
+    leeway: float = 0.0
+    doubt: float = 0.0
+
+
 def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) -> None:
     """Write a router, the sums it was made of, and the items of each task that these are over."""
     tasks = list(items)
@@ -152,42 +168,42 @@ def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) ->
         "temperature": router.temperature,
         "leeway": router.leeway,
         "doubt": router.doubt,
-        "checksums": {"router.safetensors": files.checksum(data)},
+        "checksums": {TENSORS: files.checksum(data)},
     }
     with files.new_folder(folder) as draft:
-        (draft / "router.safetensors").write_bytes(data)
-        (draft / "router.json").write_bytes(files.to_json(facts))
+        (draft / TENSORS).write_bytes(data)
+        (draft / FACTS).write_bytes(files.to_sealed_json(facts))
 
 
 def read(folder: Path) -> Router:
     """Read a router."""
     facts, tensors = _read(folder)
-    if facts["format"] == 1:
+    if facts.format == 1:
         return _upgraded(facts, tensors)
     return Router(
-        facts["known"],
+        facts.known,
         tensors["means"],
         tensors["precision"],
         tensors["weights"],
-        facts["typical"],
-        facts["shrinkage"],
-        facts["temperature"],
-        facts["leeway"],
-        facts["doubt"],
+        facts.typical,
+        facts.shrinkage,
+        facts.temperature,
+        facts.leeway,
+        facts.doubt,
     )
 
 
-def _upgraded(facts: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Router:
+def _upgraded(facts: Facts, tensors: Mapping[str, NDArray[Any]]) -> Router:
     """Return a router of format 1, which answers as it did: as a Gaussian that is sure."""
     sums, weights = _sums(facts, tensors), tensors["weights"]
-    means = [sums.totals[task] / sums.counts[task] for task in facts["known"]]
+    means = [sums.totals[task] / sums.counts[task] for task in facts.known]
     return Router(
-        facts["known"],
+        facts.known,
         np.stack(means, axis=1) if means else weights,
         untaught(sums.width).precision,  # what it adds to the logits of all tasks alike was not kept
         weights,
         typical=np.inf,
-        shrinkage=facts.get("shrinkage", 1.0),
+        shrinkage=facts.shrinkage,
         temperature=1.0,
         leeway=0.0,
         doubt=0.0,
@@ -199,23 +215,25 @@ def read_sums(folder: Path) -> tuple[Sums, dict[str, Ids]]:
     facts, tensors = _read(folder)
     items = item_ids.from_digits(tensors["items"])
     parts = np.split(items, np.cumsum(tensors["counts"])[:-1])
-    return _sums(facts, tensors), dict(zip(facts["tasks"], parts, strict=True))
+    return _sums(facts, tensors), dict(zip(facts.tasks, parts, strict=True))
 
 
-def _sums(facts: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Sums:
+def _sums(facts: Facts, tensors: Mapping[str, NDArray[Any]]) -> Sums:
     sums = Sums(tensors["squares"].shape[0])
     sums.squares = tensors["squares"].copy()
-    for task, count, total in zip(facts["tasks"], tensors["counts"].tolist(), tensors["totals"], strict=True):
+    for task, count, total in zip(facts.tasks, tensors["counts"].tolist(), tensors["totals"], strict=True):
         sums.counts[task], sums.totals[task] = count, total.copy()
     return sums
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    facts = shards.read_facts(folder, "router.json", FORMAT)
-    try:
-        data = (folder / "router.safetensors").read_bytes()
-    except OSError as error:
-        raise UserError(f"{folder} is damaged: {error.filename} cannot be read; {shards.MEND}") from None
-    if files.checksum(data) != facts["checksums"]["router.safetensors"]:
-        raise UserError(f"{folder} is damaged: its checksum does not hold; {shards.MEND}")
-    return facts, safetensors.numpy.load(data)
+def check(folder: Path) -> None:
+    """Read a router and its sums; Damaged where they are not as they were written."""
+    read(folder)
+    read_sums(folder)
+
+
+def _read(folder: Path) -> tuple[Facts, dict[str, NDArray[Any]]]:
+    facts = files.typed(folder / FACTS, Facts, shards.read_json(folder, FACTS, FORMAT))
+    if TENSORS not in facts.checksums:
+        raise Damaged(folder / FACTS, "it has no checksums")
+    return facts, safetensors.numpy.load(files.checked(folder / TENSORS, facts.checksums[TENSORS]))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from engine import ids as item_ids
 from engine.errors import UserError
@@ -169,12 +170,17 @@ def _trimmed(workspace: Workspace, served: ServedShard, members: Members) -> Ser
 
 def drop_unnamed(workspace: Workspace) -> None:
     """Delete the shards and routers that nothing names; a reader had until now to finish with them."""
+    keep = named(workspace)
+    for folder in (*workspace.shards.glob("*/*/*"), *workspace.routers.glob("*")):
+        if folder not in keep and OURS.fullmatch(folder.name) and folder.is_dir():
+            files.drop_folder(folder)
+
+
+def named(workspace: Workspace) -> set[Path]:
+    """Return the folders of shards and routers that the manifest names."""
     states = [s for s in (workspace.manifest.served, workspace.manifest.previous) if s is not None]
     sealed = workspace.manifest.sealed.values()
-    named = {workspace.shard(shard.path) for state in states for shard in state.shards}
-    named |= {workspace.shard(shard.path) for task in sealed for shard in task.shards}
-    named |= {workspace.router(path) for state in states for path in state.routers.values()}
-    named |= {workspace.router(path) for task in sealed for path in task.sums.values()}
-    for folder in (*workspace.shards.glob("*/*/*"), *workspace.routers.glob("*")):
-        if folder not in named and OURS.fullmatch(folder.name) and folder.is_dir():
-            files.drop_folder(folder)
+    folders = {workspace.shard(shard.path) for state in states for shard in state.shards}
+    folders |= {workspace.shard(shard.path) for task in sealed for shard in task.shards}
+    folders |= {workspace.router(path) for state in states for path in state.routers.values()}
+    return folders | {workspace.router(path) for task in sealed for path in task.sums.values()}

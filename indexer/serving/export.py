@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError, Vanished, inaccessible
-from engine.storage import files
+from engine.storage import files, names
 from engine.storage.manifest import Served
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
@@ -69,7 +69,7 @@ def export(root: Path, folder: Path) -> ExportSummary:
 
 def name(key: ShardKey) -> str:
     """Return the file of a shard: TASK.MODALITY.vHEAD.parquet, with the space and the part where it has them."""
-    task, modality = files.file_name(key.task), files.file_name(key.modality)
+    task, modality = names.file_name(key.task), names.file_name(key.modality)
     space = f".in-v{key.space:04d}" if key.space != key.head else ""
     part = f".{key.part}" if key.part else ""
     return f"{task}.{modality}.v{key.head:04d}{space}{part}.parquet"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.errors import Note, Setting, UserError
 from engine.ids import clean_name
+from engine.storage.blocks import KEY, SUM
 from engine.storage.rows import StoredRow, ids_of
 from engine.storage.selection import Selection, select
 from engine.storage.store import Store
@@ -18,8 +19,8 @@ from indexer.policies.policies import NEED_FEATURES
 from indexer.serving.build import drop_unnamed, serve
 from indexer.serving.wanted import ServingRequest
 
-KEY_BYTES = 24
-"""What the store keeps features under."""
+KEY_BYTES = KEY + SUM.size
+"""What the store keeps beside features: the key and a checksum."""
 
 
 @dataclass(frozen=True)

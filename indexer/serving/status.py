@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import Vanished
-from engine.heads import head as heads
+from engine.heads import files as heads
 from engine.history import Lesson, tasks
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
@@ -142,7 +142,7 @@ def _shards(workspace: Workspace) -> list[ShardStatus]:
     served = workspace.manifest.served.shards
     facts = [shards.read_facts(workspace.shard(shard.path)) for shard in served]
     return [
-        ShardStatus(shard.key.task, shard.key.modality, shard.key.head, known["rows"], known["bytes"])
+        ShardStatus(shard.key.task, shard.key.modality, shard.key.head, known.rows, known.bytes)
         for shard, known in zip(served, facts, strict=True)
     ]
 

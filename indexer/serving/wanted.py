@@ -11,7 +11,7 @@ from typing import TypeAlias
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.history import Arrival, History, newest_head, settled, tasks
-from engine.storage import files
+from engine.storage import files, names
 from engine.storage.manifest import BackboneRecord, Lookup, Manifest, Served, ServedDirection, ServedShard
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, pairs_left, sealed_tasks
@@ -130,7 +130,7 @@ def wanted_shard(
     """Return a shard to be served; equal items under the same backbone, head and space have the same folder."""
     digest = files.checksum("\0".join([backbone.id, str(key.space), *ids]).encode())
     name = f"v{key.head:04d}-{digest[:8]}"
-    path = f"{files.file_name(key.task)}/{files.file_name(key.modality)}/{name}"
+    path = f"{names.file_name(key.task)}/{names.file_name(key.modality)}/{name}"
     return WantedShard(key, ids, paths.get((key, name), path), digest)
 
 

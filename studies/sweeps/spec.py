@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from engine.ids import escape
-from engine.storage import files
+from engine.storage.names import file_name
 from engine.types import Modality, PolicyName, TrainSettings
 from indexer.evaluation.protocol import EvalSettings
 
@@ -75,7 +75,7 @@ class SweepRun:
     def slug(self) -> str:
         """The run as the name of a file, which no other run has."""
         names = (escape(name, "_") for name in (self.method, self.loss, self.head))
-        return files.file_name(f"{'_'.join(names)}_seed{self.settings.seed}")
+        return file_name(f"{'_'.join(names)}_seed{self.settings.seed}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import worlds
 from engine.errors import UserError
-from engine.heads import head as heads
+from engine.heads import files as heads
 from engine.ingest.setup import WorkspaceOptions
 from engine.types import MethodName, TrainSettings
 from training import lesson

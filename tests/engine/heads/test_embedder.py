@@ -6,9 +6,10 @@ import torch
 from numpy.testing import assert_allclose
 
 from engine.heads import embedder as embed
-from engine.heads import head
+from engine.heads import files as heads
 from engine.heads.embedder import Embedder
-from engine.heads.head import Head, Record
+from engine.heads.files import Record
+from engine.heads.head import Head
 from engine.storage.manifest import BackboneRecord, Manifest
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
@@ -29,7 +30,7 @@ def workspace(tmp_path: Path) -> Workspace:
     turned.add_branch("image", 8)
     turned.layers["image"].load_state_dict({"weight": -torch.eye(8)})
     record = Record(1, 0, {"image": 8}, 8, "linear", False, TrainSettings("sky"), {"image": "fake-1"})
-    head.write(workspace.head(1), turned, record, {}, b"")
+    heads.write(workspace.head(1), turned, record, {}, b"")
     return workspace
 
 

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +8,10 @@ from torch.testing import assert_close
 
 from engine.errors import UserError
 from engine.heads import draws
-from engine.heads import head as heads
-from engine.heads.head import Head, Record
+from engine.heads import files as heads
+from engine.heads.files import Record
+from engine.heads.head import Head, branch_key
+from engine.storage import files
 from engine.types import HeadForm, TrainSettings
 
 WIDTHS = {"image": 6, "text": 4}
@@ -139,7 +140,7 @@ def test_a_modality_may_have_any_name(tmp_path: Path, form: HeadForm) -> None:
     head = Head(form, 4)
     for modality in (names := ["a", "a.b", "a b", "%2E", "forward", "_modules", "\u6df1\u5ea6"]):
         head.add_branch(modality, 4)
-        assert head.branch_of(f"layers.{heads.branch_key(modality)}.weight") == modality
+        assert head.branch_of(f"layers.{branch_key(modality)}.weight") == modality
     assert (list(head.layers), all(m in head.layers for m in names)) == (names, True)
     made = replace(record(head), form=form, widths=dict.fromkeys(names, 4))
     heads.write(tmp_path / "v0003", head, made, {}, b"")
@@ -255,7 +256,8 @@ def test_a_damaged_head_is_refused(tmp_path: Path) -> None:
     flip(folder / "head.safetensors")
     with pytest.raises(UserError) as raised:
         heads.read(folder)
-    assert str(raised.value) == f"{folder / 'head.safetensors'} is damaged: its checksum does not hold"
+    why = "its checksum does not hold; `verify repair` mends it"
+    assert str(raised.value) == f"{folder / 'head.safetensors'} is damaged: {why}"
 
 
 def test_a_damaged_memory_is_refused(tmp_path: Path) -> None:
@@ -263,7 +265,8 @@ def test_a_damaged_memory_is_refused(tmp_path: Path) -> None:
     flip(folder / "memory.safetensors")
     with pytest.raises(UserError) as raised:
         heads.read_state(folder)
-    assert str(raised.value) == f"{folder / 'memory.safetensors'} is damaged: its checksum does not hold"
+    why = "its checksum does not hold; `verify repair` mends it"
+    assert str(raised.value) == f"{folder / 'memory.safetensors'} is damaged: {why}"
 
 
 def test_a_head_without_its_tensors_is_a_user_error(tmp_path: Path) -> None:
@@ -271,17 +274,19 @@ def test_a_head_without_its_tensors_is_a_user_error(tmp_path: Path) -> None:
     (folder / "head.safetensors").unlink()
     with pytest.raises(UserError) as raised:
         heads.read(folder)
-    assert str(raised.value) == f"cannot read {folder / 'head.safetensors'}: No such file or directory"
+    why = "it is missing; `verify repair` mends it"
+    assert str(raised.value) == f"{folder / 'head.safetensors'} is damaged: {why}"
 
 
 def test_a_head_that_is_not_there_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"^cannot read {tmp_path / 'v0009' / 'head.json'}: "):
+    with pytest.raises(UserError, match=f"^{tmp_path / 'v0009' / 'head.json'} is damaged: it is missing"):
         heads.read(tmp_path / "v0009")
 
 
 def test_a_newer_head_is_refused_by_name(tmp_path: Path) -> None:
     path = written(tmp_path) / "head.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": heads.FORMAT + 1}))
+    facts = {**files.read_json(path), "format": heads.FORMAT + 1}
+    path.write_bytes(files.to_sealed_json(facts))
     with pytest.raises(UserError) as raised:
         heads.read(path.parent)
     assert str(raised.value) == f"{path} has a newer format; this mneme reads up to 1: upgrade mneme"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engine.errors import UserError
 from engine.storage import files
+from engine.storage.names import file_name
 from journal import Journal
 
 
@@ -212,12 +213,12 @@ def test_a_link_anywhere_below_a_folder_of_ours_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_short_name_is_percent_encoded(name: str, file: str) -> None:
-    assert (files.file_name(name), unquote(file)) == (file, name)
+    assert (file_name(name), unquote(file)) == (file, name)
 
 
 @pytest.mark.parametrize("name", ["con", "lpt9", "", "Sky", "\u56f3" * 7, "x" * 61])
 def test_a_name_that_is_long_or_reserved_or_has_capitals_ends_with_a_digest(name: str) -> None:
-    beginning, _, digest = files.file_name(name).partition("~")
+    beginning, _, digest = file_name(name).partition("~")
     assert (len(digest), name.startswith(unquote(beginning))) == (16, True)
 
 
@@ -226,13 +227,13 @@ ANY = st.text(st.characters(exclude_categories=[])) | st.text("aA-_.~%+ \u00e9\u
 
 @given(ANY, ANY)
 def test_two_names_never_share_a_file_even_where_case_is_not_told_apart(first: str, second: str) -> None:
-    one, other = files.file_name(first), files.file_name(second)
+    one, other = file_name(first), file_name(second)
     assert (one.casefold() == other.casefold()) == (first == second)
 
 
 @given(ANY)
 def test_a_name_gives_a_file_that_every_system_takes(name: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9%+~][A-Za-z0-9%+~_-]{0,59}", files.file_name(name))
+    assert re.fullmatch(r"[A-Za-z0-9%+~][A-Za-z0-9%+~_-]{0,59}", file_name(name))
 
 
 def test_a_file_of_the_longest_name_is_replaced(tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.storage.manifest import BackboneRecord, Manifest, Served
-from engine.storage.workspace import from_json, to_json
+from engine.storage import manifest as manifests
+from engine.storage.manifest import BackboneRecord, Manifest, Served, to_json
 from manifests import MANIFEST
 
+
+def from_json(content: dict[str, Any]) -> Manifest:
+    return manifests.from_json(Path("workspace.json"), content)
+
+
 ON_DISK = """
-{"format": 3,
+{"format": 4,
  "lessons": [{"number": 1, "task": "sky", "head": 1}],
  "arrivals": [{"task": "life", "after": 1, "head": 1}],
  "width": 16,

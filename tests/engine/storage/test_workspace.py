@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from engine.storage import workspace
+from engine.storage import manifest, workspace
 from engine.storage.manifest import Served
 from engine.storage.workspace import Workspace
 from manifests import MANIFEST
@@ -37,28 +37,28 @@ def test_a_change_of_the_manifest_is_on_disk_at_once(tmp_path: Path) -> None:
 def test_replacing_the_manifest_leaves_one_file(tmp_path: Path) -> None:
     root = make_workspace(tmp_path)
     workspace.open_at(root).with_manifest(replace(MANIFEST, width=32))
-    assert [path.name for path in root.iterdir()] == ["workspace.json"]
+    assert {path.name for path in root.iterdir()} == {"workspace.json", "workspace.copy.json"}
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     path = make_workspace(tmp_path) / "workspace.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": workspace.FORMAT + 1}))
+    path.write_text(json.dumps({**unsealed(path), "format": manifest.FORMAT + 1}))
     with pytest.raises(UserError) as raised:
         workspace.open_at(path.parent)
-    assert str(raised.value) == f"{path} has format 4; this mneme reads up to 3: upgrade mneme"
+    assert str(raised.value) == f"{path} has format 5; this mneme reads up to 4: upgrade mneme"
 
 
 def test_a_manifest_that_lacks_something_is_a_user_error(tmp_path: Path) -> None:
     path = make_workspace(tmp_path) / "workspace.json"
     path.write_text('{"format": 2}')
-    with pytest.raises(UserError, match="is damaged: 'width'"):
+    with pytest.raises(UserError, match="is damaged: it lacks 'lessons'"):
         workspace.open_at(path.parent)
 
 
 def test_a_cut_manifest_is_a_user_error(tmp_path: Path) -> None:
     path = make_workspace(tmp_path) / "workspace.json"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(UserError, match=f"^cannot read {path}: "):
+    with pytest.raises(UserError, match=f"^{path} is damaged: it is no JSON"):
         workspace.open_at(path.parent)
 
 
@@ -168,17 +168,23 @@ def test_a_folder_that_the_variable_names_in_vain_is_named(
         workspace.locate(None)
 
 
+def unsealed(path: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads(path.read_text())
+    del content["checksum"]
+    return content
+
+
 @pytest.mark.parametrize("format", [0, "3", None])
 def test_a_format_that_never_was_is_refused(tmp_path: Path, format: object) -> None:
     path = make_workspace(tmp_path) / "workspace.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": format}))
-    with pytest.raises(UserError, match=f"has format {format}; this mneme reads up to 3"):
+    path.write_text(json.dumps({**unsealed(path), "format": format}))
+    with pytest.raises(UserError, match="is damaged: it names no format"):
         workspace.open_at(path.parent)
 
 
 def test_a_manifest_of_which_a_part_is_of_another_kind_is_a_user_error(tmp_path: Path) -> None:
     path = make_workspace(tmp_path) / "workspace.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "lessons": 3}))
+    path.write_text(json.dumps({**unsealed(path), "lessons": 3}))
     with pytest.raises(UserError, match="is damaged: "):
         workspace.open_at(path.parent)
 

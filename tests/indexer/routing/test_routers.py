@@ -1,4 +1,3 @@
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 import worlds
 from engine.evaluation.splits import Groups, grouped, items_of
 from engine.heads.embedder import Embedder
+from engine.storage import files
 from engine.storage.store import Store
 from engine.storage.workspace import readable_pairs
 from engine.types import Modality, Split
@@ -168,7 +168,8 @@ def test_without_validation_items_a_router_stays_as_flat_as_it_was(tmp_path: Pat
     source = worlds.save(tmp_path / "sky.npz", rows)
     worlds.index(tmp_path, source)
     path = folder(tmp_path) / "router.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "shrinkage": 7.0, "temperature": 3.0}))
+    facts = files.read_json(path)
+    path.write_bytes(files.to_sealed_json({**facts, "shrinkage": 7.0, "temperature": 3.0}))
     worlds.save(source, [row for row in rows if row.split == "train"])
     worlds.index(tmp_path, source)
     router = slda.read(folder(tmp_path))

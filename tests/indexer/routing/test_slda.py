@@ -195,10 +195,10 @@ def test_a_changed_router_is_one_line(folder: Path) -> None:
 
 def test_a_router_without_its_tensors_is_one_line(folder: Path) -> None:
     (folder / "router.safetensors").unlink()
-    with pytest.raises(UserError, match=r"is damaged: .*router\.safetensors cannot be read"):
+    with pytest.raises(UserError, match=r"router\.safetensors is damaged: it is missing"):
         slda.read(folder)
 
 
 def test_a_router_that_is_gone_says_so(tmp_path: Path) -> None:
-    with pytest.raises(Vanished, match="is gone: run `mneme index`"):
+    with pytest.raises(Vanished, match="is gone: "):
         slda.read(tmp_path / "image-00000000")

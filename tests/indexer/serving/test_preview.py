@@ -25,7 +25,7 @@ def previewed(root: Path, request: ServingRequest) -> ReindexPreview:
 
 def size(root: Path) -> int:
     """Return how many bytes the vectors and ids of all shards take."""
-    return sum(shards.read_facts(file.parent)["bytes"] for file in root.rglob("shard.json"))
+    return sum(shards.read_facts(file.parent).bytes for file in root.rglob("shard.json"))
 
 
 def test_a_preview_writes_nothing(world: Path) -> None:

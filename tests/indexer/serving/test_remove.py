@@ -1,4 +1,3 @@
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from commands import Run
 from engine.errors import UserError
 from engine.heads.embedder import Embedder
 from engine.ranking.query import Part
+from engine.storage import files
 from engine.storage.changes import Writer
 from engine.storage.manifest import Served, ServedDirection
 from engine.types import Hit, Modality, PolicyName
@@ -340,7 +340,7 @@ def test_status_says_which_tasks_have_features(sealed: Path, run: Run) -> None:
 
 def test_the_report_counts_what_went_and_what_other_tasks_keep(removal: tuple[Path, RemovalSummary]) -> None:
     _, done = removal
-    assert (done.task, done.items, done.kept, done.bytes) == ("sky", 59, 1, 59 * (24 + 4 * 8))
+    assert (done.task, done.items, done.kept, done.bytes) == ("sky", 59, 1, 59 * (28 + 4 * 8))
 
 
 def test_the_report_reads_well() -> None:
@@ -427,7 +427,8 @@ def test_a_router_without_validation_items_keeps_its_shrinkage(tmp_path: Path) -
     worlds.index(tmp_path, save(tmp_path / "sky.npz", worlds.rows("sky")))
     drop(tmp_path)
     path = router(tmp_path) / "router.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "shrinkage": 7.0}))
+    facts = files.read_json(path)
+    path.write_bytes(files.to_sealed_json({**facts, "shrinkage": 7.0}))
     worlds.index(tmp_path, save(tmp_path / "more.npz", worlds.rows("sky", 5, start=50)))
     assert router(tmp_path) != path.parent
     assert slda.read(router(tmp_path)).shrinkage == 7

@@ -79,7 +79,7 @@ def test_the_bytes_told_are_those_of_the_features(world: Path) -> None:
         (words,) = row.items["text"]
         width = worlds.opened(world).manifest.backbones["text"]
         assert store.has_features(words, width.id)
-    assert drop(world, PICTURE).bytes == (24 + 4 * worlds.WIDTH) + (24 + 4 * width.width)
+    assert drop(world, PICTURE).bytes == (28 + 4 * worlds.WIDTH) + (28 + 4 * width.width)
 
 
 def test_an_item_that_another_row_names_stays_there(world: Path) -> None:

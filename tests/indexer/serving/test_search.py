@@ -316,7 +316,7 @@ def test_what_vanishes_again_is_an_error(trained: Path, monkeypatch: pytest.Monk
 
     def vanished(*given: object) -> Shard:
         tries.append(1)
-        raise Vanished("gone")
+        raise Vanished(Path("gone"))
 
     monkeypatch.setattr(shards, "read", vanished)
     with opened(trained) as searcher, pytest.raises(Vanished, match="gone"):

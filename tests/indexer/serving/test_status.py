@@ -60,7 +60,7 @@ def test_shards_say_how_many_rows_and_bytes_they_hold(trained: Path) -> None:
             "modality": shard.key.modality,
             "head": shard.key.head,
             "rows": 30,
-            "bytes": shards.read_facts(workspace.shards / shard.path)["bytes"],
+            "bytes": shards.read_facts(workspace.shards / shard.path).bytes,
         }
         for shard in workspace.manifest.served.shards
     ]

@@ -31,6 +31,7 @@ def written(folder: Path, vectors: Vectors) -> Path:
 
 def edit(folder: Path, changes: Mapping[str, Any]) -> None:
     facts = json.loads((folder / "shard.json").read_text())
+    del facts["checksum"], facts["total"]  # as before there were any
     (folder / "shard.json").write_text(json.dumps({**facts, **changes}))
 
 
@@ -83,7 +84,7 @@ def test_a_shard_from_disk_answers_as_the_one_in_memory(tmp_path: Path) -> None:
 def test_writing_says_how_many_bytes_the_data_takes(tmp_path: Path) -> None:
     size = shards.write(shard_of(unit(9)), tmp_path / "one", backbone="fake-1", digest="0" * 32)
     assert size == sum((tmp_path / "one" / name).stat().st_size for name in NAMES)
-    assert shards.read_facts(tmp_path / "one")["bytes"] == size
+    assert shards.read_facts(tmp_path / "one").bytes == size
 
 
 def test_the_size_of_a_shard_is_that_of_its_files_less_their_headers(tmp_path: Path) -> None:
@@ -94,15 +95,16 @@ def test_the_size_of_a_shard_is_that_of_its_files_less_their_headers(tmp_path: P
 
 def test_a_shard_records_what_it_is_and_a_checksum_of_each_file(tmp_path: Path) -> None:
     folder = written(tmp_path, unit(9))
-    assert shards.read_facts(folder) == {
-        "format": 3,
+    assert shards.read_facts(folder) == shards.Facts(
+        format=3,
         **vars(KEY),
-        "backbone": "fake-1",
-        "digest": "0" * 32,
-        "rows": 9,
-        "bytes": sum((folder / name).stat().st_size for name in NAMES),
-        "checksums": {name: files.checksum((folder / name).read_bytes()) for name in NAMES},
-    }
+        backbone="fake-1",
+        digest="0" * 32,
+        rows=9,
+        bytes=sum((folder / name).stat().st_size for name in NAMES),
+        checksums={name: files.checksum((folder / name).read_bytes()) for name in NAMES},
+        total=shards.total(unit(9)),
+    )
 
 
 def test_a_shard_holds_nothing_but_its_files(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_a_shard_holds_nothing_but_its_files(tmp_path: Path) -> None:
 )
 def test_a_shard_that_is_another_than_the_manifest_says_is_refused(tmp_path: Path, other: ShardKey) -> None:
     folder = written(tmp_path, unit(4))
-    with pytest.raises(UserError, match="holds another shard than the manifest says; delete that"):
+    with pytest.raises(UserError, match="holds another shard than the manifest says; `verify repair`"):
         shards.read(folder, other, "fake-1")
 
 
@@ -153,7 +155,7 @@ def test_a_router_of_a_newer_format_is_refused_though_shards_have_that_format(tm
 def test_a_shard_with_anothers_vectors_is_damaged(tmp_path: Path) -> None:
     many, few = written(tmp_path / "a", unit(9)), written(tmp_path / "b", unit(4))
     (few / "vectors.npy").replace(many / "vectors.npy")
-    with pytest.raises(UserError, match=r"is damaged: its files are not what was written; delete"):
+    with pytest.raises(UserError, match=r"is damaged: its files are not what was written; `verify"):
         shards.read(many, KEY, "fake-1")
 
 
@@ -161,7 +163,7 @@ def test_a_shard_of_fewer_vectors_than_items_is_damaged(tmp_path: Path) -> None:
     many, few = written(tmp_path / "a", unit(9)), written(tmp_path / "b", unit(4))
     (few / "vectors.npy").replace(many / "vectors.npy")
     edit(many, {"bytes": sum((many / name).stat().st_size for name in NAMES)})
-    with pytest.raises(UserError, match=r"is damaged: 4 vectors for 9 items; delete that folder"):
+    with pytest.raises(UserError, match=r"is damaged: 4 vectors for 9 items; `verify repair`"):
         shards.read(many, KEY, "fake-1")
 
 
@@ -190,7 +192,7 @@ def test_vectors_whose_header_was_changed_cannot_be_read(tmp_path: Path, old: by
     folder = written(tmp_path, unit(9))
     content = (folder / "vectors.npy").read_bytes()
     (folder / "vectors.npy").write_bytes(content.replace(old, new, 1))
-    with pytest.raises(UserError, match=r"is damaged: vectors.npy cannot be read; delete that folder"):
+    with pytest.raises(UserError, match=r"is damaged: vectors.npy cannot be read; `verify repair`"):
         shards.read(folder, KEY, "fake-1")
 
 
@@ -221,12 +223,14 @@ def test_a_shard_without_one_of_its_files_is_damaged(tmp_path: Path, name: str) 
 def test_facts_that_are_no_json_are_one_line(tmp_path: Path) -> None:
     folder = written(tmp_path, unit(9))
     (folder / "shard.json").write_text("{")
-    with pytest.raises(UserError, match=r"^cannot read .*shard.json: .*; delete that folder and run"):
+    with pytest.raises(
+        UserError, match=r"shard.json is damaged: it is no JSON object; `verify repair` mends it$"
+    ):
         shards.read(folder, KEY, "fake-1")
 
 
 def test_a_shard_whose_folder_has_vanished_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(Vanished, match=r" is gone: run `mneme index` on the source again$"):
+    with pytest.raises(Vanished, match=r" is gone: `verify repair` makes it anew$"):
         shards.read(tmp_path / "gone", KEY, "fake-1")
 
 

@@ -348,7 +348,7 @@ def test_a_run_that_cannot_be_made_makes_the_command_fail_at_the_end(
     assert printed.out.startswith("| method |")
     assert printed.err == (
         f"joint, infonce, mlp, seed 1: {out}/runs/joint_infonce_mlp_seed1/workspace.json has format 99; "
-        "this mneme reads up to 3: upgrade mneme\n"
+        "this mneme reads up to 4: upgrade mneme\n"
         "error: 1 of 4 runs failed; --resume tries them again\n"
     )
 
