@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from engine.ids import item_id
-from engine.storage import rows
+from engine.storage import blocks
 from engine.storage.rows import Features
 from engine.storage.store import Store
 from engine.storage.tables import feature_key
@@ -45,7 +45,7 @@ def drop(store: Store, numbers: Sequence[int]) -> int:
 def sizes(store: Store) -> list[int]:
     """Return how many rows each block has, whether in use or not."""
     with store._env.begin() as txn:
-        return [rows.HEAD.unpack_from(block)[0] for _, block in txn.cursor(store._tables.blocks)]
+        return [blocks.HEAD.unpack_from(block)[0] for _, block in txn.cursor(store._tables.blocks)]
 
 
 def stored(store: Store) -> list[int]:
@@ -58,7 +58,7 @@ def stored(store: Store) -> list[int]:
 
 
 def test_a_block_holds_as_many_rows_as_fit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MOST", 3 * 4 * WIDTH)
+    monkeypatch.setattr(blocks, "MOST", 3 * 4 * WIDTH)
     put(store, range(8))
     assert sizes(store) == [3, 3, 2]
     assert stored(store) == list(range(8))
@@ -91,7 +91,7 @@ def test_a_block_of_which_nothing_is_in_use_goes(store: Store) -> None:
 def test_what_is_dropped_is_counted_wherever_it_lay(store: Store) -> None:
     put(store, [0, 1, 2])
     put_as_before(store, [3])
-    assert drop(store, [0, 3, 4]) == 2 * (rows.KEY + 4 * WIDTH)
+    assert drop(store, [0, 3, 4]) == 2 * (blocks.KEY + 4 * WIDTH)
 
 
 def test_features_that_are_stored_again_replace_those_of_before(store: Store) -> None:
