@@ -20,14 +20,13 @@ from engine.ingest.setup import WorkspaceOptions
 from engine.ranking.query import Input
 from engine.storage.store import Store
 from engine.storage.workspace import open_at
-from engine.types import Hit, TrainSettings
+from engine.types import Hit
 from indexer.serving.index import index
 from indexer.serving.reindex import reindex
 from indexer.serving.search import open_searcher
 from indexer.serving.wanted import ServingRequest
 from journal import Journal
 from studies.demo import pictures
-from training.lesson import learn
 
 KILLS = int(os.environ.get("MNEME_KILLS", "2"))
 EPOCHS = 10
@@ -84,7 +83,7 @@ def test_a_killed_train_changes_no_answer_and_is_completed_by_the_next_run(
     assert answers(workspace) == answers(calm.indexed)
 
     if not open_at(workspace / ".mneme").manifest.history.lessons:
-        learn(workspace / ".mneme", [], WorkspaceOptions(), TrainSettings(task="streets", epochs=EPOCHS))
+        assert apart.run(apart.mneme, *TRAIN, "-w", str(workspace)) == 0  # with as many threads as in peace
     index(workspace / ".mneme", [calm.source], BUILTIN)
 
     assert answers(workspace) == answers(calm.learned)

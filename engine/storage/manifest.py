@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import SkipValidation
 
 from engine.errors import Damaged, UserError
 from engine.history import History, Reference
 from engine.storage import files
 from engine.types import Modality, PolicyName, ShardKey
+
+Policy: TypeAlias = Annotated[PolicyName, SkipValidation]
+"""One of ours, or of whoever added theirs."""
 
 FORMAT = 4
 """Since 4 the file has a checksum, and so has each row of the store."""
@@ -60,7 +65,7 @@ class ServedDirection:
 
     query: Modality
     target: Modality
-    policy: PolicyName
+    policy: Policy
     lookups: tuple[Lookup, ...]
 
 
@@ -75,11 +80,11 @@ class Served:
         chosen: whether a person chose the policy; else it is what suits the validation pairs.
     """
 
-    policy: PolicyName = "matched"
+    policy: Policy = "matched"
     lessons: int = 0
     shards: tuple[ServedShard, ...] = ()
     directions: tuple[ServedDirection, ...] = ()
-    policies: Mapping[str, PolicyName] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
     routers: Mapping[Modality, str] = field(default_factory=dict)
     chosen: bool = False
 
