@@ -610,6 +610,9 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend what can be mended, and say what is lost.")
     ] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="With --repair: give back the room that the store does not use.")
+    ] = False,
     device: Device = "auto",
     workspace: WorkspaceDir = None,
     as_json: AsJson = False,
@@ -618,12 +621,14 @@ def verify(
     from engine.storage import workspace as workspaces
     from indexer.verification import verify as verifying
 
+    if compact and not repair:
+        raise typer.BadParameter("goes with --repair", param_hint="--compact")
     root = workspaces.locate(workspace)
     if repair:
         from engine.heads.embedder import resolve
         from indexer.verification import repair as repairing
 
-        done = repairing.repair(root, device=resolve(device))
+        done = repairing.repair(root, compact=compact, device=resolve(device))
     else:
         done = verifying.verify(root, deep=deep)
     if as_json:

@@ -14,7 +14,7 @@ from engine.heads import files as heads
 from engine.history import Arrival, History, newest_head
 from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
-from engine.storage import files
+from engine.storage import files, tables
 from engine.storage import workspace as workspaces
 from engine.storage.manifest import Manifest, Served
 from engine.storage.rows import ids_of
@@ -28,8 +28,12 @@ from indexer.verification.damage import Verification
 from indexer.verification.verify import problems
 
 
-def repair(root: Path, *, device: str = "cpu") -> Verification:
-    """Mend what can be mended, and verify what came of it."""
+def repair(root: Path, *, compact: bool = False, device: str = "cpu") -> Verification:
+    """Mend what can be mended, and verify what came of it.
+
+    Args:
+        compact: give back the room that the store does not use any more.
+    """
     began, done = time.perf_counter(), list[str]()
     with writing(root):
         damaged = any(True for _ in problems(root, deep=True))
@@ -45,6 +49,8 @@ def repair(root: Path, *, device: str = "cpu") -> Verification:
         for left in checks.orphans(workspaces.open_at(root)):
             files.drop_folder(left)
             done.append(f"{left}: dropped")
+        if compact and not list(checks.pages(workspace)):
+            done.append(f"{workspace.store}: {tables.compact(workspace.store) / 1e6:.1f} MB given back")
     found = list(problems(root, deep=True))
     return Verification(found, done, [], time.perf_counter() - began)
 

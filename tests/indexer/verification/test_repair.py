@@ -201,3 +201,20 @@ def test_without_numbers_lessons_anew() -> None:
         (Lesson(1, "a", 1), Lesson(2, "c", 3)), (Arrival("x", 1, 1), Arrival("y", 1, 1))
     )
     assert (manifest.served.shards, manifest.previous) == (Served().shards, None)
+
+
+def test_room_that_the_store_does_not_use_is_given_back_on_request(world: Path, run: Run) -> None:
+    more = worlds.save(world / "more.npz", worlds.rows("sky", 4000))
+    worlds.index(world, more)
+    assert run("remove", "--source", more, "-w", world).status == 0
+    answers, store = run(*QUERY, "-w", world).out, world / ".mneme/store/data.mdb"
+    size = store.stat().st_size
+    done = run("verify", "--repair", "--compact", "-w", world)
+    assert (done.status, "MB given back" in done.out) == (0, True)
+    assert store.stat().st_size < size / 2
+    assert run(*QUERY, "-w", world).out == answers
+    assert run("verify", "--deep", "-w", world).status == 0
+
+
+def test_to_compact_goes_with_repair(run: Run, world: Path) -> None:
+    assert run("verify", "--compact", "-w", world).status == 2
