@@ -979,9 +979,9 @@ def hold_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            handle = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
             if number != 1:
-                setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: PTH123, SIM115
+                setattr(sys, name, os.fdopen(handle, "r" if number == 0 else "w"))
     if sys.stdout is None:
         print("error: the output is closed: nothing could be printed", file=sys.stderr)
         raise SystemExit(1)

@@ -113,7 +113,7 @@ def read(
                         count[wrong] += 1
                     if end.is_set():
                         break
-        except Exception as error:
+        except Exception as error:  # whatever it is, a reader was not answered
             count["answers"] += 1
             count[f"{type(error).__name__}: {str(error).replace(str(root), '')[:90]}"] += 1
     results.put((name, count))

@@ -91,8 +91,8 @@ COMMANDS: dict[str, Callable[[Path, Path], None]] = {
 def draw(path: Path, count: int, width: int) -> Path:
     """Write a features file of random numbers."""
     rng = np.random.default_rng(0)
-    arrays = {name: rng.standard_normal((count, width), np.float32) for name in ("image", "sound")}
-    np.savez(path, allow_pickle=False, id=[f"row{n}" for n in range(count)], **arrays)
+    image, sound = (rng.standard_normal((count, width), np.float32) for _ in range(2))
+    np.savez(path, id=[f"row{n}" for n in range(count)], image=image, sound=sound)
     return path
 
 

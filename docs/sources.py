@@ -1,12 +1,11 @@
 """Write what docs/indexing.md says of each form of source: what is read of it, and what a person is told.
 
-    python docs/sources.py
+    python -m docs.sources
 
 Every line of that table is a source that is made here and indexed.
 """
 
 import os
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,24 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
+from docs.source_cases import FIFO, Case, Content, cases
+from engine import backbones
+from engine.backbones import Backbone, Features, Prepared
+from engine.backbones.precomputed import FeatureFile
+from engine.decoding.jobs import Decode, here
+from engine.errors import UserError
+from engine.ingest.encoding import Loader
+from engine.ingest.ingest import ingest
+from engine.ingest.report import IngestReport
+from engine.sources import open_source
+from engine.sources.tables.columns import KNOWN
+from engine.storage.rows import StoredRow
+from engine.storage.store import Store
+from engine.types import Modality
+
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
-
-from source_cases import FIFO, Case, Content, cases  # noqa: E402
-
-from engine import backbones  # noqa: E402 - of this checkout
-from engine.backbones import Backbone, Features, Prepared  # noqa: E402
-from engine.backbones.precomputed import FeatureFile  # noqa: E402
-from engine.decoding.jobs import Decode, here  # noqa: E402
-from engine.errors import UserError  # noqa: E402
-from engine.ingest.encoding import Loader  # noqa: E402
-from engine.ingest.ingest import ingest  # noqa: E402
-from engine.ingest.report import IngestReport  # noqa: E402
-from engine.sources import open_source  # noqa: E402
-from engine.sources.tables.columns import KNOWN  # noqa: E402
-from engine.storage.rows import StoredRow  # noqa: E402
-from engine.storage.store import Store  # noqa: E402
-from engine.types import Modality  # noqa: E402
 
 
 def main() -> None:

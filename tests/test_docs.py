@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from docs.sources import renewed
 from engine.media import MEANING, Flag
 from studies.demo import pictures
 from studies.sweeps import runner, toml_file
@@ -78,9 +79,7 @@ def test_documents_link_only_to_files_that_exist(document: str) -> None:
 
 def test_the_page_on_indexing_says_what_is_read_and_said_of_each_form_of_source() -> None:
     page = (ROOT / "docs/indexing.md").read_text(encoding="utf-8")
-    assert page == runpy.run_path(str(ROOT / "docs/sources.py"))["renewed"](page), (
-        "run python docs/sources.py"
-    )
+    assert page == renewed(page), "run python -m docs.sources"
 
 
 ARCHITECTURE = runpy.run_path(str(ROOT / "docs/architecture.py"))
