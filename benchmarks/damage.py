@@ -113,10 +113,10 @@ def measured(folder: Path, given: argparse.Namespace) -> tuple[list[dict[str, ob
         done += 1
         copy = Path(shutil.copytree(whole, folder / "copy", symlinks=True))
         damage.apply(copy / ".mneme" / damage.file)
-        found, where = tried(copy, whole, expected)
+        kinds, where = tried(copy, whole, expected)
         count = counts.setdefault(kind_of(damage.file), Counter())
-        count.update(found)
-        told = [f"{damage.file}, {damage.name}: {what}{where}" for what in found if what not in WISHED]
+        count.update(kinds)
+        told = [f"{damage.file}, {damage.name}: {what}{where}" for what in kinds if what not in WISHED]
         worst += told
         print(*told, sep="\n", end="\n" if told else "", file=sys.stderr)
         shutil.rmtree(copy)
@@ -134,26 +134,26 @@ def tried(copy: Path, whole: Path, expected: list[Outcome]) -> tuple[list[str], 
     *seen, verified = run([*COMMANDS, VERIFY], copy)
     worst = judged(seen, expected)
     told = classified(verified, verified)
-    found, where = [worst], differing(seen, expected)
+    kinds, where = [worst], differing(seen, expected)
     if told in ("crash", "traceback"):
-        found.append(f"{told} of verify")
+        kinds.append(f"{told} of verify")
     if worst == "noticed" and verified.status == 0:
-        found.append("unseen by verify")
+        kinds.append("unseen by verify")
     if verified.status == 0 and worst == "harmless":
-        return found, where
+        return kinds, where
     _, *again = run([("verify", "--repair"), *COMMANDS], copy)
     if judged(again, expected) != "harmless":  # as verify says of what it cannot mend
         if "data.mdb" in verified.out:
             shutil.rmtree(copy / ".mneme/store", ignore_errors=True)
         sources = sorted(str(path) for path in whole.glob("*.npz"))
         _, *again = run([("index", *sources), *COMMANDS], copy)
-    return [*found, "mended" if judged(again, expected) == "harmless" else "not mended"], where
+    return [*kinds, "mended" if judged(again, expected) == "harmless" else "not mended"], where
 
 
 def judged(seen: Sequence[Outcome], expected: Sequence[Outcome]) -> str:
     """Return the worst of what commands came to."""
-    found = [classified(outcome, wanted) for outcome, wanted in zip(seen, expected, strict=True)]
-    return min(found, key=WORST.index)
+    kinds = [classified(outcome, wanted) for outcome, wanted in zip(seen, expected, strict=True)]
+    return min(kinds, key=WORST.index)
 
 
 def differing(seen: Sequence[Outcome], expected: Sequence[Outcome]) -> str:
@@ -161,7 +161,10 @@ def differing(seen: Sequence[Outcome], expected: Sequence[Outcome]) -> str:
     for command, outcome, wanted in zip(COMMANDS, seen, expected, strict=True):
         if classified(outcome, wanted) == "silent":
             pairs = zip(comparable(outcome.out), comparable(wanted.out), strict=False)
-            lines = next((f"{one} for {other}" for one, other in pairs if one != other), "fewer lines")
+            lines = next(
+                (f"{line} for {wanted_line}" for line, wanted_line in pairs if line != wanted_line),
+                "fewer lines",
+            )
             return f" in {' '.join(command)}: {lines}"
         if classified(outcome, wanted) == "traceback":
             return f" in {' '.join(command)}: {outcome.err[-300:]}"

@@ -66,15 +66,15 @@ def costs(folder: Path, count: int, turns: int) -> list[dict[str, object]]:
             list(evaluation.results())
 
     index(root, [source], WorkspaceOptions(), policy="matched")
-    found = [
+    measured = [
         compared(name, work, turns)
         for name, work in (("query", queried), ("index", indexed), ("evaluate", evaluated))
     ]
     for deep in (False, True):
         seconds, _ = timed(partial(verify, root, deep=deep))
         row: dict[str, object] = {"work": "verify --deep" if deep else "verify", "seconds": seconds}
-        found.append({**row, "without": None, "per 100,000 items": round(seconds / (2 * count) * 1e5, 2)})
-    return found
+        measured.append({**row, "without": None, "per 100,000 items": round(seconds / (2 * count) * 1e5, 2)})
+    return measured
 
 
 def compared(name: str, work: Callable[[], object], turns: int) -> dict[str, object]:
@@ -114,9 +114,9 @@ def _unsummed(block: blocks.Block, n: int) -> rows.Features:
 
 def _without_total(read: Callable[[Path], shards.Facts]) -> Callable[[Path], shards.Facts]:
     def facts(folder: Path) -> shards.Facts:
-        found = read(folder)
-        object.__setattr__(found, "total", None)
-        return found
+        read_facts = read(folder)
+        object.__setattr__(read_facts, "total", None)
+        return read_facts
 
     return facts
 

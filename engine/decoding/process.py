@@ -41,8 +41,8 @@ ENVIRONMENT = {
 
 def command(limits: DecodingLimits) -> list[str]:
     """Return the command of a process that does the jobs of mneme."""
-    found = [path or os.curdir for path in sys.path]
-    return [sys.executable, "-c", CODE, json.dumps(asdict(limits)), ROOT, *found]
+    search_path = [path or os.curdir for path in sys.path]
+    return [sys.executable, "-c", CODE, json.dumps(asdict(limits)), ROOT, *search_path]
 
 
 @dataclass(eq=False)

@@ -134,13 +134,13 @@ def damaged(tables: Tables, txn: Any) -> Iterator[bytes]:
     places: dict[bytes, list[tuple[bytes, int]]] = {}
     for key, place in txn.cursor(tables.places) if tables.places else ():
         places.setdefault(place[:8], []).append((key, int.from_bytes(place[8:], "big")))
-    for number, held in sorted(places.items()):
+    for number, members in sorted(places.items()):
         try:
             block = opened(txn.get(number, db=tables.blocks))
         except Corrupt:
-            yield from (key for key, _ in held)
+            yield from (key for key, _ in members)
             continue
-        for key, index in held:
+        for key, index in members:
             try:
                 block.features(index, key)
             except Corrupt:

@@ -114,22 +114,22 @@ def _remove_row(tables: Tables, served: bytes | None, key: bytes, txn: Any) -> N
 
 
 def _drop_corrupt(tables: Tables, txn: Any) -> None:
-    found = corruption(tables, txn, deep=True)
+    corrupt = corruption(tables, txn, deep=True)
     uses, rows = txn.cursor(tables.uses), set[bytes]()
-    for item in found.items:
+    for item in corrupt.items:
         rows |= set(uses.iternext_dup()) if uses.set_key(item) else set()
-    rows |= {key for item, key in found.missing if item in found.items}
-    for key in {*found.rows, *rows}:
+    rows |= {key for item, key in corrupt.missing if item in corrupt.items}
+    for key in {*corrupt.rows, *rows}:
         txn.delete(key, db=tables.rows)
     for table, keys in (
-        (tables.items, found.items),
-        (tables.files, found.files),
-        (tables.former, found.former),
+        (tables.items, corrupt.items),
+        (tables.files, corrupt.files),
+        (tables.former, corrupt.former),
     ):
         for key in keys:
             txn.delete(key, db=table)
-    drop_damaged(tables, found.features, txn)
-    for item, key in found.missing:
+    drop_damaged(tables, corrupt.features, txn)
+    for item, key in corrupt.missing:
         if key in rows:
             continue
         txn.put(item, key, db=tables.uses)

@@ -5,11 +5,11 @@ Values have checksums of their own (`inspection`); what leads to them has none, 
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from engine.storage.pages import BRANCH, ELSEWHERE, HEADER, META, NODE, NOWHERE, VERSION
 
@@ -46,15 +46,15 @@ def flaw(file: Path, tables: frozenset[bytes]) -> str | None:
     Args:
         tables: the names that its tables may have.
     """
-    found = None
+    problem = None
     for _ in range(TURNS):
         with file.open("rb") as opened:
             before = opened.read(METAS)
-            found = _met(opened, tables)
+            problem = _met(opened, tables)
             opened.seek(0)
-            if found is None or before == opened.read(METAS):
+            if problem is None or before == opened.read(METAS):
                 break
-    return found
+    return problem
 
 
 def _met(file: BinaryIO, tables: frozenset[bytes]) -> str | None:
@@ -85,7 +85,7 @@ class _Walk:
         self.file.seek(number * self.page)
         content = self.file.read(self.page)
         if len(content) < self.page or HEADER.unpack_from(content)[0] != number:
-            raise Unsound(f"page {number} is another one")
+            raise Unsound(f"page {number} has another number")
         return content
 
     def entries(self, record: Record, *, numbers: bool = False) -> Iterator[Entry]:
@@ -149,10 +149,10 @@ class _Walk:
         return b"", len(values)
 
 
-def _ascend(keys: list[bytes] | list[int] | list[bytes | int], strictly: bool) -> None:
-    """Raise where keys are not in order; the first, a lower bound, may come twice."""
+def _ascend(keys: Sequence[Any], strictly: bool) -> None:
+    """Raise where keys, all bytes or all numbers, are not in order; the first, a lower bound, may come twice."""
     pairs = pairwise(keys)
-    if any(one > other or (one == other and n) for n, (one, other) in enumerate(pairs)):  # type: ignore[operator]
+    if any(one > other or (one == other and n) for n, (one, other) in enumerate(pairs)):
         raise Unsound("keys are not in order")
 
 

@@ -1,6 +1,7 @@
 """What is checked of each kind of file of a workspace."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from engine.errors import Damaged, UserError
@@ -29,7 +30,10 @@ def copy_of_manifest(root: Path) -> Iterator[Problem]:
 def versions(workspace: Workspace) -> list[int]:
     """Return the head versions that lessons and references name."""
     manifest = workspace.manifest
-    return [*(lesson.head for lesson in manifest.history.lessons), *(one.head for one in manifest.references)]
+    return [
+        *(lesson.head for lesson in manifest.history.lessons),
+        *(reference.head for reference in manifest.references),
+    ]
 
 
 def head(folder: Path, *, deep: bool) -> Iterator[Problem]:
@@ -52,24 +56,24 @@ def head(folder: Path, *, deep: bool) -> Iterator[Problem]:
             yield repairable(folder / copy, "head", f"it is another than {name}", "writes it anew")
 
 
-def same(one: Path, other: Path) -> bool:
+def same(file: Path, other: Path) -> bool:
     """Say whether two files hold the same."""
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+    return file.is_file() and other.is_file() and file.read_bytes() == other.read_bytes()
 
 
 def pages(workspace: Workspace) -> Iterator[Problem]:
     """Yield what is wrong with the pages of the store's file; LMDB, which would read them, may be ended by it."""
     file = workspace.store / tables.DATA
-    if file.is_file() and (found := soundness.flaw(file, frozenset([*tables.NAMES, *tables.LATER_NAMES]))):
+    if file.is_file() and (flaw := soundness.flaw(file, frozenset([*tables.NAMES, *tables.LATER_NAMES]))):
         mend = f"put back a whole copy, or delete {file.parent} and run `mneme index` on every source again"
-        yield by_hand(file, "store", found, mend)
+        yield by_hand(file, "store", flaw, mend)
 
 
 def rows(workspace: Workspace, store: Store, *, deep: bool) -> Iterator[Problem]:
     """Yield what is wrong with the store: values whose checksum does not hold, features that are not there."""
     path = workspace.store / "data.mdb"
-    found = store.corruption(deep=deep)
-    for name, count in found.counts.items():
+    corrupt = store.corruption(deep=deep)
+    for name, count in corrupt.counts.items():
         words = {
             "missing": "items do not know their rows",
             "files": "times of files are damaged",
@@ -79,7 +83,7 @@ def rows(workspace: Workspace, store: Store, *, deep: bool) -> Iterator[Problem]
         yield repairable(
             path, "store", what, "drops them, and reads their sources again where these are at hand"
         )
-    if not found.counts and (missing := lacking(workspace, store)):
+    if not corrupt.counts and (missing := lacking(workspace, store)):
         what, again = f"features of {len(missing)} items are missing", "reads their sources again"
         sources = sorted({row.source for row in store.rows() if not missing.isdisjoint(ids_of(row))})
         gone = [source for source in sources if not Path(source).exists()]
@@ -103,12 +107,12 @@ def derived(workspace: Workspace, *, deep: bool) -> Iterator[Problem]:
     every |= {shard.path: shard for sealed in kept for shard in sealed.shards}
     for path, shard in every.items():
         folder, backbone = workspace.shard(path), backbones[shard.key.modality].id
-        for problem in attempt("shard", "makes it anew", lambda: _shard(folder, shard.key, backbone, deep)):  # noqa: B023
+        for problem in attempt("shard", "makes it anew", partial(_shard, folder, shard.key, backbone, deep)):
             yield by_hand(folder, "shard", problem.what, lost) if path in lasting else problem
     for path in {path for state in states(workspace) for path in state.routers.values()}:
-        yield from attempt("router", "makes it anew", lambda: slda.check(workspace.router(path)))  # noqa: B023
+        yield from attempt("router", "makes it anew", partial(slda.check, workspace.router(path)))
     for path in {path for sealed in kept for path in sealed.sums.values()}:
-        for problem in attempt("router", "", lambda: slda.check(workspace.router(path))):  # noqa: B023
+        for problem in attempt("router", "", partial(slda.check, workspace.router(path))):
             yield by_hand(workspace.router(path), "router", problem.what, lost)
 
 

@@ -51,8 +51,8 @@ def repair(root: Path, *, compact: bool = False, device: str = "cpu") -> Verific
             done.append(f"{left}: dropped")
         if compact and not list(checks.pages(workspace)):
             done.append(f"{workspace.store}: {tables.compact(workspace.store) / 1e6:.1f} MB given back")
-    found = list(problems(root, deep=True))
-    return Verification(found, done, [], time.perf_counter() - began)
+    remaining = list(problems(root, deep=True))
+    return Verification(remaining, done, [], time.perf_counter() - began)
 
 
 def _manifest(root: Path) -> Iterator[str]:
@@ -133,7 +133,9 @@ def without(manifest: Manifest, lost: Sequence[int]) -> Manifest:
         manifest,
         history=History(lessons, tuple(map(arrived, history.arrivals))),
         references=tuple(
-            replace(one, after=before(one.after)) for one in manifest.references if one.head not in lost
+            replace(reference, after=before(reference.after))
+            for reference in manifest.references
+            if reference.head not in lost
         ),
         served=Served(served.policy, policies=served.policies, chosen=served.chosen),
         previous=None,
@@ -170,15 +172,17 @@ def _serve(workspace: Workspace, device: str, done: list[str]) -> None:
 
 def _reread(workspace: Workspace, store: Store, device: str) -> Iterator[str]:
     """Drop what is not as it was written, and read again the sources it came from, where these are at hand."""
-    found = store.corruption(deep=True)
-    if found.counts:
+    corrupt = store.corruption(deep=True)
+    if corrupt.counts:
         with store.writing() as txn:
             txn.drop_corrupt()
         yield from (
-            f"store: {count} of {name} dropped" for name, count in found.counts.items() if name != "missing"
+            f"store: {count} of {name} dropped" for name, count in corrupt.counts.items() if name != "missing"
         )
     missing = checks.lacking(workspace, store)
-    rows = [row for row in store.rows() if found.rows or found.items or not missing.isdisjoint(ids_of(row))]
+    rows = [
+        row for row in store.rows() if corrupt.rows or corrupt.items or not missing.isdisjoint(ids_of(row))
+    ]
     sources = dict.fromkeys((row.source, None if row.named else row.task) for row in rows)
     loader = Loader(store, Backbones(workspace.manifest.backbones, device).of)
     for source, task in sources:

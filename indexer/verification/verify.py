@@ -20,8 +20,10 @@ def verify(root: Path, *, deep: bool = False) -> Verification:
         deep: read every byte; else manifests, heads, vectors' sums, and of the store rows and items.
     """
     began = time.perf_counter()
-    found = list(problems(root, deep=deep))
-    return Verification(found, [], _notes(root) if not found else [], time.perf_counter() - began)
+    problems_met = list(problems(root, deep=deep))
+    return Verification(
+        problems_met, [], _notes(root) if not problems_met else [], time.perf_counter() - began
+    )
 
 
 def problems(root: Path, *, deep: bool) -> Iterator[Problem]:
