@@ -44,7 +44,7 @@ def test_damaged_pages_of_the_store_are_told_before_lmdb_reads_them(world: Path,
         opened.seek(4096 * root)
         opened.write((root + 1).to_bytes(8, "little"))
     told = run("verify", "--deep", "-w", world)
-    assert (told.status, f"page {root} is another one; put back a whole copy, or delete" in told.out) == (
+    assert (told.status, f"page {root} has another number; put back a whole copy, or delete" in told.out) == (
         1,
         True,
     )
