@@ -142,7 +142,7 @@ class _Reading:
 
     def changed(self, progress: Progress) -> Iterator[Row]:
         """Yield the rows that must be read; count the others."""
-        matcher, total = self.matcher, self.matcher.collection.total
+        matcher, total = self.matcher, self.matcher.collection.count()
         for done, row in enumerate(matcher.collection.rows()):
             progress(done, total)
             if isinstance(row, Skipped):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import cast, get_args
 
@@ -59,25 +60,25 @@ class Collection:
     """A source opened.
 
     Attributes:
-        total: how many rows to expect, for a progress bar.
+        count: returns how many rows to expect, for a progress bar.
         widths: the width D of each modality whose features the source brings itself.
         encoded: the modalities that the source may bring and a backbone must read; None: whatever there is.
         notes: what a person should know of how it is read; grows while rows are read.
     """
 
     source: Path
-    total: int
+    count: Callable[[], int]
     rows: Callable[[], Iterator[Row | Skipped]]
     widths: Mapping[Modality, int] = field(default_factory=dict)
     encoded: Sequence[Modality] | None = None
     notes: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The source's name, less the suffix of a file."""
         return self.source.stem if self.source.is_file() else self.source.name
 
-    @property
+    @cached_property
     def default_task(self) -> str:
         """The task of rows that name none: the source's name."""
         try:

@@ -59,7 +59,7 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
             except Unreadable as error:
                 yield Skipped(str(source), str(error), number, name=str(image.get("id")))
 
-    return Collection(source, len(images), rows, notes=notes)
+    return Collection(source, lambda: len(images), rows, notes=notes)
 
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
@@ -195,4 +195,4 @@ def open_flickr(source: Path, media: Path | None, limits: Limits) -> Collection:
             except Unreadable as error:
                 yield Skipped(str(source), f"{name}: {error}")
 
-    return Collection(source, len(captions), rows)
+    return Collection(source, lambda: len(captions), rows)

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from engine import media
@@ -26,6 +27,8 @@ class _Listing:
     Attributes:
         unread: media that cannot be read, and what they are.
         texts: text files, by the path of the medium they may stand beside, with and without its suffix.
+        stray: those that stand beside no medium, where there are media.
+        paths: the files that are rows, in their order.
         passed: how many files of each suffix are no media and no texts.
         linked: folders that were entered by a link.
         closed: folders that cannot be listed, and why.
@@ -35,6 +38,8 @@ class _Listing:
     media: dict[Path, Modality] = field(default_factory=dict)
     unread: dict[Path, str] = field(default_factory=dict)
     texts: dict[str, list[Path]] = field(default_factory=dict)
+    stray: list[Path] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
     passed: Counter[str] = field(default_factory=Counter)
     metadata: list[Path] = field(default_factory=list)
     linked: list[Path] = field(default_factory=list)
@@ -43,33 +48,44 @@ class _Listing:
 
 
 def open_folder(folder: Path) -> Collection:
-    """Open a folder of media files; in a folder without media, in it or below it, text files are rows of texts."""
+    """Open a folder of media files; in a folder without media, in it or below it, text files are rows of texts.
+
+    Nothing is looked at before its rows are counted or read.
+    """
+    notes: list[str] = []
+
+    @cache
+    def listing() -> _Listing:
+        listing = _list(folder)
+        notes.extend(_notes(folder, listing))
+        return listing
+
+    return Collection(folder, lambda: len(listing().paths), lambda: _rows(folder, listing()), notes=notes)
+
+
+def _rows(folder: Path, listing: _Listing) -> Iterator[Row | Skipped]:
+    for error in listing.closed:
+        yield Skipped(str(error.filename), (error.strerror or str(error)).lower())
+    for path in listing.paths:
+        if path in listing.unread:
+            why = f"{listing.unread[path]} files cannot be read"
+            yield Skipped(str(path), why, name=_name(folder, path))
+        else:
+            yield _row(folder, path, listing.media.get(path), listing.texts)
+
+
+def _list(folder: Path) -> _Listing:
+    """Look at every file of a folder, and sort out which are rows."""
     listing = _Listing()
     _walk(folder, listing)
-    notes = _notes(folder, listing)
     beside = {key for path in listing.media for key in (_key(path), _key(path.with_suffix("")))}
     alone = sorted(path for stem, paths in listing.texts.items() if stem not in beside for path in paths)
-    with_media = {above for path in listing.media for above in path.parents}
-    if stray := [path for path in alone if path.parent in with_media]:
-        example = _name(folder, stray[0])
-        said = counted(len(stray), "text file stands", "text files stand")
-        notes.append(
-            f"{said} beside no medium and {'is' if len(stray) == 1 else 'are'} left out, like {example}"
-        )
-        alone = [path for path in alone if path.parent not in with_media]
-
-    def rows() -> Iterator[Row | Skipped]:
-        for error in listing.closed:
-            yield Skipped(str(error.filename), (error.strerror or str(error)).lower())
-        for path in sorted([*listing.media, *listing.unread, *alone]):
-            if path in listing.unread:
-                yield Skipped(
-                    str(path), f"{listing.unread[path]} files cannot be read", name=_name(folder, path)
-                )
-            else:
-                yield _row(folder, path, listing.media.get(path), listing.texts)
-
-    return Collection(folder, len(listing.media) + len(listing.unread) + len(alone), rows, notes=notes)
+    folders = {path.parent for path in listing.media}
+    with_media = folders.union(*(folder.parents for folder in folders))
+    listing.stray = [path for path in alone if path.parent in with_media]
+    alone = [path for path in alone if path.parent not in with_media]
+    listing.paths = sorted([*listing.media, *listing.unread, *alone])
+    return listing
 
 
 def _walk(folder: Path, listing: _Listing) -> None:
@@ -138,6 +154,11 @@ def _notes(folder: Path, listing: _Listing) -> list[str]:
             len(listing.linked), "linked folder is read as if it", "linked folders are read as if they"
         )
         notes.append(f"{said} stood here, like {example}")
+    if listing.stray:
+        example = _name(folder, listing.stray[0])
+        said = counted(len(listing.stray), "text file stands", "text files stand")
+        verb = "is" if len(listing.stray) == 1 else "are"
+        notes.append(f"{said} beside no medium and {verb} left out, like {example}")
     return notes
 
 

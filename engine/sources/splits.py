@@ -47,8 +47,10 @@ def open_splits(folder: Path, limits: Limits) -> Collection | None:
     for part in parts.values():
         say(part)
     widths = _widths(folder, parts)
-    total, encoded = sum(part.total for part in parts.values()), _encoded([*parts.values()])
-    return Collection(folder, total, rows, widths, encoded, notes)
+    encoded = _encoded([*parts.values()])
+    return Collection(
+        folder, lambda: sum(part.count() for part in parts.values()), rows, widths, encoded, notes
+    )
 
 
 def _widths(folder: Path, parts: Mapping[str, Collection]) -> dict[Modality, int]:

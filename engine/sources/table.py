@@ -86,7 +86,7 @@ def open_table(
             if note not in notes
         )
 
-    return Collection(source, table.total, rows, widths, encoded, notes)
+    return Collection(source, lambda: table.total, rows, widths, encoded, notes)
 
 
 @dataclass

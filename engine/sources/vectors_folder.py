@@ -61,7 +61,7 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
             except Unreadable as error:
                 yield Skipped(str(folder), str(error), number, name=reading.id_of(fields))
 
-    return Collection(folder, total, rows, dict(columns.vectors.values()), [], notes)
+    return Collection(folder, lambda: total, rows, dict(columns.vectors.values()), [], notes)
 
 
 def _others(folder: Path) -> list[str]:

@@ -41,7 +41,7 @@ def parquet(folder: Path, columns: Mapping[str, Any]) -> Collection:
 
 def rows(collection: Collection) -> list[Row]:
     rows = [row for row in collection.rows() if isinstance(row, Row)]
-    assert len(rows) == collection.total
+    assert len(rows) == collection.count()
     return rows
 
 

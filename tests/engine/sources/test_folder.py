@@ -199,6 +199,6 @@ def test_a_linked_folder_is_read_once_and_said_to_be(tmp_path: Path) -> None:
 def test_files_without_a_suffix_are_counted_together(tmp_path: Path) -> None:
     for name in ("a.jpg", "LICENSE", "Makefile", "x.docx"):
         (tmp_path / name).touch()
-    assert open_source(tmp_path).notes == [
-        "files that are no media are passed over: 1 .docx, 2 without a suffix"
-    ]
+    collection = open_source(tmp_path)
+    list(collection.rows())
+    assert collection.notes == ["files that are no media are passed over: 1 .docx, 2 without a suffix"]

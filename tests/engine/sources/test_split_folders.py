@@ -25,7 +25,7 @@ def test_each_folder_is_the_split_of_its_rows(tmp_path: Path) -> None:
         ("train", ("train",), tmp_path / "train" / "a.jpg"),
         ("val", ("validation",), tmp_path / "validation" / "a.jpg"),
     ]
-    assert open_source(tmp_path).total == 3
+    assert open_source(tmp_path).count() == 3
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_a_line_over_the_limit_ends_the_run_with_its_number(
 
 def test_the_progress_bar_expects_the_lines(tmp_path: Path) -> None:
     of_lines(tmp_path, '{"text": "a"}', '{"text": "b"}', "")
-    assert open_source(tmp_path / "rows.jsonl").total == 2
+    assert open_source(tmp_path / "rows.jsonl").count() == 2
 
 
 # tables

@@ -40,7 +40,7 @@ def test_parts_are_read_in_the_order_of_their_numbers_beside_their_metadata(tmp_
 
 def test_the_widths_are_known_at_once(tmp_path: Path) -> None:
     collection = open_source(lay(tmp_path))
-    assert (collection.total, collection.widths) == (12, {"image": 2, "text": 2})
+    assert (collection.count(), collection.widths) == (12, {"image": 2, "text": 2})
 
 
 def test_without_metadata_the_embeddings_are_rows(tmp_path: Path) -> None:
