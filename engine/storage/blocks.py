@@ -22,7 +22,7 @@ HEAD = struct.Struct("=II")
 PLACE = struct.Struct(">QI")
 """Where features are: the number of the block, and of the row in it."""
 
-SUM = struct.Struct("<I")
+SUM = struct.Struct("=I")
 """The CRC-32 of a key and the row behind it."""
 
 KEY = 24
@@ -37,29 +37,30 @@ Summed: TypeAlias = tuple[bytes, bytes]
 
 @dataclass(frozen=True)
 class Block:
-    """A block as it is stored; count: its rows, width: bytes of one."""
+    """A block as it is stored: the keys of its rows one behind the other, their checksums (n,), the rows (n, D)."""
 
-    content: bytes
-    count: int
-    width: int
+    keys: bytes
+    sums: Sequence[int]
+    rows: Features
 
     def key(self, n: int) -> bytes:
         """Return the key of a row."""
-        return self.content[HEAD.size + n * KEY : HEAD.size + (n + 1) * KEY]
+        return self.keys[n * KEY : (n + 1) * KEY]
 
     def summed(self, n: int) -> Summed:
         """Return a row and its checksum, which is not looked at."""
-        sums = HEAD.size + self.count * KEY
-        start = sums + self.count * SUM.size + n * self.width
-        sum = self.content[sums + n * SUM.size : sums + (n + 1) * SUM.size]
-        return self.content[start : start + self.width], sum
+        return self.rows[n].tobytes(), SUM.pack(self.sums[n])
+
+    def holds(self, n: int, key: bytes) -> bool:
+        """Say whether a row is as it was stored under a key."""
+        return n < len(self.rows) and self.key(n) == key and crc32(self.rows[n], crc32(key)) == self.sums[n]
 
     def features(self, n: int, key: bytes) -> Features:
         """Return the features (D,) in a row; Corrupt where they are not those that were stored under a key."""
-        row, sum = self.summed(n)
-        if self.key(n) != key or n >= self.count or sum != summed(key, row)[1]:
+        if not self.holds(n, key):
             raise Corrupt("a checksum does not hold")
-        return np.frombuffer(row, np.float32)
+        row: Features = self.rows[n]
+        return row
 
 
 def summed(key: bytes, row: bytes) -> Summed:
@@ -74,7 +75,10 @@ def opened(content: bytes | None) -> Block:
     count, width = HEAD.unpack_from(content)
     if len(content) != HEAD.size + count * (KEY + SUM.size + width) or width % 4:
         raise Corrupt("a block of features says wrongly what it holds")
-    return Block(content, count, width)
+    sums = HEAD.size + count * KEY
+    start = sums + count * SUM.size
+    rows = np.frombuffer(content, np.float32, offset=start).reshape(count, width // 4)
+    return Block(content[HEAD.size : sums], memoryview(content)[sums:start].cast("I"), rows)
 
 
 def put_features(tables: Tables, features: Mapping[bytes, bytes], txn: Any) -> None:
@@ -97,7 +101,7 @@ def drop_features(tables: Tables, items: Iterable[bytes], txn: Any) -> int:
     for item in items:
         while reach(places, item):
             number = places.value()[:8]
-            dropped += KEY + SUM.size + opened(txn.get(number, db=tables.blocks)).width
+            dropped += KEY + SUM.size + opened(txn.get(number, db=tables.blocks)).rows[0].nbytes
             touched.add(number)
             places.delete()
         while reach(former, item):
@@ -140,11 +144,7 @@ def damaged(tables: Tables, txn: Any) -> Iterator[bytes]:
         except Corrupt:
             yield from (key for key, _ in members)
             continue
-        for key, index in members:
-            try:
-                block.features(index, key)
-            except Corrupt:
-                yield key
+        yield from (key for key, index in members if not block.holds(index, key))
 
 
 def drop_damaged(tables: Tables, keys: Iterable[bytes], txn: Any) -> None:
@@ -182,7 +182,7 @@ def thin(tables: Tables, numbers: Iterable[bytes], txn: Any) -> None:
     """Write blocks anew of which no more than half is in use; rows keep the checksums they were written with."""
     for number in sorted(numbers):
         block = opened(txn.get(number, db=tables.blocks))
-        keys = [block.key(n) for n in range(block.count)]
+        keys = [block.key(n) for n in range(len(block.rows))]
         alive = [
             n for n, key in enumerate(keys) if txn.get(key, db=tables.places) == number + n.to_bytes(4, "big")
         ]
