@@ -40,6 +40,13 @@ def test_every_command_shown_runs(
         assert stop.value.code == 0, (command, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+def test_nothing_is_asked_before_a_lesson_that_was_indexed_has_taught_it_words(document: str) -> None:
+    names = [command[1] for command in commands(document)]
+    assert "train" in names[: names.index("query")]
+    assert names[names.index("train") :].index("index") < names[names.index("train") :].index("query")
+
+
 def test_the_sweep_shown_is_one_that_can_be_made(tmp_path: Path) -> None:
     text = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
