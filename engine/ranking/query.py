@@ -48,6 +48,8 @@ def text_input(text: str) -> Input:
     """Return a text as an input, its weight parsed off: `2:beach`, `-1:people`."""
     weighted = re.fullmatch(r"([-+]?\d+(?:\.\d+)?):(.+)", text, re.DOTALL)
     weight, words = (float(weighted[1]), weighted[2]) if weighted else (1.0, text)
+    if not weight:
+        raise UserError(f"a text of weight 0 has no say in a query: {text!r}")
     return Input("text", clean_text(words).encode(), weight)
 
 

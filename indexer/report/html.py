@@ -2,6 +2,8 @@
 
 import base64
 import io
+import math
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -16,6 +18,12 @@ BASE = """
 body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 small { opacity: .7; }
 """
+BOX = "\N{WHITE SQUARE}"
+STEERING = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
+"""Controls but tab and line feed, and marks of direction; joiners stay, which emoji and many scripts need."""
+
 HIT_SIDE = 256
 MOST_COPIES = 5
 """Other paths of a hit that its card names."""
@@ -29,7 +37,7 @@ p { margin: .6rem .8rem; overflow-wrap: anywhere; }
 
 
 def write(path: Path, title: str, style: str, body: str) -> None:
-    """Write a page in one step; the body is HTML, the title is text.
+    """Write a page in one step; the body is HTML, the title is text; a box stands for what steers its reader.
 
     Raises:
         UserError: the file cannot be written.
@@ -39,7 +47,7 @@ def write(path: Path, title: str, style: str, body: str) -> None:
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>{escape(title)}</title>\n<style>{BASE}{style}</style>\n"
     )
-    output.write(path, (head + body).encode("utf-8", "backslashreplace"))
+    output.write(path, STEERING.sub(BOX, head + body).encode("utf-8", "backslashreplace"))
 
 
 def write_hits(path: Path, answers: Sequence[tuple[str, Sequence[Hit]]]) -> None:
@@ -49,7 +57,8 @@ def write_hits(path: Path, answers: Sequence[tuple[str, Sequence[Hit]]]) -> None
 
 
 def _card(hit: Hit) -> str:
-    figures = f"<p><small>{hit.rank} · {hit.score:.3f} · {escape(hit.task)}</small></p>"
+    probability = "" if hit.log_p is None else f" · p {math.exp(hit.log_p):.2g}"
+    figures = f"<p><small>{hit.rank} · {hit.score:.3f} · {escape(hit.task)}{probability}</small></p>"
     image = picture(Path(hit.path), HIT_SIDE) if hit.modality == "image" and hit.path else ""
     others = [f"also {path}" for path in hit.paths[1 : 1 + MOST_COPIES]]
     others += [f"and {len(hit.paths) - 1 - MOST_COPIES} more"] if len(hit.paths) > 1 + MOST_COPIES else []
@@ -73,4 +82,4 @@ def words(text: str, most: int) -> str:
     """Return a text on one line, escaped, shortened to so many characters; what cannot be printed is a box."""
     line = " ".join(text[: 2 * most].split())
     short = line if len(line) <= most else line[: most - 1] + "…"
-    return escape("".join(c if c.isprintable() else "\N{WHITE SQUARE}" for c in short))
+    return escape("".join(c if c.isprintable() else BOX for c in short))

@@ -52,6 +52,12 @@ def test_a_text_may_be_weighted(text: str, weight: float, words: str) -> None:
     assert query.text_input(text) == Input("text", words.encode(), weight)
 
 
+@pytest.mark.parametrize("text", ["0:sea", "-0.0:sea"])
+def test_a_text_that_would_have_no_say_is_a_user_error(text: str) -> None:
+    with pytest.raises(UserError, match=f"^a text of weight 0 has no say in a query: '{text}'$"):
+        query.text_input(text)
+
+
 @pytest.mark.parametrize("text", ["", " ", "2: "])
 def test_a_blank_text_is_a_user_error(text: str) -> None:
     with pytest.raises(UserError, match=r"^blank text$"):

@@ -1,5 +1,6 @@
 import base64
 import io
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -128,3 +129,17 @@ def test_a_picture_that_has_gone_leaves_its_name(tmp_path: Path) -> None:
 
 def test_a_text_from_a_file_is_not_taken_for_a_picture(tmp_path: Path, picture: Hit) -> None:
     assert "<img" not in hits_page(tmp_path, ("red", [replace(picture, modality="text")]))
+
+
+def test_a_page_steers_nobody_by_its_texts_or_names(tmp_path: Path) -> None:
+    evil = "red \x1b[31m alarm \x07\u202e"
+    page = hits_page(tmp_path, (evil, [replace(HIT, text=evil), replace(HIT, path=f"{evil}.png")]))
+
+    assert page.count("red □[31m alarm □□") == 3
+    assert "👩\u200d🔬" in hits_page(tmp_path, ("👩\u200d🔬", []))
+
+
+def test_a_hit_that_is_ordered_by_its_probability_says_it(tmp_path: Path) -> None:
+    page = hits_page(tmp_path, ("moon", [replace(HIT, log_p=math.log(0.83))]))
+
+    assert "<small>2 · 0.512 · &lt;sky&gt; · p 0.83</small>" in page
