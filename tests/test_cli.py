@@ -193,6 +193,13 @@ def test_evaluate_prints_the_keys_it_promises(run: Run, trained: Path) -> None:
     assert all(set(result) > promised for result in result.json["results"])
 
 
+def test_evaluate_prints_20_lines_for_people_unless_all_are_asked_for(run: Run, trained: Path) -> None:
+    few = run("evaluate", "-w", trained, "--all", "--policy", "matched").out.splitlines()
+    lines = run("evaluate", "-w", trained).out.splitlines()
+    assert (len(lines), lines[-1]) == (20, "36 rows more: --all")
+    assert len(few) == 1 + 18
+
+
 def test_evaluate_takes_the_policies_it_is_given(run: Run, trained: Path) -> None:
     result = run("evaluate", "-w", trained, "--policy", "matched", "--k", "2", "--json")
     assert {(r["policy"], r["k"]) for r in result.json["results"]} == {("matched", 2)}
@@ -322,6 +329,11 @@ def test_a_dash_reads_one_query_a_line(run: Run, trained: Path) -> None:
     assert [(line["query"], line["rank"]) for line in result.lines] == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
+def test_each_answer_to_a_dash_says_which_query_it_answers(run: Run, trained: Path) -> None:
+    lines = run("query", "-", "-w", trained, "-k", "2", stdin=b"a dog\n\na star\n").out.splitlines()
+    assert [lines[0], lines[3], len(lines)] == ["1: a dog", "2: a star", 6]
+
+
 def test_a_dash_reads_utf_8_whatever_the_locale(run: Run, trained: Path) -> None:
     result = run("query", "-", "-w", trained, "-k", "1", stdin="un café\n".encode())
     assert (result.status, result.err) == (0, "")
@@ -399,6 +411,12 @@ def test_wrong_usage_is_one_line_and_status_2(run: Run) -> None:
     result = run("query", "--colour", "red")
     assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
     assert "--colour" in result.err
+
+
+def test_a_query_of_several_words_without_quotes_is_told_so(run: Run) -> None:
+    told = run("query", "a", "red", "tram", "-k", "3")
+    assert (told.status, told.err.count("\n")) == (2, 1)
+    assert told.err.endswith(' (a text of several words wants quotes: mneme query "a red tram")\n')
 
 
 @pytest.mark.parametrize(

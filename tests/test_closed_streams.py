@@ -1,4 +1,4 @@
-"""An output that takes nothing is one line on stderr and exit status 1."""
+"""An output that takes nothing is one line on stderr and exit status 1; an input that is closed holds nothing."""
 
 import subprocess
 import sys
@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 CLI = Path(__file__).parent.parent / "cli.py"
+
+
+def shell(command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -18,6 +22,10 @@ CLI = Path(__file__).parent.parent / "cli.py"
     ],
 )
 def test_an_output_that_takes_nothing_is_one_line(output: str, message: str) -> None:
-    command = f'"{sys.executable}" "{CLI}" methods {output}'
-    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    ran = shell(f'"{sys.executable}" "{CLI}" methods {output}')
     assert (ran.returncode, ran.stderr) == (1, f"error: {message}\n")
+
+
+def test_where_stdin_is_closed_a_dash_reads_no_query(trained: Path) -> None:
+    ran = shell(f'"{sys.executable}" "{CLI}" query - -w "{trained}" <&-')
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

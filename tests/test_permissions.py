@@ -1,7 +1,7 @@
 """What a user may not read or write is one line, whatever command meets it, and loses nothing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,22 @@ def test_a_workspace_that_cannot_be_written_is_one_line(world: Path, run: Run, p
         assert result.status == 0 or result.err.startswith(f"error: cannot access {world / '.mneme' / place}")
         assert len(result.err.splitlines()) <= 1
     assert run("index", more, "-w", world).status == 0
+
+
+def test_a_workspace_that_may_only_be_read_answers_as_ever(world: Path, run: Run) -> None:
+    commands = (
+        ("query", "a sun"),
+        ("query", "a sun", "--policy", "reindex"),
+        ("evaluate", "-k", "5"),
+        ("status",),
+    )
+    before = [run(*command, "-w", world) for command in commands]
+    with ExitStack() as bound:
+        for path in sorted((world / ".mneme").rglob("*"), reverse=True):
+            bound.enter_context(closed(path, 0o500 if path.is_dir() else 0o400))
+        bound.enter_context(closed(world / ".mneme", 0o500))
+        assert [run(*command, "-w", world) for command in commands] == before
+        assert run("index", world / "sky.npz", "-w", world).err.startswith("error: cannot ")
 
 
 def test_a_workspace_that_cannot_be_entered_is_one_line(world: Path, run: Run) -> None:

@@ -12,6 +12,7 @@ import pytest
 from engine.errors import UserError
 from engine.sources import open_source
 from engine.sources.base import Collection, Row
+from engine.sources.tables.values import Limits, SourceOptions
 from engine.types import Skipped
 
 IMAGES = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -89,12 +90,18 @@ def test_labels_may_be_whole_numbers(tmp_path: Path) -> None:
     assert (first.labels, second.labels) == (("3",), ("7",))
 
 
+def test_ids_and_tasks_may_be_whole_numbers_and_texts_bytes(tmp_path: Path) -> None:
+    columns = {"id": np.array([3, 7]), "task": np.array([0, 1]), "text": np.array([b"a cat", b"a dog"])}
+    said = [(row.id, row.task, row.texts) for row in rows(npz(tmp_path, {"image": IMAGES, **columns}))]
+    assert said == [("3", "0", ("a cat",)), ("7", "1", ("a dog",))]
+
+
 def test_rows_without_id_are_named_by_their_number(tmp_path: Path) -> None:
     assert [row.name for row in rows(npz(tmp_path, {"image": IMAGES}))] == ["row 1", "row 2"]
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_floats_of_any_width_are_kept_as_float32(tmp_path: Path, dtype: type[np.floating[Any]]) -> None:
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, np.uint8, np.int64])
+def test_numbers_of_any_type_are_kept_as_float32(tmp_path: Path, dtype: type[np.number[Any]]) -> None:
     first, _ = rows(npz(tmp_path, {"image": IMAGES.astype(dtype)}))
     assert first.features["image"].dtype == np.float32
 
@@ -132,11 +139,19 @@ def test_an_array_that_means_nothing_and_has_other_rows_is_left_out_and_noted(tm
 
 @pytest.mark.parametrize(
     "type_",
-    [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 3), pa.list_(pa.float16())],
+    [
+        *(pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 3)),
+        *(pa.list_(pa.float16()), pa.list_(pa.int8()), pa.list_(pa.uint8(), 3)),
+    ],
     ids=str,
 )
-def test_lists_of_floats_are_a_modality(tmp_path: Path, type_: pa.DataType) -> None:
+def test_lists_of_numbers_are_a_modality(tmp_path: Path, type_: pa.DataType) -> None:
     collection = parquet(tmp_path, {"image": pa.array(list(IMAGES.astype(np.float16)), type_)})
+    assert [features(row) for row in rows(collection)] == [{"image": [0, 1, 2]}, {"image": [3, 4, 5]}]
+
+
+def test_tensors_are_a_modality(tmp_path: Path) -> None:
+    collection = parquet(tmp_path, {"image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES)})
     assert [features(row) for row in rows(collection)] == [{"image": [0, 1, 2]}, {"image": [3, 4, 5]}]
 
 
@@ -360,3 +375,21 @@ def test_two_columns_of_one_name_are_a_user_error(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "rows.parquet")
     with pytest.raises(UserError, match=r"rows\.parquet: two columns are called 'text'$"):
         open_source(tmp_path / "rows.parquet")
+
+
+LIMITED = [(Limits(max_bytes=1 << 20), "unpacks to .* bytes"), (Limits(max_width=999), "1000 numbers a row")]
+
+
+@pytest.mark.parametrize(("limits", "message"), LIMITED)
+@pytest.mark.parametrize("form", ["npz", "parquet"])
+def test_more_than_is_read_is_refused_by_what_the_file_says_of_itself(
+    tmp_path: Path, form: str, limits: Limits, message: str
+) -> None:
+    zeros, path = np.zeros((1000, 1000), np.float32), tmp_path / f"rows.{form}"
+    if form == "npz":
+        np.savez_compressed(path, image=zeros)
+    else:
+        pq.write_table(pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(zeros)}), path)
+    assert path.stat().st_size < 1 << 18
+    with pytest.raises(UserError, match=f"{message}; the limit is `max_.*`, which can be raised$"):
+        open_source(path, SourceOptions(limits=limits))

@@ -56,7 +56,7 @@ def test_a_sound_is_a_row(tmp_path: Path) -> None:
     assert row(tmp_path).media == {"audio": tmp_path / "a.WAV"}
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.TXT"])
+@pytest.mark.parametrize("name", ["a.txt", "a.TXT", "a.caption", "a.jpg.txt", "a.jpg.caption"])
 def test_the_text_beside_a_picture_is_its_text_one_a_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.jpg").touch()
     (tmp_path / name).write_bytes(b"\xef\xbb\xbfa cat \r\n\r\na dog\na cat\n")
@@ -106,9 +106,13 @@ def test_rows_come_in_the_order_of_their_paths(tmp_path: Path) -> None:
     assert [row.name for row in read(tmp_path) if isinstance(row, Row)] == ["a.jpg", "b.wav", "c.jpg"]
 
 
-def test_media_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "a.MP4").touch()
-    assert skipped(tmp_path) == ("a.MP4", ".mp4 files cannot be read")
+@pytest.mark.parametrize(
+    "suffix",
+    ["mp4", "heic", "heif", "jxl", "dng", "cr2", "nef", "arw", "psd", "svg", "aac", "m4a", "wma", "amr"],
+)
+def test_media_that_cannot_be_read_are_reported(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a.{suffix.upper()}").touch()
+    assert skipped(tmp_path) == (f"a.{suffix.upper()}", f".{suffix} files cannot be read")
 
 
 def test_files_that_are_no_media_are_passed_over(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,18 @@ def test_a_medium_alone_is_a_row(tmp_path: Path) -> None:
 def test_null_for_task_and_split_is_as_if_they_were_not_there(tmp_path: Path) -> None:
     row = of_fields(tmp_path, {"text": "a", "task": None, "split": None})
     assert (row.task, row.split) == (None, None)
+
+
+def test_numbers_serve_as_id_task_and_labels(tmp_path: Path) -> None:
+    row = of_fields(tmp_path, {"text": "a", "id": 391895, "task": 2, "labels": [0, 2]})
+    assert (row.id, row.task, row.labels) == ("391895", "2", ("0", "2"))
+
+
+def test_null_is_not_there_wherever_it_stands(tmp_path: Path) -> None:
+    row = of_fields(
+        tmp_path, {"image": "a.jpg", "audio": None, "id": None, "texts": ["a", None], "labels": [None]}
+    )
+    assert (list(row.media), row.id, row.texts, row.labels) == (["image"], None, ("a",), ())
 
 
 def test_a_medium_may_be_the_folders_own_link(tmp_path: Path) -> None:
@@ -309,6 +323,25 @@ def test_a_folder_with_metadata_is_exactly_its_rows(tmp_path: Path, name: str) -
     (row,) = read(tmp_path)
     assert isinstance(row, Row)
     assert row.media == {"image": tmp_path / "a.jpg"}
+
+
+@pytest.mark.parametrize("name", ["ROWS.CSV", "rows.Tsv"])
+def test_a_suffix_counts_in_either_case(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("text\na cat\n")
+    (row,) = read(tmp_path / name)
+    assert isinstance(row, Row)
+    assert row.texts == ("a cat",)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no device without end")
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "npz", "parquet", "json", "txt"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "link"])
+def test_what_may_never_end_is_refused_unopened(
+    tmp_path: Path, make: Callable[[Path], object], suffix: str
+) -> None:
+    make(tmp_path / f"rows.{suffix}")
+    with pytest.raises(UserError, match=rf"rows\.{suffix}.*: not a regular file$"):
+        open_source(tmp_path / f"rows.{suffix}")
 
 
 def test_the_source_of_metadata_in_a_folder_is_the_folder(tmp_path: Path) -> None:

@@ -90,6 +90,12 @@ def test_a_store_takes_more_features_than_its_file_held_when_it_was_made(store: 
     assert store.features([CAT], "fake-1").shape == (1, len(many))
 
 
+def test_a_store_takes_little_more_address_space_than_its_file(store: Store) -> None:
+    with store.writing() as txn:
+        txn.put_features(CAT, "fake-1", np.ones(1 << 20, np.float32))
+    assert store._env.info()["map_size"] <= 256 << 20
+
+
 def test_what_is_written_is_flushed_before_the_write_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +86,20 @@ def test_a_workspace_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> N
     with pytest.raises(UserError) as raised, writing(tmp_path / "file" / ".mneme"):
         pass
     assert str(raised.value) == f"cannot write to {tmp_path / 'file' / '.mneme'}: not a directory"
+
+
+def test_a_file_system_without_locks_is_one_line_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError) as raised, writing(tmp_path):
+        pass
+    assert str(raised.value) == (
+        f"cannot write to {tmp_path}: no locks available: its file system has no locks: keep the workspace on another"
+    )
 
 
 def test_a_writer_first_drops_what_a_crash_left(tmp_path: Path) -> None:

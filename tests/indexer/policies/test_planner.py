@@ -2,6 +2,7 @@ import gc
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -11,6 +12,7 @@ from engine.heads.embedder import Embedder
 from engine.history import Arrival, History
 from engine.storage.manifest import Sealed, Temperature
 from engine.storage.store import Store
+from engine.types import PolicyName
 from indexer.embeddings.embeddings import embedding_cache
 from indexer.policies.plan import ItemsByHead, Placement
 from indexer.policies.planner import Planner, direction_called, direction_name
@@ -51,6 +53,16 @@ def test_a_route_places_every_task_as_the_policy_does(planner: Planner) -> None:
         "life": (Placement(2, 2, 3),),
         "places": (Placement(3, 3, 3),),
     }
+
+
+@pytest.mark.parametrize("policy", get_args(PolicyName))
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_items_like_an_item_are_compared_by_the_head_that_embedded_them(
+    planner: Planner, policy: PolicyName, modality: str
+) -> None:
+    plan = planner.route(modality, modality, policy).plan
+    heads = {(p.head, p.space, p.queries) for placements in plan.values() for p in placements}
+    assert {len({*placement}) for placement in heads} == {1}
 
 
 def test_what_a_planner_measured_goes_with_it(trained: Path, opened: Store) -> None:

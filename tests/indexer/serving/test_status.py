@@ -1,5 +1,8 @@
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import worlds
 from indexer.serving import reindex, remove
@@ -83,6 +86,15 @@ def test_the_rest_is_what_the_manifest_and_the_disk_say(trained: Path) -> None:
     assert content["backbone"] == {modality: encoder.spec for modality, encoder in manifest.backbones.items()}
     files = [path for path in (trained / ".mneme").rglob("*") if path.is_file()]
     assert content["bytes"] == sum(path.stat().st_size for path in files)
+
+
+def test_a_file_that_goes_while_sizes_are_added_up_counts_nothing(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, walk = of(trained)["bytes"], os.walk
+    gone = str(trained / ".mneme/shards/.sky.draft")
+    monkeypatch.setattr(os, "walk", lambda folder: [*walk(folder), (gone, [], ["vectors.npy"])])
+    assert of(trained)["bytes"] == size
 
 
 def test_a_task_whose_features_were_removed_says_so(world: Path) -> None:

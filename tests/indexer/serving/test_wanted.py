@@ -179,6 +179,16 @@ def test_where_nobody_chose_a_policy_the_default_is_served() -> None:
     assert wanted.policies_of(served, ServingRequest(), "auto") == expected
 
 
+@pytest.mark.parametrize(("pairs", "policy"), [(199, "matched"), (200, "auto")])
+def test_a_new_workspace_serves_auto_where_a_task_has_20_validation_pairs_else_matched(
+    tmp_path: Path, pairs: int, policy: PolicyName
+) -> None:
+    source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky", pairs))  # each tenth is for validation
+    worlds.learn(tmp_path, "sky", source, epochs=1)
+    worlds.index(tmp_path, source)
+    assert worlds.opened(tmp_path).manifest.served.policy == policy
+
+
 def test_the_policy_of_a_direction_is_its_own_or_the_general_one() -> None:
     policies = DirectionPolicies("matched", {"text-image": "auto"})
     assert (policies.of("text", "image"), policies.of("image", "text")) == ("auto", "matched")
