@@ -4,10 +4,14 @@ A figure is drawn in stand-in colours, which become the page's CSS variables whe
 """
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from html import escape
+from importlib import import_module
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,10 +85,22 @@ NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 @contextmanager
 def drawing() -> Iterator[None]:
     """Draw in stand-in colours, whatever the user's own settings of matplotlib are."""
+    _import()
     import matplotlib
 
     with matplotlib.rc_context(RC):
         yield
+
+
+@cache
+def _import() -> None:
+    """Import matplotlib, which else keeps a list of fonts in the home folder, and makes one for its settings."""
+    name = "MPLCONFIGDIR"
+    with TemporaryDirectory() as folder:
+        chosen = os.environ.setdefault(name, folder)
+        import_module("matplotlib.font_manager")
+        if chosen == folder:
+            del os.environ[name]
 
 
 def stand_in(number: int) -> str:

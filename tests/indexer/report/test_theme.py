@@ -1,4 +1,8 @@
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -6,6 +10,7 @@ from matplotlib.figure import Figure
 
 from indexer.report import theme
 
+ROOT = Path(__file__).parents[3]
 HEX = re.compile(r"#[0-9a-fA-F]{6}\b")
 
 
@@ -76,6 +81,23 @@ def test_the_users_own_settings_are_not_drawn_with_and_come_back() -> None:
     with matplotlib.rc_context({"font.size": 30, "axes.edgecolor": "#ff0000", "svg.fonttype": "path"}):
         assert drawn() == plain
         assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_drawing_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    program = """
+import io
+from indexer.report import theme
+with theme.drawing():
+    from matplotlib.figure import Figure
+    Figure().savefig(io.BytesIO(), format="svg")
+"""
+    (tmp_path / "home").mkdir()
+    given = ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    env = {name: value for name, value in os.environ.items() if name not in given}
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env={**env, "HOME": str(tmp_path / "home")}, cwd=ROOT
+    )
+    assert list((tmp_path / "home").iterdir()) == []
 
 
 def test_every_variable_of_the_style_has_a_colour_by_light_and_by_dark() -> None:
