@@ -110,7 +110,20 @@ def commands(folder: Path) -> list[Command]:
         Command("rollback", ["rollback"]),
         Command("remove", ["remove", "--task", TASKS[0]]),
         Command("export", ["export", str(folder / "exported")]),
+        Command("verify --repair", ["verify", "--repair"], damage),
     ]
+
+
+def damage(workspace: Path) -> None:
+    """Turn a byte of every shard over, and cut a head."""
+    for vectors in workspace.glob(".mneme/shards/**/vectors.npy"):
+        with vectors.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            last = file.read(1)[0]
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([last ^ 1]))
+    head = min(workspace.glob(".mneme/heads/*/head.safetensors"))
+    os.truncate(head, head.stat().st_size // 2)
 
 
 def row(command: Command, workspace: Path, copy: Path, kills: int) -> dict[str, object]:

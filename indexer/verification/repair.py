@@ -163,10 +163,13 @@ def _serve(workspace: Workspace, device: str, done: list[str]) -> None:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
         manifest = replace(manifest, served=replace(served, routers=routers), previous=previous)
+        mended = replace(workspace, manifest=manifest)
         try:
-            serve(replace(workspace, manifest=manifest), store, ServingRequest(), device=device)
+            mended, _ = serve(mended, store, ServingRequest(), device=device)
         except UserError as error:
             done.append(f"not served: {error}")
+        if mended.manifest != workspaces.open_at(workspace.root).manifest:  # what is lost is named no more
+            mended.with_manifest(mended.manifest)
         done += [f"{folder}: made anew" for folder in sorted(folders) if folder.is_dir()]
 
 

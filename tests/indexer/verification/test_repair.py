@@ -180,6 +180,26 @@ def test_a_lesson_whose_head_is_gone_is_forgotten_and_said(world: Path, run: Run
     assert [lesson.head for lesson in worlds.opened(world).manifest.history.lessons] == [1, 2]
 
 
+def test_a_reference_whose_head_is_gone_is_forgotten_and_said(world: Path, run: Run) -> None:
+    assert run("train", "-t", "sky", "--epochs", "1", "--reference", "-w", world).status == 0
+    before = answers(run, world, QUERY)
+    shutil.rmtree(world / ".mneme/heads/v0004")
+    assert run("verify", "--repair", "-w", world).status == 0
+    assert worlds.opened(world).manifest.references == ()
+    assert answers(run, world, QUERY) == before
+
+
+def test_a_state_to_roll_back_to_that_is_damaged_is_forgotten_and_said(world: Path, run: Run) -> None:
+    only_former = shard(world, "vectors.npy")
+    assert run("reindex", "--policy", "reindex", "-w", world).status == 0
+    before = answers(run, world, QUERY)
+    flip(only_former)
+    told = run("verify", "--repair", "-w", world)
+    assert (told.status, "what `rollback` would have served is lost\n" in told.out) == (0, True)
+    assert worlds.opened(world).manifest.previous is None
+    assert answers(run, world, QUERY) == before
+
+
 def test_a_store_that_is_cut_is_made_again_as_its_error_says(world: Path, run: Run) -> None:
     before = answers(run, world, QUERY)
     halve(world / ".mneme/store/data.mdb")
