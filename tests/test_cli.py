@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 import cli
 import mneme
@@ -214,6 +215,22 @@ def test_evaluate_prints_a_line_for_each_matrix_for_people(run: Run, trained: Pa
 def test_evaluate_writes_a_csv_beside(run: Run, trained: Path, tmp_path: Path) -> None:
     run("evaluate", "-w", trained, "--k", "5", "--csv", tmp_path / "out.csv")
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 19
+
+
+@pytest.mark.parametrize(
+    "written", [("query", "a dog", "--html"), ("evaluate", "--policy", "matched", "--csv")]
+)
+def test_a_file_that_is_asked_for_is_written_where_its_link_leads(
+    run: Run, trained: Path, tmp_path: Path, written: tuple[str, ...]
+) -> None:
+    (tmp_path / "out").symlink_to("disk")
+    (tmp_path / "disk").touch(mode=0o600)
+    assert run(*written, "out", "-w", trained).status == 0
+    assert (tmp_path / "out").is_symlink()
+    assert ((tmp_path / "disk").stat().st_mode & 0o777, (tmp_path / "disk").stat().st_size > 0) == (
+        0o600,
+        True,
+    )
 
 
 def test_reindex_says_what_it_built_and_rollback_what_is_served_again(
@@ -559,3 +576,21 @@ def test_tasks_of_the_workspace_here_are_completed(
 def test_chains_of_methods_are_completed() -> None:
     assert cli.complete_method("dns") == ["dns", "dns-exact"]
     assert cli.complete_method("dns-exact+ew") == ["dns-exact+ewc"]
+
+
+def test_every_option_that_names_a_task_or_a_method_is_completed(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    group = typer.main.get_command(cli.app)
+    assert isinstance(group, typer.core.TyperGroup)
+    completed = {
+        (name, option.name): [item.value for item in option.shell_complete(typer.Context(command), begun)]
+        for name, command in group.commands.items()
+        for option in command.params
+        for begun in {"task": ["li"], "method": ["dns+ig"]}.get(option.name or "", [])
+    }
+    assert completed == {
+        **{(name, "task"): ["life"] for name in ("index", "train", "query", "remove")},
+        ("train", "method"): ["dns+igm"],
+    }

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from engine.backbones import Backbone, Features, Prepared
 from engine.decoding.jobs import here
 from engine.decoding.pool import Decoders
-from engine.errors import Unreadable
+from engine.errors import Setting, Unreadable
 from engine.ids import counted, item_id
 from engine.media import Flag, collected, read
 from engine.sources.base import Row
@@ -108,10 +108,11 @@ class Loader:
     def _load_features(self, modality: Modality, features: Features, title: str) -> LoadedItem:
         backbone = self.backbone(modality)
         if backbone.spec != "features":
-            raise Unreadable(f"{modality} features here are by {backbone.spec}, not from files")
+            raise _of_another_encoder(f"{modality} features here are by {backbone.spec}, not from files")
         if len(features) != backbone.widths[modality]:
-            raise Unreadable(
-                f"{modality} has {counted(len(features), 'number')}; this workspace holds {backbone.widths[modality]}"
+            width = counted(len(features), "number")
+            raise _of_another_encoder(
+                f"{modality} has {width}; this workspace holds {backbone.widths[modality]}"
             )
         item = Item(item_id(modality, features.tobytes()), modality, text=title)
         return LoadedItem(item, backbone, features=features)
@@ -170,3 +171,9 @@ def _result(future: Future[list[LoadedItem]]) -> Loaded:
         return future.result()
     except Unreadable as error:
         return error
+
+
+def _of_another_encoder(why: str) -> Unreadable:
+    """Return why features cannot stand beside those that are stored, and where they can."""
+    workspace = Setting("workspace", "DIR")
+    return Unreadable(f"{why}: index them elsewhere with {workspace}", settings=[workspace])

@@ -614,13 +614,18 @@ def test_features_are_stored_as_they_are(store: Store, tmp_path: Path) -> None:
 def test_features_of_another_width_are_skipped(store: Store, tmp_path: Path) -> None:
     np.savez(tmp_path / "sky.npz", image=np.zeros((1, 9), np.float32))
     features = FakeBackbone(spec="features", id="features")
-    with pytest.raises(UserError, match="image has 9 numbers; this workspace holds 8"):
+    with pytest.raises(
+        UserError,
+        match="9 numbers; this workspace holds 8: index them elsewhere with `workspace=DIR`",
+    ):
         ingest(Loader(store, lambda modality: features), tmp_path / "sky.npz")
 
 
 def test_features_of_a_modality_that_is_encoded_here_are_skipped(loader: Loader, tmp_path: Path) -> None:
     np.savez(tmp_path / "sky.npz", image=np.zeros((1, 8), np.float32))
-    with pytest.raises(UserError, match="image features here are by fake, not from files"):
+    with pytest.raises(
+        UserError, match="are by fake, not from files: index them elsewhere with `workspace=DIR`"
+    ):
         ingest(loader, tmp_path / "sky.npz")
 
 

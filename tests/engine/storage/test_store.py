@@ -1,5 +1,6 @@
 import contextlib
 import gc
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from engine.errors import UserError
 from engine.ids import item_id
+from engine.storage import tables
 from engine.storage.rows import FileStamp, StoredRow, to_json
 from engine.storage.store import Store
 from engine.types import Item
@@ -94,6 +96,14 @@ def test_a_store_takes_little_more_address_space_than_its_file(store: Store) -> 
     with store.writing() as txn:
         txn.put_features(CAT, "fake-1", np.ones(1 << 20, np.float32))
     assert store._env.info()["map_size"] <= 256 << 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows counts no blocks")
+def test_the_lock_file_of_a_new_store_has_its_bytes_on_the_disk_for_who_maps_it_may_not_run_out_of_room(
+    store: Store, tmp_path: Path
+) -> None:
+    lock = (tmp_path / "store" / tables.LOCK).stat()
+    assert lock.st_blocks * 512 >= lock.st_size >= tables.LOCK_BYTES
 
 
 def test_what_is_written_is_flushed_before_the_write_ends(
