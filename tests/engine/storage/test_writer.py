@@ -7,7 +7,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from engine.errors import UserError
+from engine.errors import REMEDIES, UserError
 from engine.storage import workspace
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
@@ -100,6 +100,16 @@ def test_a_file_system_without_locks_is_one_line_that_says_so(
     assert str(raised.value) == (
         f"cannot write to {tmp_path}: no locks available: its file system has no locks: keep the workspace on another"
     )
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_what_the_system_refuses_a_writer_is_one_line_that_names_the_file_and_says_what_to_do(
+    tmp_path: Path, code: int
+) -> None:
+    with pytest.raises(UserError) as raised, writing(tmp_path):
+        raise OSError(code, os.strerror(code), "heads/v0001/head.json")
+    told = f"cannot access heads/v0001/head.json: {os.strerror(code).lower()}: {REMEDIES[code]}"
+    assert str(raised.value) == told
 
 
 def test_a_writer_first_drops_what_a_crash_left(tmp_path: Path) -> None:
