@@ -26,7 +26,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done and the rows expected."""
 
 
-MOST_LOST = 10.0
+MOST_LOST = 30.0
 """Seconds of reading and encoding that a kill may lose."""
 
 MOST_WAITING = 128 << 20

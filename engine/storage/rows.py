@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -70,6 +71,7 @@ class FileStamp:
     item: ItemId
 
 
+@lru_cache(1024)
 def row_key(source: str, task: str, name: str) -> bytes:
     """Return the key of a row."""
     return digest(json.dumps([source, task, name]))
