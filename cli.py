@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 import typer
 
+from engine import memory
 from engine.errors import Note, Setting, UserError, inaccessible
 from engine.types import (
     DeviceName,
@@ -108,6 +109,8 @@ OPTIONS = {"form": "--head", "width": "--dim"}
 """Settings of the layers whose option has a name of its own; every other is called as in Python, with dashes."""
 SCARCE = re.compile("failed to map segment|allocate memory|bad_alloc")
 """What the system's loader and libraries say where no memory is left."""
+NO_THREAD = "can't start new thread"
+"""What Python says where the system gives no memory to another thread, or allows none."""
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as of a process that a shell saw end by it."""
 
@@ -995,13 +998,24 @@ def drop_output() -> None:
 
 def refuse_scarce(error: Exception) -> NoReturn:
     """End with one line where memory, or address space to load a library into, has run out; else raise the error."""
-    if not isinstance(error, MemoryError) and not SCARCE.search(str(error)):
+    if str(error) == NO_THREAD:
+        told = "no thread can be started: end other programs or raise the limits (ulimit -u, ulimit -v)"
+    elif isinstance(error, MemoryError) or SCARCE.search(str(error)):
+        told = "no memory is left: end other programs or raise the limit (ulimit -v)"
+    else:
         raise error
-    print("error: no memory is left: end other programs or raise the limit (ulimit -v)", file=sys.stderr)
+    print(f"error: {told}", file=sys.stderr)
     raise SystemExit(1) from None
 
 
 def main() -> None:
+    """Run the command line, watched where a library may be ended by the system's limit on its memory."""
+    if memory.is_limited():
+        memory.run_watched(answer)
+    answer()
+
+
+def answer() -> None:
     """Run the command line; an error that a person can mend is one line on stderr and exit status 1."""
     import warnings
 

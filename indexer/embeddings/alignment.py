@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import linalg
 
+from engine import memory
 from engine.heads.head import Head
 from engine.types import Modality
 
@@ -48,6 +49,7 @@ def ridges(gram: Map, cross: Map, shares: Sequence[float]) -> list[Map]:
     Args:
         shares: of the mean eigenvalue of x^T x, what is added to its diagonal; one map for each.
     """
+    memory.require(memory.OF_LAPACK)
     values, vectors = linalg.eigh(gram)
     inner = vectors.T @ cross
     spread = max(values.mean(), 1e-12)

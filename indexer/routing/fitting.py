@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize
 
+from engine import memory
 from indexer.routing.slda import USUAL_TEMPERATURE, Router, doubted, untaught
 from indexer.routing.sums import Sums
 
@@ -47,6 +48,7 @@ def discriminant(sums: Sums, shrinkage: float, temperature: float = USUAL_TEMPER
     shared = means.mean(axis=1)
     covariance = within + np.outer(shared, shared)
     covariance += np.eye(sums.width) * (shrinkage * spread if spread > 0 else 1.0)
+    memory.require(memory.OF_LAPACK)
     precision = linalg.solve(covariance, np.eye(sums.width), assume_a="pos")
     return Router(
         moments.tasks,
