@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import UserError
+from engine.errors import Damaged, UserError
 from engine.storage import files
 from engine.storage.names import file_name
 from journal import Journal
@@ -35,6 +35,17 @@ def test_a_checksum_is_32_hex_digits_that_change_with_the_bytes() -> None:
 
 
 # what is flushed, and when
+
+
+def test_a_value_of_json_that_was_changed_is_damage_where_a_checksum_tells(tmp_path: Path) -> None:
+    path, sealed = tmp_path / "router.json", files.to_sealed_json({"width": 512})
+    path.write_bytes(sealed)
+    assert files.read_json(path) == {"width": 512}
+    path.write_bytes(sealed.replace(b"512", b"513"))
+    with pytest.raises(Damaged, match="its checksum does not hold"):
+        files.read_json(path)
+    path.write_bytes(files.to_json({"width": 513}))  # of a mneme of before
+    assert files.read_json(path) == {"width": 513}
 
 
 def test_a_file_is_flushed_whole_before_it_takes_its_name_and_its_folder_after(

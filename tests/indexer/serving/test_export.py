@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -244,6 +245,15 @@ def test_a_path_is_absolute_and_one_that_is_no_utf_8_is_escaped(run: Run, tmp_pa
     run("export", "out")
     paths = columns(tmp_path / "out", "some.image.v0000.parquet")["path"]
     assert {*paths} == {f"{source}/red.png", f"{source}/\\udcff.png"}
+
+
+def test_the_files_that_features_are_of_come_back(run: Run, tmp_path: Path) -> None:
+    written = {"image": [[1.0, 0.0], [0.0, 1.0]], "path": ["/data/0.jpg", "/data/1.jpg"]}
+    pq.write_table(pa.table(written), tmp_path / "vectors.parquet")
+    run("index", "vectors.parquet")
+    run("export", "out")
+    paths = columns(tmp_path / "out", "vectors.image.v0000.parquet")["path"]
+    assert {*paths} == {"/data/0.jpg", "/data/1.jpg"}
 
 
 def test_the_search_that_the_guide_shows_finds_what_mneme_finds(
