@@ -6,19 +6,21 @@ a file's pictures are prepared as for the first tag of its ARCH. An architecture
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import blake2b
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from threading import Lock
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 from safetensors import SafetensorError
 
+from engine import media
 from engine.backbones import Backbone, Features, Prepared, hub
 from engine.decoding.jobs import Decode, Job, here
 from engine.errors import Setting, UserError
@@ -33,6 +35,14 @@ MAX_CHARACTERS = 4_096
 """A text is read up to here; contexts end long before, and the tokenizer is quadratic in a word's length."""
 
 
+class Tokenizer(Protocol):
+    """What makes numbers of texts, of each up to so many; the last of a text that is longer is its end."""
+
+    context_length: int
+
+    def __call__(self, texts: list[str], context_length: int | None = None) -> Any: ...
+
+
 @dataclass(frozen=True, eq=False)
 class OpenClip:
     """A CLIP with its own transforms and tokenizer, behind the Backbone protocol."""
@@ -43,18 +53,29 @@ class OpenClip:
     digest: str
     network: Any
     transform: Callable[[Any], Any]
-    tokenize: Callable[[list[str]], Any]
+    tokenize: Tokenizer
     device: str
     aligned: bool = True
+    _turn: Lock = field(default_factory=Lock)  # of those who tokenize: a length that is set counts for all
 
     def prepare(self, modality: Modality, data: bytes, decode: Decode = here) -> Prepared:
         """Decode a picture to what the network takes (3, H, W), a text to its characters."""
         if modality == "text":
-            return data.decode()[:MAX_CHARACTERS]
+            text = data.decode()
+            if len(text) > MAX_CHARACTERS or self._is_cut(text):
+                media.raise_flag("long")
+            return text[:MAX_CHARACTERS]
         side = int(np.max(self.network.visual.preprocess_cfg["size"]))
         picture = Image.fromarray(decode(Job("pixels", side), data))
         pixels: Prepared = self.transform(picture).numpy()
         return pixels
+
+    def _is_cut(self, text: str) -> bool:
+        """Say whether no more than the beginning of a text is read."""
+        most = self.tokenize.context_length
+        with self._turn:
+            read, longer = self.tokenize([text], most), self.tokenize([text], most + 1)
+        return bool((read != longer[:, :most]).any())
 
     def encode(self, modality: Modality, batch: Sequence[Prepared]) -> Features:
         """Return the features (N, D) of prepared items, as the towers give them."""
@@ -71,7 +92,8 @@ class OpenClip:
         half = self.device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         with torch.inference_mode(), torch.autocast(self.device, dtype=torch.bfloat16, enabled=half):
             if modality == "text":
-                tokens = self.tokenize([str(text) for text in batch])
+                with self._turn:
+                    tokens = self.tokenize([str(text) for text in batch])
                 z = self.network.encode_text(tokens.to(self.device), normalize=False)
             else:
                 pixels = torch.from_numpy(np.stack([np.asarray(x) for x in batch]))

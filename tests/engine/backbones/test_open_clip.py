@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import clips
 from clips import CLIP
-from engine import backbones
+from engine import backbones, media
 from engine.backbones import Backbone, hub, open_clip
 from engine.decoding.pool import decoders
 from engine.errors import Unreadable, UserError
@@ -143,6 +143,13 @@ def test_an_empty_batch_has_features_of_the_width_that_is_promised(tiny: Backbon
 
 def test_a_word_without_end_is_read_up_to_a_limit(tiny: Backbone) -> None:
     assert tiny.prepare("text", b"q" * 1_000_000) == "q" * open_clip.MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(("words", "flags"), [(75, set()), (76, {"long"}), (5_000, {"long"})])
+def test_a_text_longer_than_is_read_is_flagged(tiny: Backbone, words: int, flags: set[str]) -> None:
+    with media.collected() as raised:  # a context of 77, of which two mark its beginning and its end
+        tiny.prepare("text", b"cat " * words)
+    assert raised == flags
 
 
 def test_the_id_follows_the_bytes_of_the_weights_and_not_their_path(
