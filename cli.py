@@ -861,18 +861,15 @@ def skipped_json(skipped: Skipped) -> dict[str, Any]:
 
 def show_indexed(done: "IndexSummary", *, quiet: bool, as_json: bool) -> None:
     """Print what became of the sources."""
+    from indexer.report import text as tables
+
     show_skipped(done.skipped, quiet=quiet)
     show_notes(done.notes, quiet=quiet)
     if as_json:
         skipped, notes = [*map(skipped_json, done.skipped)], [*map(spoken, done.notes)]
         show_json(asdict(done) | {"skipped": skipped, "notes": notes})
         return
-    moved, kept = (f"{n} {what}, " if n else "" for n, what in ((done.moved, "moved"), (done.kept, "kept")))
-    print(
-        f"{done.added} added, {done.updated} updated, {moved}{done.removed} removed, {done.unchanged} unchanged, "
-        f"{kept}{len(done.skipped)} skipped; {done.shards_built} shards built in {done.seconds:.1f} s"
-    )
-    print("items: " + ", ".join(f"{n} {modality}" for modality, n in sorted(done.items.items())))
+    print(tables.indexed(done))
 
 
 def show_lesson(outcome: "Outcome", *, as_json: bool) -> None:

@@ -176,7 +176,12 @@ def feature_tables() -> Iterator[Case]:
     yield of("npz", "labels as zeros and ones (N, C)", npz(image=VECTORS, labels=np.eye(3, dtype=int)))
     yield of("npz", "arrays of 3 and 2 rows", npz(image=VECTORS, text=TEXTS[:2]))
     yield of("npz", "an array of another length that means nothing", npz(image=VECTORS, centers=VECTORS[:2]))
-    yield of("npz", "objects, which would be unpickled", npz(image=VECTORS, x=np.array([{}] * 3, object)))
+    yield of(
+        "npz",
+        "objects that mean nothing, which would be unpickled",
+        npz(image=VECTORS, x=np.array([{}] * 3, object)),
+    )
+    yield of("npz", "texts as objects", npz(image=VECTORS, text=np.array(["a", "b", "c"], object)))
     yield of("npy", "a lone array", npy(VECTORS))
     parts = {"img_emb/0.npy": npy(VECTORS), "text_emb/0.npy": npy(VECTORS)}
     metadata = {"metadata/0.parquet": parquet(image_path=["1.jpg", "2.jpg", "3.jpg"], caption=TEXTS)}

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import Setting
+from engine.ids import counted
 from engine.storage import output
 from indexer.evaluation.results import Result
 from indexer.serving import export, remove
+from indexer.serving.index import IndexSummary
 from indexer.serving.preview import ReindexPreview
 from indexer.serving.reindex import ReindexSummary
 from indexer.serving.status import Status
@@ -33,7 +35,7 @@ def evaluation(results: Sequence[Result], *, everything: bool = True) -> str:
     if not everything and len(shown) > MOST_LINES - 2:
         shown = shown[: MOST_LINES - 2]
     rest = len(results) - len(shown)
-    more = f"\n{rest} rows more: {ALL}" if rest else ""
+    more = f"\n{counted(rest, 'row')} more: {ALL}" if rest else ""
     return aligned([COLUMNS, *(_cells(result) for result in shown)]) + more
 
 
@@ -48,22 +50,33 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
     output.write(path, text.getvalue().encode())
 
 
+def indexed(summary: IndexSummary) -> str:
+    """Return what `mneme index` prints for people; rows that moved or were kept are told where there are any."""
+    rare = {"moved": summary.moved, "kept": summary.kept}
+    moved, kept = (f"{count} {what}, " if count else "" for what, count in rare.items())
+    rows = f"{summary.added} added, {summary.updated} updated, {moved}{summary.removed} removed"
+    others = f"{summary.unchanged} unchanged, {kept}{len(summary.skipped)} skipped"
+    built = f"{counted(summary.shards_built, 'shard')} built in {summary.seconds:.1f} s"
+    return f"{rows}, {others}; {built}\nitems: {_counts(summary.items)}"
+
+
 def reindexed(summary: ReindexSummary) -> str:
     """Return what `mneme reindex` and `mneme rollback` print for people."""
     own = "".join(f", {direction} {policy}" for direction, policy in sorted(summary.policies.items()))
-    built = f"{summary.shards} shards, {summary.shards_built} built, {summary.seconds:.1f} s"
+    built = f"{counted(summary.shards, 'shard')}, {summary.shards_built} built, {summary.seconds:.1f} s"
     return f"policy {summary.policy}{own}: {built}"
 
 
 def exported(summary: export.ExportSummary) -> str:
     """Return what `mneme export` prints for people."""
-    size = f"{summary.rows} rows, {summary.bytes / 1e6:.1f} MB"
-    return f"{len(summary.files)} files, {size}, {summary.seconds:.1f} s"
+    size = f"{counted(summary.rows, 'row')}, {summary.bytes / 1e6:.1f} MB"
+    return f"{counted(len(summary.files), 'file')}, {size}, {summary.seconds:.1f} s"
 
 
 def preview(expected: ReindexPreview) -> str:
     """Return what `mneme reindex --dry-run` prints for people."""
-    cost = f"{expected.items} items to embed, {expected.bytes / 1e6:.1f} MB, about {expected.seconds:.1f} s"
+    size = f"{expected.bytes / 1e6:.1f} MB"
+    cost = f"{counted(expected.items, 'item')} to embed, {size}, about {expected.seconds:.1f} s"
     choices = [("task", "own head", "chosen", "log-likelihood gained", "standard error", "pairs")]
     for choice in expected.choices:
         gained = (f"{choice.gain:.3f}", f"{choice.error:.3f}", str(choice.queries))
@@ -85,8 +98,8 @@ def removed(summary: remove.RemovalSummary) -> str:
     """Return what `mneme remove` prints for people."""
     kept = f", {summary.kept} kept for other tasks" if summary.kept else ""
     return (
-        f"features of {summary.items} items of {summary.task} removed ({summary.bytes / 1e6:.1f} MB){kept} "
-        f"in {summary.seconds:.1f} s"
+        f"features of {counted(summary.items, 'item')} of {summary.task} removed "
+        f"({summary.bytes / 1e6:.1f} MB){kept} in {summary.seconds:.1f} s"
     )
 
 
@@ -94,12 +107,9 @@ def rows_removed(summary: remove.RowRemoval) -> str:
     """Return what `mneme remove` prints for people."""
     would = "would be " if summary.dry_run else ""
     tasks = ", ".join(f"{task} (all)" if task in summary.emptied else task for task in summary.tasks)
-    rows, items = (
-        f"{n} {what}{'s' * (n != 1)}" for n, what in ((summary.rows, "row"), (summary.items, "item"))
-    )
     return (
-        f"{rows} of {tasks} and {items} with {summary.bytes / 1e6:.1f} MB of features "
-        f"{would}removed in {summary.seconds:.1f} s"
+        f"{counted(summary.rows, 'row')} of {tasks} and {counted(summary.items, 'item')} "
+        f"with {summary.bytes / 1e6:.1f} MB of features {would}removed in {summary.seconds:.1f} s"
     )
 
 

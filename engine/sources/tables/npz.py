@@ -50,6 +50,8 @@ def open_npz(path: Path, limits: Limits) -> Table:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
             headers = {name: _header(archive, name) for name in members if name.endswith(".npy")}
+    except zipfile.BadZipFile:
+        raise UserError(f"cannot read {path}: it is cut short, or not what numpy.savez writes") from None
     except BROKEN as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from None
     arrays = {name.removesuffix(".npy"): header for name, header in headers.items()}
@@ -97,15 +99,19 @@ def _is_vectors(name: str, header: Header) -> bool:
 def _left_out(arrays: Mapping[str, Header]) -> dict[str, str]:
     """Return arrays of names that mean nothing and that are no rows beside those that do, and why."""
     known = {name: header.shape[0] for name, header in arrays.items() if is_named(name) and header.shape}
+    others = {name: header for name, header in arrays.items() if not is_named(name)}
+    objects = {
+        name: "it would have to be unpickled" for name, header in others.items() if header.dtype.hasobject
+    }
     if len({*known.values()}) != 1:
-        return {}
+        return objects
     first, rows = next(iter(known.items()))
-    return {
+    return objects | {
         name: f"it has {counted(header.shape[0], 'row')}, and {first!r} has {rows}"
         if header.shape
         else f"it is a single value, and {first!r} has {counted(rows, 'row')}"
-        for name, header in arrays.items()
-        if not is_named(name) and header.shape[:1] != (rows,) and not header.dtype.hasobject
+        for name, header in others.items()
+        if name not in objects and header.shape[:1] != (rows,)
     }
 
 
@@ -114,7 +120,8 @@ def _checked(path: Path, arrays: Mapping[str, Header], limits: Limits) -> int:
     for name, header in arrays.items():
         if header.dtype.hasobject:
             raise UserError(
-                f"cannot read {path}: Object arrays cannot be loaded: {name} would have to be unpickled"
+                f"cannot read {path}: Object arrays cannot be loaded: {name} would have to be unpickled; "
+                f"save it as {name}.astype(str)"
             )
         is_lone = name in MEDIA and header.dtype.kind in "fiu" and len(header.shape) < 2
         if not header.shape and not is_lone:

@@ -1,4 +1,5 @@
 import io
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -285,6 +286,21 @@ def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^cannot read .*rows\.npz: Object arrays cannot be loaded"):
         npz(tmp_path, {"image": IMAGES, "text": bomb})
     assert not (tmp_path / "fired").exists()
+
+
+def test_an_array_of_objects_that_means_nothing_is_left_out_with_a_note(tmp_path: Path) -> None:
+    bomb = np.array([Bomb(tmp_path / "fired"), None])
+    collection = npz(tmp_path, {"image": IMAGES, "extra": bomb})
+    assert len(list(collection.rows())) == 2
+    assert collection.notes == ["array 'extra' is left out: it would have to be unpickled"]
+    assert not (tmp_path / "fired").exists()
+
+
+def test_a_file_that_is_cut_short_says_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", image=IMAGES)
+    os.truncate(tmp_path / "rows.npz", 100)
+    with pytest.raises(UserError, match=r"rows\.npz: it is cut short, or not what numpy\.savez writes$"):
+        open_source(tmp_path / "rows.npz")
 
 
 def test_rows_that_are_not_aligned_are_a_user_error(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from engine.history import Lesson
 from indexer.policies.auto import Choice
 from indexer.report import text
 from indexer.serving.export import ExportSummary, File
+from indexer.serving.index import IndexSummary
 from indexer.serving.preview import RankingOverlap, RecallChange, ReindexPreview
 from indexer.serving.reindex import ReindexSummary
 from indexer.serving.remove import RemovalSummary
@@ -69,6 +70,24 @@ def test_a_reindex_says_what_is_served_and_what_was_built() -> None:
 
     assert text.reindexed(summary) == (
         "policy matched, image-text partial, text-image auto: 6 shards, 2 built, 1.3 s"
+    )
+
+
+def test_an_index_counts_in_words_that_fit() -> None:
+    rows = {"added": 2, "updated": 0, "moved": 0, "removed": 1, "unchanged": 3, "kept": 1}
+    summary = IndexSummary(
+        ["sky"],
+        **rows,
+        left={},
+        skipped=[],
+        items={"text": 4, "image": 1},
+        shards_built=1,
+        seconds=0.04,
+        notes=[],
+    )
+    assert text.indexed(summary) == (
+        "2 added, 0 updated, 1 removed, 3 unchanged, 1 kept, 0 skipped; 1 shard built in 0.0 s\n"
+        "items: 1 image, 4 text"
     )
 
 
