@@ -15,7 +15,7 @@ What a person should know although nothing failed is a warning of class `Note`.
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -109,13 +109,19 @@ class Mneme:
         reading: SourceOptions = AS_USUAL,
         allow_mass_delete: bool = False,
     ) -> Outcome:
-        """Teach the newest head a task; what is served changes with the next `index`."""
+        """Teach the newest head a task; what is served changes with the next `index`.
+
+        Raises:
+            UserError: `settings` are those of another task.
+        """
+        if settings and settings.task != task:
+            raise UserError(f"the task to teach is {task!r}, but the settings are of {settings.task!r}")
         tell = _teller()
         outcome, reports = lessons.learn(
             place(self.folder),
             [] if source is None else [Path(source)],
             _options(backbone, reading, tell),
-            replace(settings, task=task) if settings else TrainSettings(task=task),
+            settings or TrainSettings(task=task),
             device=resolve(self.device),
             allow_mass_delete=allow_mass_delete,
         )

@@ -8,6 +8,7 @@ import pytest
 
 import mneme
 from commands import Run, colours
+from engine.errors import UserError
 from engine.types import TrainSettings
 
 ONE_EPOCH = TrainSettings("sky", form="linear", epochs=1)
@@ -73,6 +74,11 @@ def test_the_first_lesson_of_all_is_served_by_an_index_alone(trained: Path, tmp_
     assert run("train", "-t", "sky", "--epochs", "1").out.endswith(
         "\nnext: lesson 2 (sky) is not served yet: `mneme index SOURCE` serves it\n"
     )
+
+
+def test_settings_of_another_task_teach_nothing(world: Path) -> None:
+    with pytest.raises(UserError, match=r"^the task to teach is 'life', but the settings are of 'sky'$"):
+        mneme.open(world).train("life", settings=ONE_EPOCH)
 
 
 def test_rows_are_removed_as_by_the_command_line_and_files_that_are_still_there_are_a_note(
