@@ -1,15 +1,20 @@
 """What was learned and what arrived, in order; and which tasks and heads there were after any lesson."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One training of a task, and the head version that came of it."""
+    """One training of a task, and the head version that came of it.
+
+    Attributes:
+        digest: the checksum of the head's tensors; empty where an older mneme trained it.
+    """
 
     number: int
     task: str
     head: int
+    digest: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Reference:
         after: how many lessons there were.
         alone: it learned its own task from the initialisation, so only that can be asked of it.
         seconds: of wall time that its training took.
+        digest: as of a lesson.
     """
 
     method: str
@@ -37,6 +43,7 @@ class Reference:
     head: int
     alone: bool
     seconds: float
+    digest: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def train(
     epochs = train_task(head.to(device), data, objective, settings, on_epoch)
     unaware = [n for n, k in recipe.links.items() if k.remembers and parent and not _of_link(n, state)]
     lesson = _next_lesson(workspace, settings.task, is_reference=reference)
-    heads.write(
+    digest = heads.write(
         workspace.head(lesson.head),
         head,
         _record(workspace, lesson, parent, head, replace(settings, modalities=tuple(selected.modalities))),
@@ -101,7 +101,7 @@ def train(
         b"".join(json.dumps(asdict(epoch)).encode() + b"\n" for epoch in epochs),
     )
     seconds = time.perf_counter() - began
-    workspace = _appended(workspace, lesson, recipe, settings.method, seconds)
+    workspace = _appended(workspace, replace(lesson, digest=digest), recipe, settings.method, seconds)
     to_serve = waiting(workspace.manifest) if lesson.number else []
     return workspace, Outcome(lesson, parent, settings, epochs, unaware, selected.lost, to_serve, seconds)
 
@@ -176,7 +176,7 @@ def _start(
         return 0, Head(form, workspace.manifest.width, shared_top=shared, seed=settings.seed), {}
     parent = lessons[-1].head
     folder = workspace.head(parent)
-    head, _ = heads.read(folder)
+    head, _ = heads.read(folder, workspace.digest(parent))
     if settings.form not in (None, head.form) or settings.shared_top not in (None, head.top is not None):
         of_form, top, anew = Setting("form"), Setting("shared_top"), Setting("method", "experts")
         raise UserError(
@@ -207,7 +207,9 @@ def _appended(workspace: Workspace, lesson: Lesson, recipe: Recipe, method: str,
         longer = replace(history, lessons=(*history.lessons, lesson))
         return workspace.with_manifest(replace(manifest, history=longer))
     alone = recipe.start == "initialisation" and recipe.pairs == "task"
-    reference = Reference(method, lesson.task, len(history.lessons), lesson.head, alone, seconds)
+    reference = Reference(
+        method, lesson.task, len(history.lessons), lesson.head, alone, seconds, lesson.digest
+    )
     return workspace.with_manifest(replace(manifest, references=(*manifest.references, reference)))
 
 

@@ -55,7 +55,7 @@ class Embedder:
 
     def _read(self, version: int) -> Head:
         if version > 0:
-            return heads.read(self.workspace.head(version))[0]
+            return heads.read(self.workspace.head(version), self.workspace.digest(version))[0]
         manifest = self.workspace.manifest
         return untrained(manifest.width, {m: encoder.width for m, encoder in manifest.backbones.items()})
 

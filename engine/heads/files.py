@@ -1,6 +1,7 @@
 """Heads on disk: tensors, what strategies remember, the log, and beside them what they are."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,12 @@ class Record:
     backbones: Mapping[Modality, str]
 
 
-def write(folder: Path, head: Head, record: Record, state: Mapping[str, Tensor], log: bytes) -> None:
-    """Write a head version in one step: its tensors, its record, its strategies' state, its log."""
+def write(folder: Path, head: Head, record: Record, state: Mapping[str, Tensor], log: bytes) -> str:
+    """Write a head version in one step: its tensors, its record, its strategies' state, its log.
+
+    Returns:
+        The checksum of the tensors.
+    """
     contents = {TENSORS: _bytes(head.state_dict()), MEMORY: _bytes(state), LOG: log}
     sums = {name: files.checksum(content) for name, content in contents.items()}
     facts = files.to_sealed_json({"format": FORMAT, **asdict(record), "checksums": sums})
@@ -48,6 +53,7 @@ def write(folder: Path, head: Head, record: Record, state: Mapping[str, Tensor],
     with files.new_folder(folder) as draft:
         for name, content in contents.items():
             (draft / name).write_bytes(content)
+    return sums[TENSORS]
 
 
 def _bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -55,9 +61,15 @@ def _bytes(tensors: Mapping[str, Tensor]) -> bytes:
     return content
 
 
-def read(folder: Path) -> tuple[Head, Record]:
-    """Read a head version; a changed or newer file is an error."""
+def read(folder: Path, digest: str = "") -> tuple[Head, Record]:
+    """Read a head version; a changed or newer file is an error.
+
+    Args:
+        digest: the checksum of the tensors as the manifest has it; empty: not known.
+    """
     record, sums = read_facts(folder)
+    if digest and sums[TENSORS] != digest:
+        raise Damaged(folder / RECORD, "it is another head than the manifest says")
     tensors = _tensors(folder / TENSORS, sums)
     head = Head(record.form, record.width, shared_top=record.shared_top, seed=None)
     for modality, features in record.widths.items():
@@ -80,7 +92,22 @@ def read_record(folder: Path) -> Record:
 
 def read_facts(folder: Path, name: str = RECORD) -> tuple[Record, Mapping[str, str]]:
     """Read what a head version is, and the checksums of the files beside, by their names."""
-    path = folder / name
+    record, sums = _facts(folder / name)
+    if folder.name != f"v{record.version:04d}":
+        raise Damaged(folder / name, f"it is of head v{record.version:04d}")
+    return record, sums
+
+
+def versions(folder: Path) -> set[int]:
+    """Return which head versions a folder says that it holds, whatever its name: its record, and the copy of that."""
+    said = set[int]()
+    for name in (RECORD, COPIES[RECORD]):
+        with suppress(UserError):
+            said.add(_facts(folder / name)[0].version)
+    return said
+
+
+def _facts(path: Path) -> tuple[Record, Mapping[str, str]]:
     try:
         facts = files.read_json(path)
     except FileNotFoundError:

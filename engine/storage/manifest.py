@@ -130,6 +130,7 @@ class Manifest:
         previous: what was served before the last `reindex`.
         sealed: the tasks whose features were removed; their vectors can still be searched.
         references: heads trained beside the history, to measure it by.
+        writes: how often it was written; one of fewer than its copy is an old one that was put back.
     """
 
     width: int
@@ -140,12 +141,21 @@ class Manifest:
     previous: Served | None = None
     sealed: Mapping[str, Sealed] = field(default_factory=dict)
     references: tuple[Reference, ...] = ()
+    writes: int = field(default=0, compare=False)
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:
-    """Return what `workspace.json` holds."""
+    """Return what `workspace.json` holds; what an older mneme did not write only where it says something."""
     fields = asdict(manifest)
-    return {"format": FORMAT, **fields.pop("history"), **fields}
+    content = {"format": FORMAT, **fields.pop("history"), **fields}
+    for said, name in ((content, "writes"), *((head, "digest") for head in _heads(content))):
+        if not said[name]:
+            del said[name]
+    return content
+
+
+def _heads(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*content["lessons"], *content["references"]]
 
 
 def from_json(path: Path, content: Mapping[str, Any]) -> Manifest:

@@ -1,12 +1,16 @@
-"""The pages of LMDB's file, read without a map: whether those in use are all there."""
+"""LMDB's files, looked at without it: whether pages in use are all there, and whether the files are ours alone."""
 
 import os
+import shutil
 import struct
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
+
+from engine.storage import faults, files
 
 HEADER = struct.Struct("=QHHHH")
 """Of every page: its number, unused, what it holds, where its list of nodes ends, where its nodes begin."""
@@ -17,6 +21,9 @@ pages the page size, flags, depth, pages of three kinds, entries and root; the l
 
 NODE = struct.Struct("=HHHH")
 """Of an entry of a page: the lower and the upper part of its size, flags, the length of its key."""
+
+LOCK_MAGIC = struct.pack("=I", 0xBEEFC0DE)
+"""What LMDB's table of readers begins with."""
 
 VERSION = 1
 """Of the format that is known here; of others nothing is said."""
@@ -66,6 +73,38 @@ def are_missing(path: Path) -> bool:
                     return True
         except (EOFError, struct.error, ValueError):
             return True
+
+
+def refuse_links(*paths: Path) -> None:
+    """Raise UserError where a file of a store is a link: LMDB would write to what it leads to, for readers too."""
+    for path in paths:
+        if path.is_symlink():
+            raise files.a_link(path)
+
+
+def make_own(file: Path) -> None:
+    """Let a file that has another name too, as in a backup of hard links, be ours alone: LMDB writes in its midst.
+
+    The caller holds the writer's lock.
+    """
+    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        if file.exists() and file.stat().st_nlink > 1:
+            shutil.copy(file, draft)
+            with draft.open("rb+") as copy:
+                os.fsync(copy.fileno())
+            files.take_place(draft, file)
+    except OSError as error:
+        raise faults.explained(error, file) from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def is_lock(file: Path) -> bool:
+    """Say whether a file is LMDB's table of readers, or empty so far."""
+    with file.open("rb") as opened:
+        beginning = opened.read(len(LOCK_MAGIC))
+    return beginning in (b"", bytes(len(LOCK_MAGIC)), LOCK_MAGIC)
 
 
 def _meta(file: BinaryIO, place: int) -> Meta:

@@ -18,7 +18,7 @@ import lmdb
 import numpy as np
 
 from engine.ids import first_key, from_key, to_key
-from engine.storage import faults, tables
+from engine.storage import faults, pages, tables
 from engine.storage.blocks import read_features
 from engine.storage.changes import Writer
 from engine.storage.inspection import Corruption, corruption
@@ -45,8 +45,11 @@ class Store:
         self._tables: tables.Tables
         self._file = folder / tables.DATA
         self._turn = threading.RLock()  # of those who read, or map the file anew
+        pages.refuse_links(self._file, folder / tables.LOCK)
         if not (readonly or folder.exists()):
             tables.make(folder)
+        if not readonly:
+            pages.make_own(self._file)
         self._open()
         if readonly:
             self.refresh(served)

@@ -162,6 +162,8 @@ def open_tables(env: Any, *, create: bool) -> Tables:
 def can_lock(lock: Path, *, readonly: bool) -> bool:
     """Say whether LMDB can list us in its table of readers, without which nobody may write."""
     try:
+        if lock.exists() and not pages.is_lock(lock):
+            files.replace(lock, bytes(LOCK_BYTES))
         return _provide(lock, LOCK_BYTES) or not readonly
     except OSError as error:
         if readonly:

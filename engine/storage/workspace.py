@@ -44,6 +44,12 @@ class Workspace:
         """Return the folder of a head version."""
         return below(self.root, "heads", f"v{version:04d}")
 
+    def digest(self, version: int) -> str:
+        """Return the checksum of a head's tensors; empty where an older mneme wrote the manifest."""
+        lessons = {lesson.head: lesson.digest for lesson in self.manifest.history.lessons}
+        references = {reference.head: reference.digest for reference in self.manifest.references}
+        return (lessons | references).get(version, "")
+
     def shard(self, path: str) -> Path:
         """Return the folder of a shard, whose path the manifest has."""
         return below(self.root, "shards", path)
@@ -60,6 +66,7 @@ class Workspace:
 
     def with_manifest(self, manifest: Manifest) -> "Workspace":
         """Replace `workspace.json` in one step, then its copy, and return the workspace as it now stands."""
+        manifest = replace(manifest, writes=max(manifest.writes, self.manifest.writes) + 1)
         content = files.to_sealed_json(manifests.to_json(manifest))
         files.replace(self.root / MANIFEST, content)
         files.replace(self.root / COPY, content)
@@ -140,7 +147,16 @@ def place(given: Path | None) -> Path:
 
 
 def open_at(root: Path) -> Workspace:
-    """Read the manifest of a workspace; UserError where there is none, or one that is damaged or newer."""
+    """Read the manifest of a workspace; UserError where there is none, or one that is damaged, newer or outdated."""
+    workspace, writes = _read(root), _writes_of_copy(root)
+    if writes > workspace.manifest.writes:
+        workspace = _read(root)  # both may have been written meanwhile, the copy last
+        if writes > workspace.manifest.writes:
+            raise Damaged(root / MANIFEST, "it is older than its copy")
+    return workspace
+
+
+def _read(root: Path) -> Workspace:
     path = below(root, MANIFEST)
     try:
         return Workspace(root, manifests.from_json(path, files.read_json(path)))
@@ -148,6 +164,15 @@ def open_at(root: Path) -> Workspace:
         if (root / COPY).is_file():
             raise Damaged(path, "it is missing") from None
         raise inaccessible(error) from None
+
+
+def _writes_of_copy(root: Path) -> int:
+    """Return how often the copy of the manifest was written; 0 where it cannot be read, which `verify` tells."""
+    try:
+        writes = files.read_json(below(root, COPY)).get("writes")
+    except (FileNotFoundError, UserError):
+        return 0
+    return writes if isinstance(writes, int) else 0
 
 
 def open_copy(root: Path) -> Workspace:

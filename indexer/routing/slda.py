@@ -132,7 +132,11 @@ def averaged(log_p: Sequence[Scores]) -> Scores:
 
 @dataclass(frozen=True)
 class Facts:
-    """What `router.json` says: as of a Router, the tasks of the sums, and of files their checksums by name."""
+    """What `router.json` says: as of a Router, the tasks of the sums, and of files their checksums by name.
+
+    Attributes:
+        name: of its folder, which tells it from other routers; empty where an older mneme wrote it.
+    """
 
     format: int
     tasks: Sequence[str]
@@ -143,6 +147,7 @@ class Facts:
     temperature: float = 1.0
     leeway: float = 0.0
     doubt: float = 0.0
+    name: str = ""
 
 
 def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) -> None:
@@ -168,6 +173,7 @@ def write(folder: Path, router: Router, sums: Sums, items: Mapping[str, Ids]) ->
         "temperature": router.temperature,
         "leeway": router.leeway,
         "doubt": router.doubt,
+        "name": folder.name,
         "checksums": {TENSORS: files.checksum(data)},
     }
     with files.new_folder(folder) as draft:
@@ -234,6 +240,8 @@ def check(folder: Path) -> None:
 
 def _read(folder: Path) -> tuple[Facts, dict[str, NDArray[Any]]]:
     facts = files.typed(folder / FACTS, Facts, shards.read_json(folder, FACTS, FORMAT))
+    if facts.name not in ("", folder.name):
+        raise Damaged(folder / FACTS, f"it is of another router, {facts.name}")
     if TENSORS not in facts.checksums:
         raise Damaged(folder / FACTS, "it has no checksums")
     return facts, safetensors.numpy.load(files.checked(folder / TENSORS, facts.checksums[TENSORS]))

@@ -36,11 +36,12 @@ def versions(workspace: Workspace) -> list[int]:
     ]
 
 
-def head(folder: Path, *, deep: bool) -> Iterator[Problem]:
+def head(workspace: Workspace, version: int, *, deep: bool) -> Iterator[Problem]:
     """Yield what is wrong with a head: each of its files is read, the memory only if `deep`."""
+    folder = workspace.head(version)
     try:
         _, sums = heads.read_facts(folder)
-        heads.read(folder)
+        heads.read(folder, workspace.digest(version))
     except UserError as error:
         yield told(error, "head", "takes its copy; where that is lost too, its lesson is forgotten")
         return

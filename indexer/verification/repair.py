@@ -40,7 +40,8 @@ def repair(root: Path, *, compact: bool = False, device: str = "cpu") -> Verific
         done += _manifest(root)
         workspace = workspaces.open_at(root)
         if damaged:
-            lost = [version for version in checks.versions(workspace) if _head(workspace.head(version), done)]
+            done += _back_in_place(workspace)
+            lost = [version for version in checks.versions(workspace) if _head(workspace, version, done)]
             done += [
                 f"head v{version:04d} is lost: its lesson is forgotten; train it again" for version in lost
             ]
@@ -67,14 +68,31 @@ def _manifest(root: Path) -> Iterator[str]:
         yield f"{copy}: written anew"
 
 
-def _head(folder: Path, done: list[str]) -> bool:
+def _back_in_place(workspace: Workspace) -> Iterator[str]:
+    """Give heads the names of their versions where these are free: no other copy of a head may be left."""
+    said = {folder: heads.versions(folder) for folder in sorted((workspace.root / "heads").glob("v*"))}
+    names = {folder: set(map(workspace.head, versions)) for folder, versions in said.items()}
+    misplaced = {
+        folder: min(right) for folder, right in names.items() if len(right) == 1 and folder not in right
+    }
+    wanted = [name for name in misplaced.values() if name in misplaced or not name.exists()]
+    moved = {folder: name for folder, name in misplaced.items() if wanted.count(name) == 1}
+    aside = {folder.rename(folder.with_name(f"{folder.name}-moved")): name for folder, name in moved.items()}
+    for folder, name in aside.items():
+        if not name.exists():
+            folder.rename(name)
+            yield f"{name}: put back in its place"
+
+
+def _head(workspace: Workspace, version: int, done: list[str]) -> bool:
     """Mend a head from its copies; say whether it is lost."""
+    folder = workspace.head(version)
     for name, copy in heads.COPIES.items():
         if not _is_whole(folder, name) and _is_whole(folder, copy):
             files.replace(folder / name, (folder / copy).read_bytes())
             done.append(f"{folder / name}: its copy took its place")
     try:
-        head, record = heads.read(folder)
+        head, record = heads.read(folder, workspace.digest(version))
         _, sums = heads.read_facts(folder)
     except UserError:
         return True

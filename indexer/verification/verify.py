@@ -35,7 +35,7 @@ def problems(root: Path, *, deep: bool) -> Iterator[Problem]:
     workspace = workspaces.open_at(root)
     yield from checks.copy_of_manifest(root)
     for version in checks.versions(workspace):
-        yield from checks.head(workspace.head(version), deep=deep)
+        yield from checks.head(workspace, version, deep=deep)
     yield from _store(workspace, deep=deep)
     yield from checks.derived(workspace, deep=deep)
 

@@ -13,10 +13,12 @@ def test_a_copy_of_another_state_is_told(world: Path) -> None:
 
 
 def test_memory_is_read_only_where_all_is(world: Path) -> None:
-    folder = worlds.opened(world).head(2)
-    (folder / "memory.safetensors").write_bytes(b"x")
-    assert list(checks.head(folder, deep=False)) == []
-    assert [problem.what for problem in checks.head(folder, deep=True)] == ["its checksum does not hold"]
+    workspace = worlds.opened(world)
+    (workspace.head(2) / "memory.safetensors").write_bytes(b"x")
+    assert list(checks.head(workspace, 2, deep=False)) == []
+    assert [problem.what for problem in checks.head(workspace, 2, deep=True)] == [
+        "its checksum does not hold"
+    ]
 
 
 def test_a_manifest_without_a_copy_is_mended_by_hand(world: Path) -> None:
