@@ -34,11 +34,15 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
         )
     try:
         content = json.loads(source.read_bytes())
+    except json.JSONDecodeError as error:
+        said = "it has a JSON value a line: call it .jsonl" if error.msg == "Extra data" else error
+        raise UserError(f"cannot read {source}: {said}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {source}: {error}") from None
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-        raise UserError(f'{source} is no source: a JSON of COCO has a list of "images"')
+        advice = "; rows of your own are read from .jsonl, one a line" if isinstance(content, list) else ""
+        raise UserError(f'{source} is no source: a JSON of COCO has a list of "images"{advice}')
     if len(images) > limits.max_rows:
         raise over("max_rows", limits.max_rows, f"{source} has {counted(len(images), 'image')}")
     annotations, notes = _annotations(content)

@@ -36,6 +36,7 @@ from engine.types import Modality, Skipped, Split
 
 OPEN = {
     ".jsonl": open_json_lines,
+    ".ndjson": open_json_lines,
     ".csv": open_delimited,
     ".tsv": open_delimited,
     ".parquet": open_parquet,

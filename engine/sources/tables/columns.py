@@ -38,6 +38,8 @@ OTHER_NAMES: Mapping[Part, Sequence[str]] = {
         "sentences",
         "comment",
         "description",
+        "transcription",
+        "transcript",
     ),
     "file": (
         "filepath",
@@ -48,6 +50,13 @@ OTHER_NAMES: Mapping[Part, Sequence[str]] = {
         "audio_path",
         "image_name",
         "image_file",
+        "image_filename",
+        "audio_file",
+        "audio_filename",
+        "img",
+        "img_path",
+        "photo",
+        "picture",
     ),
     "labels": ("label", "category", "categories", "class"),
 }

@@ -333,6 +333,28 @@ def test_a_suffix_counts_in_either_case(tmp_path: Path, name: str) -> None:
     assert row.texts == ("a cat",)
 
 
+def test_rows_of_json_are_read_under_their_other_suffix(tmp_path: Path) -> None:
+    (tmp_path / "rows.ndjson").write_text('{"text": "a cat"}\n')
+    (row,) = read(tmp_path / "rows.ndjson")
+    assert isinstance(row, Row)
+    assert row.texts == ("a cat",)
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        ('{"text": "a"}\n{"text": "b"}\n', "it has a JSON value a line: call it .jsonl"),
+        ('[{"text": "a"}]', "rows of your own are read from .jsonl, one a line"),
+    ],
+)
+def test_rows_in_a_json_are_refused_with_the_name_to_give_them(
+    tmp_path: Path, content: str, advice: str
+) -> None:
+    (tmp_path / "rows.json").write_text(content)
+    with pytest.raises(UserError, match=rf"rows\.json.*{advice}$"):
+        open_source(tmp_path / "rows.json")
+
+
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no device without end")
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "npz", "parquet", "json", "txt"])
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "link"])

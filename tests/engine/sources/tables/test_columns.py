@@ -23,7 +23,19 @@ def test_the_usual_names_are_taken_without_a_word() -> None:
             (name, "text", "text")
             for name in ("caption", "captions", "title", "alt", "Caption", " alt text ")
         ),
-        *((name, "file", "file_name") for name in ("filepath", "path", "filename", "image_path")),
+        *(
+            (name, "file", "file_name")
+            for name in (
+                "filepath",
+                "path",
+                "filename",
+                "image_path",
+                "img",
+                "Photo",
+                "picture",
+                "Image File",
+            )
+        ),
         *((name, "labels", "labels") for name in ("label", "category")),
     ],
 )
