@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from engine.errors import Unreadable
-from engine.ingest import gone, moved
+from engine.ingest import gone, moved, stale
 from engine.ingest.encoders import refuse_another
 from engine.ingest.encoding import Loaded, LoadedItem, Loader, encode
 from engine.ingest.matching import Matcher, match
@@ -24,7 +24,6 @@ from engine.types import Skipped
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done and the rows expected."""
-
 
 MOST_LOST = 30.0
 """Seconds of reading and encoding that a kill may lose."""
@@ -59,18 +58,15 @@ def ingest(
             with loader.store.writing() as txn:
                 is_more = reading.land_some(chunks, txn)
     lost = reading.gone()
+    if not (allow_mass_delete and lost):
+        reading.refuse_empty(lost)
     if not allow_mass_delete:
-        reading.refuse_empty(lost)
         gone.refuse_many(loader.store, lost, len(reading.matcher.known), reading.matcher.collection.source)
-    elif not lost:
-        reading.refuse_empty(lost)
     reading.count_gone(lost, reading.added)
     with loader.store.writing() as txn:
         for row in lost:
             txn.remove_row(row.key)
         txn.drop_unused()
-    if reading.matcher.former:
-        reading.report.left = moved.left_behind(loader.store, reading.matcher.former)
     notes = [*reading.matcher.collection.notes, *reading.report.copies.notes()]
     reading.report.note(notes, loader.printed())
     return reading.report
@@ -117,7 +113,7 @@ def _begin(store: Store, source: Path, task: str | None, sources: SourceOptions)
     matcher = match(store, open_source(source, sources), task)
     if not sources.reread:
         refuse_another(matcher)
-    return _Reading(matcher, sources.reread)
+    return _Reading(matcher, sources.reread, stale.others(matcher))
 
 
 @dataclass
@@ -126,7 +122,8 @@ class _Reading:
 
     Attributes:
         reread: read rows again that look unchanged.
-        met: keys of the rows met so far that are stored, or would be.
+        others: what is learned of the rows that the source has under other tasks.
+        met: keys of the rows met so far that are stored or would be, and under which these stood before.
         unread: keys of the rows that are there and cannot be used.
         left_out: what the source itself could not use.
         added: what rows hold that were not stored before, where one of them could be a stored one renamed.
@@ -134,6 +131,7 @@ class _Reading:
 
     matcher: Matcher
     reread: bool
+    others: Sequence[stale.OtherTask]
     met: set[bytes] = field(default_factory=set)
     unread: set[bytes] = field(default_factory=set)
     left_out: list[Skipped] = field(default_factory=list)
@@ -150,6 +148,8 @@ class _Reading:
                 self.left_out.append(row)
             elif matcher.task is None or row.task in (None, matcher.task):
                 self.report.tasks.add(matcher.task_of(row))
+                for other in self.others:
+                    other.compare(row, matcher.key(row))
                 stored = None if self.reread else matcher.unchanged(row)
                 if stored is None:
                     yield row
@@ -210,7 +210,7 @@ class _Reading:
     def foresee(self, row: Row) -> bool:
         """Count a row that would have to be read; say whether it is new here."""
         key, stored = self.matcher.key(row), self.matcher.stored(self.matcher.task_of(row), row.name)
-        self.met.add(key)
+        self.met |= {key} if stored is None else {key, stored.key}
         now = self.matcher.foreseen(row) if stored is not None and stored.key != key else None
         has_moved = stored is not None and now is not None and moved.is_alike(stored, now)
         self.report.moved += has_moved
@@ -231,11 +231,14 @@ class _Reading:
         return missing.gone
 
     def count_gone(self, lost: Sequence[StoredRow], added: Counter[moved.Mark]) -> None:
-        """Count rows that are gone; one that another row was added for has moved."""
+        """Count rows that are gone, or moved where another was added for them; and those that stay as they were."""
         renamed = moved.pairs_of(lost, added) if lost else 0
         self.report.added -= renamed
         self.report.moved += renamed
         self.report.removed = len(lost) - renamed
+        self.report.stale = stale.left_behind(self.matcher, self.met)
+        for other in self.others:
+            self.report.stale += other.stale(self.met, {row.key for row in lost}, self.left_out)
 
     def refuse_empty(self, lost: Sequence[StoredRow]) -> None:
         """Raise where no row was usable: a source that cannot be read must not empty the store."""

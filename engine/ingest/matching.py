@@ -45,6 +45,7 @@ class Matcher:
 
     Attributes:
         known: keys of the stored rows that a pass over the source could meet again.
+        others: keys of its other rows that named no task, by the one that they were stored under.
         task: for rows that name none; where it is given, rows that name another are none of this matter.
         home: the default task of the place where the source stood before it moved, which its rows keep.
         former: where it stood, if rows are stored from there.
@@ -54,6 +55,7 @@ class Matcher:
     collection: Collection
     task: str | None
     known: Sequence[bytes]
+    others: Mapping[str, Sequence[bytes]]
     home: str | None
     former: Former | None
 
@@ -65,13 +67,22 @@ class Matcher:
         """Return the key under which a row is kept."""
         return row_key(str(self.collection.source), self.task_of(row), row.name)
 
-    def unchanged(self, row: Row) -> StoredRow | None:
-        """Return a row that is stored as it is now, with features of all its items, as far as its files show."""
+    def asks_for(self, row: KnownRow | StoredRow) -> bool:
+        """Say whether a pass over the source, wherever it stood, could meet a stored row of it again."""
+        return _is_asked(row, self.task, self.home or self.collection.name)
+
+    def current(self, row: Row) -> StoredRow | None:
+        """Return a row that is stored as it is now, as far as its files show."""
         stored = self.store.row(self.key(row))
         is_same = stored is not None and stored == self.remembered(
             row, lambda path: self.store.stamp(str(path))
         )
-        return stored if stored and is_same and not self.store.lacking(ids_of(stored)) else None
+        return stored if is_same else None
+
+    def unchanged(self, row: Row) -> StoredRow | None:
+        """Return a row that is stored as it is now, with features of all its items."""
+        stored = self.current(row)
+        return stored if stored and not self.store.lacking(ids_of(stored)) else None
 
     def to_store(self, row: Row, items: Sequence[tuple[Modality, ItemId]]) -> StoredRow:
         """Return what is stored for a row whose items are these."""
@@ -161,8 +172,17 @@ def match(store: Store, collection: Collection, task: str | None) -> Matcher:
     if former and home and former.task not in (None, home):
         former = None  # the source has a default task of its own already
     home = home or (former and former.task) or collection.name
-    known = [row.key for row in stored.rows if (row.task == task if task else row.named or row.task == home)]
-    return Matcher(store, collection, task, known, home if home != collection.name else None, former)
+    known, others = list[bytes](), defaultdict[str, list[bytes]](list)
+    for row in stored.rows:
+        if _is_asked(row, task, home):
+            known.append(row.key)
+        elif not row.named:
+            others[row.task].append(row.key)
+    return Matcher(store, collection, task, known, others, home if home != collection.name else None, former)
+
+
+def _is_asked(row: KnownRow | StoredRow, task: str | None, home: str) -> bool:
+    return row.task == task if task else row.named or row.task == home
 
 
 def hashed_split(key: str) -> Split:

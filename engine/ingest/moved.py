@@ -98,12 +98,6 @@ def stamp_by_look(store: Store, rows: Sequence[StoredRow]) -> Callable[[Path], F
     return lambda path: by_look.get(look(path) or (-1, -1))
 
 
-def left_behind(store: Store, former: Former) -> dict[str, int]:
-    """Return how many rows of where a source stood before were not met again, by that place."""
-    left = sum(row.source == former.source for row in store.rows())
-    return {former.source: left} if left else {}
-
-
 def _content(row: StoredRow) -> frozenset[ItemId]:
     media = [id for modality, ids in row.items.items() if modality != "text" for id in ids]
     return frozenset(media or ids_of(row))

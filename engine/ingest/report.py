@@ -1,16 +1,17 @@
 """What a run of ingestion did to the store, and what a person should know of it."""
 
-import shlex
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.errors import Note, Setting
+from engine.errors import Note
 from engine.ids import counted
 from engine.ingest import moved
 from engine.ingest.encoding import LoadedItem
+from engine.ingest.stale import StaleRows, notes_on
 from engine.media import MEANING, SETTINGS, Flag
 from engine.storage.rows import StoredRow
 from engine.types import ItemId, Skipped
@@ -49,7 +50,7 @@ class IngestReport:
     Attributes:
         moved: those whose file, or whole source, has another name now.
         kept: those that could not be looked at, and stay as they were.
-        left: of a source that moved, those that were not met again, by where it stood.
+        stale: those that were left as they were, though the source has others now or has moved.
         notes: what a person should know of how the source was read.
         printed: what decoders printed meanwhile, line by line.
         flagged: the media that were read and are odd, by what is.
@@ -62,7 +63,7 @@ class IngestReport:
     removed: int = 0
     unchanged: int = 0
     kept: int = 0
-    left: dict[str, int] = field(default_factory=dict)
+    stale: list[StaleRows] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     tasks: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -76,11 +77,23 @@ class IngestReport:
         return self.added + self.updated + self.moved + self.unchanged
 
     @property
+    def left(self) -> dict[str, int]:
+        """How many rows are stored of where a moved source stood before, by that place."""
+        left = Counter[str]()
+        for rows in self.stale:
+            left[rows.place] += rows.rows * (rows.place != rows.source)
+        return dict(+left)
+
+    @property
     def told(self) -> list[Note]:
         """What a person should know of the run, and what to do."""
         flagged = [_of_flag(flag, names) for flag, names in sorted(self.flagged.items())]
-        left = [_of_left(source, rows) for source, rows in self.left.items()]
-        return [*map(Note, self.notes), *flagged, *map(Note, _of_printed(self.printed)), *left]
+        return [
+            *map(Note, self.notes),
+            *flagged,
+            *map(Note, _of_printed(self.printed)),
+            *notes_on(self.stale),
+        ]
 
     def count(self, stored: StoredRow | None, now: StoredRow) -> None:
         """Count a row by what was stored of it before, if anything."""
@@ -115,10 +128,3 @@ def _of_printed(lines: Sequence[str]) -> list[str]:
     more = len(lines) - MOST_PRINTED
     said = [f"a decoder says: {line}" for line in lines[:MOST_PRINTED]]
     return said + ([f"and {counted(more, 'line')} more"] if more > 0 else [])
-
-
-def _of_left(source: str, rows: int) -> Note:
-    drop = Setting("source", shlex.quote(source), command="remove")
-    return Note(
-        f"rows of {source}, which is no more, that were not found again: {rows}; to drop them: {drop}", [drop]
-    )

@@ -31,7 +31,7 @@ class IndexSummary:
     Attributes:
         moved: rows whose file, or whole source, has another name now.
         kept: rows that could not be looked at, and stay as they were.
-        left: of sources that moved, rows that were not met again, by where the source stood.
+        left: of sources that moved, rows that are still stored of where the source stood, by that place.
     """
 
     tasks: list[str]
