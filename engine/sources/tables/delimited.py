@@ -14,8 +14,9 @@ from engine.sources.tables.values import Limits, Line, Table, over, regular
 
 MAX_LINE = 16 << 20
 MAX_LINES = 1000
-CURE = ": save the file as UTF-8 (in Excel as `CSV UTF-8`)"
 """A quoted cell may go on over so many lines."""
+
+CURE = ": save the file as UTF-8 (in Excel as `CSV UTF-8`)"
 
 SAID = re.compile(r'"?sep=([^\w\s"]|\t)"? *', re.IGNORECASE)
 """A line before the names by which Excel is told what separates cells."""
@@ -47,6 +48,7 @@ def open_delimited(path: Path, limits: Limits) -> Table:
         records = _records(lines, len(names), separator, literal)
         next(records)  # the names
         long: list[int] = []
+        quoted = 0
         for count, (number, cells) in enumerate(records, start=1):
             if count > limits.max_rows:
                 raise over("max_rows", limits.max_rows, f"{path} has more rows than are read")
@@ -55,13 +57,29 @@ def open_delimited(path: Path, limits: Limits) -> Table:
             else:
                 if any("\n" in cell for cell in cells):
                     long.append(number)
+                quoted += literal and sum(map(_is_quoted, cells))
                 pairs = zip(names, cells, strict=False)
                 yield number, {name: cell for name, cell in pairs if cell.strip()}
-        if long:
-            said = counted(len(long), f"row of {path.name} goes", f"rows of {path.name} go")
-            notes.append(f"{said} on over several lines, like line {long[0]}")
+        notes.extend(_notes_of_rows(path, long, quoted))
 
-    return Table(dict.fromkeys(names), total, rows, notes, literal=True)
+    # of columns without a name, rows bring those that hold anything
+    columns = [name for name, given in names.items() if given]
+    return Table(dict.fromkeys(columns), total, rows, notes, literal=True)
+
+
+def _notes_of_rows(path: Path, long: Sequence[int], quoted: int) -> Iterator[str]:
+    """Yield what to say of rows that go on over several lines, and of cells whose quotes are kept."""
+    if long:
+        said = counted(len(long), f"row of {path.name} goes", f"rows of {path.name} go")
+        yield f"{said} on over several lines, like line {long[0]}"
+    if quoted:
+        said = counted(quoted, f"cell of {path.name} begins and ends", f"cells of {path.name} begin and end")
+        yield f"{said} with quotes, which are kept: where these are a spreadsheet's, save it as CSV"
+
+
+def _is_quoted(cell: str) -> bool:
+    """Say whether a cell is one that a spreadsheet may have put quotes around, which are none of it in a CSV."""
+    return len(cell) > 1 and cell[0] == cell[-1] == '"'
 
 
 def _head(path: Path, lines: Iterator[tuple[int, str | Unreadable]], usual: str) -> tuple[int, str, str]:
@@ -77,20 +95,22 @@ def _head(path: Path, lines: Iterator[tuple[int, str | Unreadable]], usual: str)
     return 1, "", usual
 
 
-def _names(path: Path, first: str, separator: str, literal: bool) -> list[str]:
-    """Return what a table's first line calls its columns; one without a name is called by its number."""
+def _names(path: Path, first: str, separator: str, literal: bool) -> dict[str, str]:
+    """Return what columns are called, and how a table's first line has it: one without a name goes by its number."""
+    if first.count("\0") * 3 > len(first):
+        raise UserError(f"cannot read {path}: it looks like UTF-16 without a mark at its beginning{CURE}")
     try:
         names = [name.strip() for name in _record([first], separator, literal)]
     except csv.Error as error:
-        raise UserError(f"cannot read {path}: its first line names no columns: {error}") from None
+        raise UserError(f"cannot read {path}: its first line names no columns: {_fault(error)}") from None
     if not any(names):
         if not path.stat().st_size:
             raise UserError(f"cannot read {path}: it is empty")
         raise UserError(f"cannot read {path}: its first line names no columns")
-    names = [name or f"column {number}" for number, name in enumerate(names, start=1)]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    called = [name or f"column {number}" for number, name in enumerate(names, start=1)]
+    if repeated := sorted({name for name in called if called.count(name) > 1}):
         raise UserError(f"cannot read {path}: two columns are called {repeated[0]!r}")
-    return names
+    return dict(zip(called, names, strict=True))
 
 
 def _encoding(path: Path) -> str:
@@ -145,6 +165,12 @@ def _record(lines: Sequence[str], separator: str, literal: bool) -> list[str]:
     return cells
 
 
+def _fault(error: csv.Error) -> str:
+    """Return what is wrong with a record; Python's words for a line end in it speak of how it opens files."""
+    is_line_end = "new-line character" in str(error)
+    return "a line end in a cell without quotes" if is_line_end else str(error)
+
+
 def _records(
     lines: Iterator[tuple[int, str | Unreadable]], width: int, separator: str, literal: bool
 ) -> Iterator[tuple[int, list[str] | Unreadable]]:
@@ -197,7 +223,7 @@ def _cells(
         return _record(texts, separator, literal), 1
     except csv.Error as error:
         if "unexpected end" not in str(error):
-            raise Unreadable(f"not CSV: {error}") from None
+            raise Unreadable(f"not CSV: {_fault(error)}") from None
     quotes = texts[0].count('"')
     while len(texts) < MAX_LINES:
         if len(waiting) == len(texts):
@@ -213,5 +239,5 @@ def _cells(
             try:
                 return _record(texts, separator, literal), len(texts)
             except csv.Error as error:
-                raise Unreadable(f"not CSV: {error}") from None
+                raise Unreadable(f"not CSV: {_fault(error)}") from None
     raise Unreadable("a quote in it is never closed")

@@ -81,6 +81,8 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _object(line: bytes, depth: int) -> Mapping[str, object]:
+    if b"\0" in line:
+        raise Unreadable("not UTF-8, but like UTF-16: save the file as UTF-8")
     try:
         value = json.loads(line.decode(), parse_constant=_refuse, object_pairs_hook=_once)
     except UnicodeDecodeError:

@@ -75,6 +75,51 @@ def test_in_a_tsv_a_quote_is_a_quote(tmp_path: Path) -> None:
     assert read(opened) == [(2, {"n": "1", "text": '"the end'}), (3, {"n": "2", "text": 'a 12" record'})]
 
 
+def test_cells_of_a_tsv_that_begin_and_end_with_quotes_are_counted(tmp_path: Path) -> None:
+    opened = table(tmp_path, 'n\ttext\n1\t"a ""red"" bus"\n"2"\t"\n3\t"a, b"\n', "rows.tsv")
+    assert next(row for _, row in read(opened)) == {"n": "1", "text": '"a ""red"" bus"'}
+    assert opened.notes == [
+        "3 cells of rows.tsv begin and end with quotes, which are kept: "
+        "where these are a spreadsheet's, save it as CSV"
+    ]
+
+
+def test_quotes_around_cells_of_a_csv_are_not_noted(tmp_path: Path) -> None:
+    opened = table(tmp_path, 'n,text\n1,"""a"""\n2,"b, c"\n')
+    assert [len(read(opened)), opened.notes] == [2, []]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_utf_16_without_a_mark_is_refused_as_what_it_looks_like(
+    tmp_path: Path, encoding: str, end: str
+) -> None:
+    with pytest.raises(
+        UserError, match="looks like UTF-16 without a mark at its beginning: save the file as UTF-8"
+    ):
+        table(tmp_path, f"text,labels{end}a dog,pet{end}".encode(encoding))
+
+
+@pytest.mark.parametrize("line", ["a\rdog,b", "a\r\rb,c"])
+def test_a_line_end_in_a_cell_is_told_in_words_of_the_file(tmp_path: Path, line: str) -> None:
+    opened = table(tmp_path, f"text,labels\n{line}\na cat,pet\n")
+    assert read(opened) == [
+        (2, "not CSV: a line end in a cell without quotes"),
+        (3, {"text": "a cat", "labels": "pet"}),
+    ]
+    with pytest.raises(UserError, match=r"names no columns: a line end in a cell without quotes$"):
+        table(tmp_path, f"{line}\na,b\n")
+
+
+def test_columns_without_a_name_that_hold_nothing_are_none(tmp_path: Path) -> None:
+    opened = table(tmp_path, "text;labels;;\na cat;pet;;\na dog;pet;; \n")
+    assert [row for _, row in read(opened)] == [
+        {"text": "a cat", "labels": "pet"},
+        {"text": "a dog", "labels": "pet"},
+    ]
+    assert [*opened.columns] == ["text", "labels"]
+
+
 @pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
 def test_other_separators_are_taken_with_a_note(tmp_path: Path, separator: str, name: str) -> None:
     opened = table(tmp_path, f"file_name{separator}text\na.jpg{separator}a dog\n")
