@@ -25,6 +25,8 @@ PARTS: Mapping[str, Part] = {
 }
 MEDIA: tuple[Modality, ...] = ("image", "audio", "video")
 KNOWN = (*PARTS, *MEDIA)
+READ = tuple(name for name in KNOWN if name != "video")
+"""What a person is told of them: a video is known and refused, row by row."""
 
 OTHER_NAMES: Mapping[Part, Sequence[str]] = {
     "id": ("ids",),
@@ -154,7 +156,7 @@ def check_usable(path: Path, columns: Columns, table: Table) -> None:
         why = "".join(f"; {note}" for note in table.notes)
         raise UserError(
             f"{path} has no column of media, texts or features{others}{why}; "
-            f"columns that are read are: {', '.join(KNOWN)}, or an array (N, D) for each modality"
+            f"columns that are read are: {', '.join(READ)}, or an array (N, D) for each modality"
         )
 
 
@@ -217,6 +219,6 @@ def notes_of_fields(names: Sequence[str]) -> list[str]:
         more = f" and {len(unlike) - 10} more" if len(unlike) > 10 else ""
         notes.append(
             f"kept as fields of their rows: {', '.join(map(repr, unlike[:10]))}{more}; "
-            f"columns that are read are: {', '.join(KNOWN)}"
+            f"columns that are read are: {', '.join(READ)}"
         )
     return notes

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.errors import UserError
 from engine.ids import counted
-from engine.sources.tables.columns import LABELS, MEDIA, is_named, normal
+from engine.sources.tables.columns import LABELS, MEDIA, OF_VECTORS, TEXTS, is_named, normal
 from engine.sources.tables.values import Limits, Line, Table, one_line, over, regular, row_of
 
 BLOCK = 1024
@@ -96,6 +96,14 @@ def _is_vectors(name: str, header: Header) -> bool:
     return len(header.shape) == 2 and header.dtype.kind in "fiub" and not is_label
 
 
+def _is_no_number(name: str, header: Header) -> bool:
+    """Say whether an array called as features are holds what these cannot be, nor paths or texts, a word a row."""
+    is_of_text = normal(name) in TEXTS
+    words = "US" if is_of_text or len(header.shape) < 2 else ""
+    is_called_so = is_of_text or normal(name) in MEDIA or OF_VECTORS.search(normal(name)) is not None
+    return is_called_so and header.dtype.kind not in "fiub" + words
+
+
 def _left_out(arrays: Mapping[str, Header]) -> dict[str, str]:
     """Return arrays of names that mean nothing and that are no rows beside those that do, and why."""
     known = {name: header.shape[0] for name, header in arrays.items() if is_named(name) and header.shape}
@@ -123,7 +131,9 @@ def _checked(path: Path, arrays: Mapping[str, Header], limits: Limits) -> int:
                 f"cannot read {path}: Object arrays cannot be loaded: {name} would have to be unpickled; "
                 f"save it as {name}.astype(str)"
             )
-        is_lone = name in MEDIA and header.dtype.kind in "fiu" and len(header.shape) < 2
+        if _is_no_number(name, header):
+            raise UserError(f"{path}: {name} holds {header.dtype}; features are real numbers")
+        is_lone = normal(name) in MEDIA and header.dtype.kind in "fiub" and len(header.shape) < 2
         if not header.shape and not is_lone:
             raise UserError(f"{path}: {name} is a single value: give one a row")
         if is_lone or len(header.shape) > 2 or (len(header.shape) == 2 and not header.shape[1]):

@@ -409,3 +409,34 @@ def test_more_than_is_read_is_refused_by_what_the_file_says_of_itself(
     assert path.stat().st_size < 1 << 18
     with pytest.raises(UserError, match=f"{message}; the limit is `max_.*`, which can be raised$"):
         open_source(path, SourceOptions(limits=limits))
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("image", np.ones((2, 3), np.complex64)),
+        ("Image_Embedding", np.ones((2, 3), np.complex64)),
+        ("image", np.ones(2, np.complex64)),
+        ("audio", np.array([["a", "b"], ["c", "d"]])),
+        ("image", np.zeros((2, 3), "M8[s]")),
+        ("text", np.ones((2, 3), np.complex64)),
+    ],
+)
+def test_features_of_what_are_no_real_numbers_are_a_user_error(
+    tmp_path: Path, name: str, array: np.ndarray[Any, Any]
+) -> None:
+    with pytest.raises(UserError) as raised:
+        npz(tmp_path, {name: array, "label": ["a", "b"]})
+    path = tmp_path / "rows.npz"
+    assert str(raised.value) == f"{path}: {name} holds {array.dtype}; features are real numbers"
+
+
+def test_words_that_are_paths_or_texts_are_no_features(tmp_path: Path) -> None:
+    collection = npz(tmp_path, {"image": ["a.jpg", "b.jpg"], "text": [["a", "b"], ["c", "d"]]})
+    assert [row.texts for row in rows(collection)] == [("a", "b"), ("c", "d")]
+
+
+def test_columns_that_are_told_to_be_read_are_those_that_can_be(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="columns that are read are: ") as raised:
+        parquet(tmp_path, {"words": ["a"]})
+    assert "video" not in str(raised.value)
