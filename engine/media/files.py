@@ -20,7 +20,9 @@ def read(path: Path) -> bytes:
             raise Unreadable(f"{size >> 20} MiB; the limit is {MAX_BYTES >> 20} MiB")
         data = path.read_bytes()
     except OSError as error:
-        raise Unreadable((error.strerror or str(error)).lower()) from None
+        is_of_windows = isinstance(error, FileNotFoundError) and "\\" in path.name
+        hint = "; write / between its folders, not \\" if is_of_windows else ""
+        raise Unreadable((error.strerror or str(error)).lower() + hint) from None
     if not data:
         raise Unreadable("empty file")
     return data

@@ -1,5 +1,6 @@
 """What a source is read into, and what every kind of source checks."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.errors import Setting, Unreadable, UserError
 from engine.ids import checked_name
+from engine.media import spelled
 from engine.types import Modality, Skipped, Split
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -130,6 +132,15 @@ def metadata_of(folder: Path) -> list[Path]:
 def unread_beside(first: Path, *others: Path) -> list[str]:
     """Return what to say of metadata files beside the one that is read."""
     return [f"{other.name} is not read, but {first.name} beside it" for other in others]
+
+
+def located(folder: Path, name: str) -> Path:
+    """Return the path of a file that a source names, read as Windows writes paths where only that leads to a file."""
+    path = spelled(folder / name)
+    if "\\" in name and not os.path.lexists(path):
+        parted = spelled(folder / name.replace("\\", "/"))
+        return parted if os.path.lexists(parted) else path
+    return path
 
 
 def inside(folder: Path, path: Path) -> Path:

@@ -8,8 +8,7 @@ from typing import Any, TypeGuard
 
 from engine.errors import Setting, Unreadable, UserError
 from engine.ids import clean_text, counted
-from engine.media import spelled
-from engine.sources.base import Collection, Row, checked_id, inside
+from engine.sources.base import Collection, Row, checked_id, inside, located
 from engine.sources.splits import SPLITS
 from engine.sources.tables.values import Limits, over, plain, regular
 from engine.types import Skipped, Split
@@ -28,21 +27,8 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
     Args:
         media: the folder of the images; None: one beside the file, by the usual names.
     """
-    if regular(source).stat().st_size > MAX_BYTES:
-        raise UserError(
-            f"{source} is larger than {MAX_BYTES >> 30} GiB, which is the most that is read of a JSON"
-        )
-    try:
-        content = json.loads(source.read_bytes())
-    except json.JSONDecodeError as error:
-        said = "it has a JSON value a line: call it .jsonl" if error.msg == "Extra data" else error
-        raise UserError(f"cannot read {source}: {said}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {source}: {error}") from None
-    images = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
-        advice = "; rows of your own are read from .jsonl, one a line" if isinstance(content, list) else ""
-        raise UserError(f'{source} is no source: a JSON of COCO has a list of "images"{advice}')
+    content = _content(source)
+    images = content["images"]
     if len(images) > limits.max_rows:
         raise over("max_rows", limits.max_rows, f"{source} has {counted(len(images), 'image')}")
     annotations, notes = _annotations(content)
@@ -64,6 +50,26 @@ def open_coco(source: Path, media: Path | None, limits: Limits) -> Collection:
                 yield Skipped(str(source), str(error), number, name=str(image.get("id")))
 
     return Collection(source, lambda: len(images), rows, notes=notes)
+
+
+def _content(source: Path) -> Mapping[str, Any]:
+    """Read a JSON that has a list of images."""
+    if regular(source).stat().st_size > MAX_BYTES:
+        raise UserError(
+            f"{source} is larger than {MAX_BYTES >> 30} GiB, which is the most that is read of a JSON"
+        )
+    try:
+        content = json.loads(source.read_bytes())
+    except json.JSONDecodeError as error:
+        said = "it has a JSON value a line: call it .jsonl" if error.msg == "Extra data" else error
+        raise UserError(f"cannot read {source}: {said}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {source}: {error}") from None
+    images = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        advice = "; rows of your own are read from .jsonl, one a line" if isinstance(content, list) else ""
+        raise UserError(f'{source} is no source: a JSON of COCO has a list of "images"{advice}')
+    return dict(content)
 
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
@@ -122,7 +128,7 @@ def _coco_row(
     if not isinstance(name, str) or Path(name).is_absolute() or "\0" in name:
         raise Unreadable("names no file")
     place = image.get("filepath")
-    path = inside(folder, spelled(folder / (place if isinstance(place, str) else "") / name))
+    path = inside(folder, located(folder / (place if isinstance(place, str) else ""), name))
     captions = [annotation.get("caption") for annotation in annotations]
     captions += [sentence.get("raw") for sentence in _objects(image.get("sentences"))]
     labels = [annotation["category"] for annotation in annotations if annotation.get("category") is not None]
@@ -158,7 +164,7 @@ def _beside(source: Path, names: Sequence[str]) -> Path:
     folders = [*FOLDERS, *([split[0]] if split else [])]
     for above in (source.parent, source.parent.parent):
         for folder in folders:
-            if any(spelled(above / folder / name).is_file() for name in names):
+            if any(located(above / folder, name).is_file() for name in names):
                 return above / folder
     media = Setting("media", "DIR")
     raise UserError(
@@ -194,7 +200,7 @@ def open_flickr(source: Path, media: Path | None, limits: Limits) -> Collection:
         yield from broken
         for name, texts in captions.items():
             try:
-                path = inside(folder, spelled(folder / name))
+                path = inside(folder, located(folder, name))
                 yield Row(name, id=checked_id(name), media={"image": path}, texts=tuple(dict.fromkeys(texts)))
             except Unreadable as error:
                 yield Skipped(str(source), f"{name}: {error}")

@@ -2,7 +2,8 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
 
@@ -10,8 +11,7 @@ import numpy as np
 
 from engine.errors import Unreadable
 from engine.ids import counted, item_id
-from engine.media import spelled
-from engine.sources.base import inside
+from engine.sources.base import inside, located
 from engine.sources.tables.columns import Part
 from engine.types import Modality
 
@@ -119,12 +119,12 @@ def path_beside(folder: Path, stored: Mapping[str, object], *, of_features: bool
     path = stored["path"]
     if not isinstance(path, str) or not path or "\0" in path:
         return None
-    is_there = of_features or os.path.isfile(spelled(folder / path))  # noqa: PTH113 - false on any error
+    is_there = of_features or os.path.isfile(located(folder, path))  # noqa: PTH113 - false on any error
     return path if is_there else None
 
 
-def path_of(folder: Path, value: object, name: str) -> Path:
-    """Return the file that a cell names, inside the folder."""
+def path_of(folder: Path, value: object, name: str, notes: "RowNotes") -> Path:
+    """Return the file that a cell names, inside the folder; notes learn where it is read otherwise than written."""
     if isinstance(value, list):
         raise Unreadable(
             f"{name} is a list, but not of so many numbers in every row, as features are, nor a path"
@@ -135,22 +135,39 @@ def path_of(folder: Path, value: object, name: str) -> Path:
         raise Unreadable(f"{name} is an address; only files are read")
     if Path(value).is_absolute():
         raise Unreadable(f"{name} is an absolute path; give it relative to the source")
-    return inside(folder, spelled(folder / value))
+    return inside(folder, notes.located(folder, value))
 
 
-def notes_of_rows(
-    within: Mapping[str, Sequence[int]], blank: Mapping[Modality, Sequence[int]]
-) -> Iterator[str]:
-    """Yield what to say of rows once all were read.
+@dataclass
+class RowNotes:
+    """What to say of rows once all were read.
 
-    Args:
-        within: the rows by column whose medium is inside the table alone.
+    Attributes:
+        inside: the rows by column whose medium is inside the table alone.
         blank: the rows by modality that are NaN throughout.
+        parted: the paths that were read as Windows writes them.
     """
-    for name, rows in within.items():
-        said = counted(len(rows), "row has its medium", "rows have their media")
-        yield f"column {name!r}: {said} {INSIDE} (the first is row {rows[0]})"
-    for modality, rows in blank.items():
-        said = counted(len(rows), "row holds", "rows hold")
-        without = "is read without it" if len(rows) == 1 else "are read without"
-        yield f"{said} NaN alone as {modality} and {without}, like row {rows[0]}"
+
+    inside: dict[str, list[int]] = field(default_factory=dict)
+    blank: dict[Modality, list[int]] = field(default_factory=dict)
+    parted: list[str] = field(default_factory=list)
+
+    def located(self, folder: Path, name: str) -> Path:
+        """Return the path of a file that a row names, as the folder has it."""
+        path = located(folder, name)
+        if str(path).count("\\") < str(folder).count("\\") + name.count("\\"):
+            self.parted.append(name)
+        return path
+
+    def notes(self) -> Iterator[str]:
+        """Yield them."""
+        for name, rows in self.inside.items():
+            said = counted(len(rows), "row has its medium", "rows have their media")
+            yield f"column {name!r}: {said} {INSIDE} (the first is row {rows[0]})"
+        for modality, rows in self.blank.items():
+            said = counted(len(rows), "row holds", "rows hold")
+            without = "is read without it" if len(rows) == 1 else "are read without"
+            yield f"{said} NaN alone as {modality} and {without}, like row {rows[0]}"
+        if self.parted:
+            said = counted(len(self.parted), "path is", "paths are")
+            yield f"{said} read with / for \\ between folders, like {self.parted[0]}"

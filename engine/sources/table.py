@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from engine import media
 from engine.errors import Unreadable
 from engine.ids import clean_text
-from engine.media import spelled
 from engine.sources.base import Collection, Row, checked_id, checked_split, checked_task
 from engine.sources.cells import (
     INSIDE,
+    RowNotes,
     all_labels,
     all_of,
     is_stored,
-    notes_of_rows,
     one_each,
     one_of,
     path_beside,
@@ -81,11 +80,7 @@ def open_table(
                 yield reading.row(number, cells)
             except Unreadable as error:
                 yield Skipped(str(path), str(error), number, name=reading.id_of(cells))
-        notes.extend(
-            note
-            for note in [*table.notes, *notes_of_rows(reading.inside, reading.blank)]
-            if note not in notes
-        )
+        notes.extend(note for note in [*table.notes, *reading.of_rows.notes()] if note not in notes)
 
     return Collection(source, lambda: table.total, rows, widths, encoded, notes)
 
@@ -101,8 +96,7 @@ class Reading:
         literal: a cell of several labels is one string, `a; b`.
         notes: what a person should know; grows with the columns.
         names: how often each row's name was met.
-        inside: the rows by column whose medium is inside the table alone.
-        blank: the rows by modality that are NaN throughout.
+        of_rows: what to say of rows once all were read.
     """
 
     widths: dict[str, int | None]
@@ -111,8 +105,7 @@ class Reading:
     literal: bool
     notes: list[str]
     names: dict[str, int] = field(default_factory=dict)
-    inside: dict[str, list[int]] = field(default_factory=dict)
-    blank: dict[Modality, list[int]] = field(default_factory=dict)
+    of_rows: RowNotes = field(default_factory=RowNotes)
     columns: Columns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -164,12 +157,12 @@ class Reading:
             return value
         if path := path_beside(self.folder, value, of_features=bool(self.columns.vectors)):
             return path
-        self.inside.setdefault(name, []).append(number)
+        self.of_rows.inside.setdefault(name, []).append(number)
         return None
 
     def _lack(self, number: int) -> str:
         """Return why a row has nothing that can be used."""
-        if any(number in rows[-1:] for rows in self.inside.values()):
+        if any(number in rows[-1:] for rows in self.of_rows.inside.values()):
             return f"its medium is {INSIDE}"
         return "no features in it" if self.columns.vectors else "names no medium and no text"
 
@@ -204,7 +197,7 @@ class Reading:
         for name, (modality, width) in self.columns.vectors.items():
             array = vector(values.get(name), width)
             if array is not None and np.isnan(array).all():
-                self.blank.setdefault(modality, []).append(number)
+                self.of_rows.blank.setdefault(modality, []).append(number)
             elif array is not None:
                 if not np.isfinite(array).all():
                     raise Unreadable(f"{modality} holds NaN or infinite numbers")
@@ -214,12 +207,12 @@ class Reading:
     def _media(self, values: Mapping[str, object]) -> dict[Modality, Path]:
         """Return the files that a row names, which are read."""
         named = [
-            (m, path_of(self.folder, values[name], m))
+            (m, path_of(self.folder, values[name], m, self.of_rows))
             for name, m in self.columns.media.items()
             if name in values
         ]
         for value in all_of(self.columns.parts, values, "file"):
-            path = path_of(self.folder, value, "file_name")
+            path = path_of(self.folder, value, "file_name", self.of_rows)
             modality = media.modality_at(path)
             if modality is None:
                 raise Unreadable(f"{path.suffix or path.name} is no medium that can be read")
@@ -241,7 +234,8 @@ class Reading:
             (media.modality_of(Path(str(value))) or first, value)
             for value in all_of(self.columns.parts, values, "file")
         ]
-        named = [(m, spelled(self.folder / string(value, "a file's name"))) for m, value in cells]
+        located = self.of_rows.located
+        named = [(m, located(self.folder, string(value, "a file's name"))) for m, value in cells]
         paths = one_each([(m, path) for m, path in named if m in features])
         for m, path in named:
             if m not in features:

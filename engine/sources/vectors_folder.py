@@ -60,6 +60,7 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
                 yield reading.row(number, {**fields, **cells})
             except Unreadable as error:
                 yield Skipped(str(folder), str(error), number, name=reading.id_of(fields))
+        notes.extend(reading.of_rows.notes())
 
     return Collection(folder, lambda: total, rows, dict(columns.vectors.values()), [], notes)
 

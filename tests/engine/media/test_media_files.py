@@ -43,6 +43,11 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     assert media.read(tmp_path / "a.jpg") == b"\x00\xffbytes"
 
 
+def test_a_path_of_windows_that_leads_nowhere_says_how_paths_are_written(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match=r"^no such file or directory; write / between its folders, not \\$"):
+        media.read(tmp_path / "img\\a.jpg")
+
+
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     with pytest.raises(Unreadable, match=r"^empty file$"):

@@ -170,3 +170,13 @@ def test_an_image_whose_id_stands_in_an_earlier_row_is_skipped(tmp_path: Path) -
     first, second = open_source(source).rows()
     assert isinstance(first, Row)
     assert second == Skipped(str(source), "'9' stands in an earlier row too", 2)
+
+
+def test_a_path_of_windows_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").touch()
+    content = {"images": [{"id": 1, "file_name": "pictures\\a.jpg"}], "annotations": []}
+    (tmp_path / "captions.json").write_text(json.dumps(content))
+    (row,) = open_source(tmp_path / "captions.json").rows()
+    assert isinstance(row, Row)
+    assert row.media == {"image": tmp_path / "pictures" / "a.jpg"}

@@ -141,6 +141,28 @@ def test_a_skipped_row_does_not_take_its_id(tmp_path: Path) -> None:
     assert isinstance(second, Row)
 
 
+# paths as Windows writes them
+
+
+def test_a_path_of_windows_is_read_where_only_that_leads_to_a_file(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "a.jpg").touch()
+    (tmp_path / "b\\c.jpg").touch()
+    names = ("img\\a.jpg", "b\\c.jpg", "img\\z.jpg")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"file_name": name}) + "\n" for name in names))
+    collection = open_source(tmp_path / "rows.jsonl")
+    paths = [row.media["image"] for row in collection.rows() if isinstance(row, Row)]
+    assert paths == [tmp_path / "img" / "a.jpg", tmp_path / "b\\c.jpg", tmp_path / "img\\z.jpg"]
+    assert collection.notes == ["1 path is read with / for \\ between folders, like img\\a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["..\\secret.jpg", "\\etc\\passwd", "img\\..\\..\\secret.jpg"])
+def test_a_path_of_windows_does_not_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.jpg").touch()
+    (tmp_path / "source" / "img").mkdir(parents=True)
+    assert reason(tmp_path / "source", {"image": name}) == "leaves the source's folder"
+
+
 # why a row is skipped
 
 

@@ -60,3 +60,13 @@ def test_an_array_of_something_else_is_a_user_error(tmp_path: Path, array: objec
     np.save(tmp_path / "img_emb/img_emb_0.npy", np.asarray(array), allow_pickle=True)
     with pytest.raises(UserError, match=r"img_emb_0\.npy"):
         open_source(tmp_path)
+
+
+def test_rows_of_nan_alone_are_counted(tmp_path: Path) -> None:
+    for name in ("img_emb", "text_emb"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "0.npy", IMAGES)
+    np.save(tmp_path / "img_emb/0.npy", np.full((12, 2), np.nan))
+    collection = open_source(tmp_path)
+    assert len(list(collection.rows())) == 12
+    assert collection.notes == ["12 rows hold NaN alone as image and are read without, like row 1"]
