@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.errors import Setting, UserError
 from engine.ids import counted
+from engine.sources.base import Collection
 from engine.storage.rows import StoredRow, ids_of, places
 from engine.storage.store import Store
 from engine.types import Skipped
@@ -104,15 +105,22 @@ def rows_of(store: Store, source: Path, task: str | None) -> list[StoredRow]:
     return [row for row in store.rows() if row.source == str(source) and task in (None, row.task)]
 
 
-def nothing_read(source: Path, task: str | None, skipped: Sequence[Skipped], known: int) -> UserError:
-    """Return the error about a source of which no row was usable: the first reason, and how many there are."""
+def nothing_read(
+    collection: Collection, task: str | None, skipped: Sequence[Skipped], known: int
+) -> UserError:
+    """Return the error about a source of which no row was usable: the first reason, and how many there are.
+
+    Args:
+        task: the one that was looked for among its rows; None: any, or there were no rows.
+    """
+    source = collection.source
     of_task = f" of task {task!r}" if task else ""
     if not skipped:
-        return nothing_left(f"nothing to read{of_task} in {source}", source, known)
+        problem = f"nothing to read{of_task} in {source}" if task else _no_rows(collection)
+        return nothing_left(problem, source, known)
     first = skipped[0]
-    where = f"{first.path} line {first.line}" if first.line else first.path
     return UserError(
-        f"nothing{of_task} in {source} could be read: {where}: {first.reason} ({len(skipped)} skipped)",
+        f"nothing{of_task} in {source} could be read: {first.place}: {first.reason} ({len(skipped)} skipped)",
         first.settings,
     )
 
@@ -128,6 +136,14 @@ def nothing_left(problem: str, source: Path, known: int) -> UserError:
         f"{problem}, and {rows} indexed: is a disk not mounted? To drop them run again with {allow}, or run {remove}",
         [allow, remove],
     )
+
+
+def _no_rows(collection: Collection) -> str:
+    """Return what to say of a source that brought no row, usable or not; of a folder, what lies in it instead."""
+    if collection.source.is_file():
+        return f"{collection.source} has no rows"
+    instead = "; ".join(collection.notes)
+    return f"nothing to read in {collection.source}" + (f": {instead}" if instead else "")
 
 
 def _stands_in(closed: set[str], row: StoredRow) -> bool:

@@ -126,6 +126,7 @@ class _Reading:
         met: keys of the rows met so far that are stored or would be, and under which these stood before.
         unread: keys of the rows that are there and cannot be used.
         left_out: what the source itself could not use.
+        brought: rows of the source, usable or not, of any task.
         added: what rows hold that were not stored before, where one of them could be a stored one renamed.
     """
 
@@ -135,14 +136,15 @@ class _Reading:
     met: set[bytes] = field(default_factory=set)
     unread: set[bytes] = field(default_factory=set)
     left_out: list[Skipped] = field(default_factory=list)
+    brought: int = 0
     added: Counter[moved.Mark] = field(default_factory=Counter)
     report: IngestReport = field(default_factory=IngestReport)
 
     def changed(self, progress: Progress) -> Iterator[Row]:
         """Yield the rows that must be read; count the others."""
         matcher, total = self.matcher, self.matcher.collection.count()
-        for done, row in enumerate(matcher.collection.rows()):
-            progress(done, total)
+        for self.brought, row in enumerate(matcher.collection.rows(), start=1):
+            progress(self.brought - 1, total)
             if isinstance(row, Skipped):
                 self.report.skipped.append(row)
                 self.left_out.append(row)
@@ -243,5 +245,5 @@ class _Reading:
     def refuse_empty(self, lost: Sequence[StoredRow]) -> None:
         """Raise where no row was usable: a source that cannot be read must not empty the store."""
         if not self.report.read:
-            source, skipped = self.matcher.collection.source, self.report.skipped
-            raise gone.nothing_read(source, self.matcher.task, skipped, len(lost))
+            task = self.matcher.task if self.brought else None
+            raise gone.nothing_read(self.matcher.collection, task, self.report.skipped, len(lost))

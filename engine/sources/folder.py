@@ -13,6 +13,7 @@ from engine import media
 from engine.errors import Unreadable
 from engine.ids import clean_text, counted
 from engine.sources.base import METADATA, Collection, Row, inside
+from engine.sources.table import OPEN
 from engine.types import Modality, Skipped
 
 TEXT_SUFFIXES = (".txt", ".caption")
@@ -141,7 +142,11 @@ def _notes(folder: Path, listing: _Listing) -> list[str]:
         f"{_name(folder, path)} is not read: index {_name(folder, path.parent)} as a source of its own"
         for path in sorted(listing.metadata)
     ]
-    if listing.passed:
+    tables = {} if listing.paths else {s: n for s, n in sorted(listing.passed.items()) if s in OPEN}
+    if tables:
+        counts = " and ".join(counted(count, f"{suffix} file") for suffix, count in tables.items())
+        notes.append(f"it holds {counts}: index {'it' if sum(tables.values()) == 1 else 'one of them'}")
+    elif listing.passed:
         named = sorted(listing.passed.most_common(MOST_SUFFIXES))
         rest = listing.passed.total() - sum(count for _, count in named)
         counts = ", ".join(

@@ -1,6 +1,8 @@
-"""Folders of a data set cut into splits, each with a metadata file of its own (Hugging Face's ImageFolder)."""
+"""Folders of a data set cut into splits, folders with metadata or Parquet files, as Hugging Face lays them out."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +18,15 @@ SPLITS: dict[str, Split] = {
     **dict.fromkeys(("validation", "val", "valid", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d+-of-(\d+)(-\w+)?\.parquet")
+"""What the files of a split are called: train-00000-of-00002.parquet, long ago with a digest before the suffix."""
+
 MOST_NAMED = 5
-"""Folders beside the splits that are named."""
+"""Files and folders beside the splits that are named."""
 
 
 def open_splits(folder: Path, limits: Limits) -> Collection | None:
-    """Open a folder whose folders are splits; None where it is no such folder."""
+    """Open a folder of splits as one source; None where it is no such folder."""
     files = {
         name: metadata_of(folder / name) for name in sorted(SPLITS)
     }  # a closed split is not gone: it raises
@@ -31,9 +36,42 @@ def open_splits(folder: Path, limits: Limits) -> Collection | None:
         if paths
     }
     if not parts:
-        return None
+        return _open_shards(folder, limits)
     notes = [note for name in parts for note in unread_beside(*files[name])]
-    notes += _others(folder, parts)
+    others = [place.name for place in folder.iterdir() if place.is_dir() and place.name not in parts]
+    notes += _others("folders that are no splits with metadata are", others)
+    return _together(folder, parts, notes)
+
+
+def _open_shards(folder: Path, limits: Limits) -> Collection | None:
+    """Open a folder whose files, or whose data folder's, are named after splits; None where there are none."""
+    for place in (folder, folder / "data"):
+        names = _names(place)
+        shards = {name: named for name in names if (named := SHARD.fullmatch(name))}
+        if shards:
+            others = [name for name in names if name not in shards]
+            others += [name for name in _names(folder) if place != folder and name != place.name]
+            notes = [*_lacking([*shards.values()]), *_others("what is no file of a split is", others)]
+            parts = {
+                name.removesuffix(".parquet"): open_table(
+                    folder, place / name, split=SPLITS[named[1]], limits=limits
+                )
+                for name, named in shards.items()
+            }
+            return _together(folder, parts, notes)
+    return None
+
+
+def _names(folder: Path) -> list[str]:
+    """Return what lies in a folder, in its order; nothing of one that is not there or closed, which others report."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
+
+
+def _together(folder: Path, parts: Mapping[str, Collection], notes: list[str]) -> Collection:
+    """Return the parts of a data set as one source; rows are named after their parts."""
 
     def say(part: Collection) -> None:
         notes.extend(note for note in part.notes if note not in notes)
@@ -63,8 +101,8 @@ def _widths(folder: Path, parts: Mapping[str, Collection]) -> dict[Modality, int
             where = first.setdefault(modality, name)
             if before != width:
                 raise UserError(
-                    f"{folder}: features of {modality} have {counted(before, 'number')} in {where}/ and {width} in "
-                    f"{name}/: those of two encoders do not mix, so index one alone or make both by one encoder"
+                    f"{folder}: features of {modality} have {counted(before, 'number')} in {where} and {width} in "
+                    f"{name}: those of two encoders do not mix, so index one alone or make both by one encoder"
                 )
     return widths
 
@@ -76,10 +114,16 @@ def _encoded(parts: Sequence[Collection]) -> Sequence[Modality] | None:
     return sorted({modality for part in parts for modality in part.encoded or ()})
 
 
-def _others(folder: Path, parts: Container[str]) -> Iterator[str]:
-    """Yield what to say of folders beside the splits."""
-    names = sorted(place.name for place in folder.iterdir() if place.is_dir() and place.name not in parts)
-    shown = [name for name in names if not name.startswith(".")]
+def _lacking(shards: Sequence[re.Match[str]]) -> Iterator[str]:
+    """Yield what to say of splits of which a file is missing, as the names of the others tell."""
+    for (split, total), count in Counter((named[1], int(named[2])) for named in shards).items():
+        if count < total:
+            yield f"of the {total} files of {split} {counted(total - count, 'is', 'are')} missing"
+
+
+def _others(what: str, names: Sequence[str]) -> Iterator[str]:
+    """Yield what to say of files or folders beside the splits."""
+    shown = sorted(name for name in names if not name.startswith("."))
     if shown:
         more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
-        yield f"folders that are no splits with metadata are not read: {', '.join(shown[:MOST_NAMED])}{more}"
+        yield f"{what} not read: {', '.join(shown[:MOST_NAMED])}{more}"

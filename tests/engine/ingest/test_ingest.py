@@ -356,6 +356,45 @@ def test_a_task_that_no_row_has_is_a_user_error(loader: Loader, source: Path) ->
     assert str(raised.value) == f"nothing to read of task 'typo' in {source}"
 
 
+@pytest.mark.parametrize(
+    ("name", "data"), [("f.csv", b"file_name,text\n"), ("f.jsonl", b""), ("f.tsv", b"text\tid\n\n")]
+)
+@pytest.mark.parametrize("task", [None, "f"])
+def test_a_table_without_rows_says_so(
+    loader: Loader, tmp_path: Path, name: str, data: bytes, task: str | None
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError) as raised:
+        ingest(loader, tmp_path / name, task=task)
+    assert str(raised.value) == f"{tmp_path / name} has no rows"
+
+
+def test_arrays_without_rows_say_so(loader: Loader, tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", image=np.zeros((0, 3), np.float32))
+    with pytest.raises(UserError, match=r"f\.npz has no rows$"):
+        ingest(loader, tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a.parquet", "b.parquet"], "it holds 2 .parquet files: index one of them"),
+        (["a.csv"], "it holds 1 .csv file: index it"),
+        (["a.csv", "sub/b.npz", "README.md"], "it holds 1 .csv file and 1 .npz file: index one of them"),
+        (["a.docx"], "files that are no media are passed over: 1 .docx"),
+    ],
+)
+def test_a_folder_of_nothing_but_other_files_names_them(
+    loader: Loader, source: Path, names: list[str], said: str
+) -> None:
+    for name in names:
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).touch()
+    with pytest.raises(UserError) as raised:
+        ingest(loader, source)
+    assert str(raised.value) == f"nothing to read in {source}: {said}"
+
+
 @pytest.mark.parametrize("task", ["all", "", "a\nb"])
 def test_a_task_that_could_not_be_searched_is_refused(loader: Loader, source: Path, task: str) -> None:
     write(source, a_jpg="photo")

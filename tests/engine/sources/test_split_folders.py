@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import UserError
@@ -11,6 +13,11 @@ from engine.sources.base import Row
 def lay(folder: Path, *rows: dict[str, object]) -> None:
     folder.mkdir(parents=True)
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def shard(path: Path, *texts: str, **columns: list[object]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"text": list(texts), **columns}), path)
 
 
 def read(folder: Path) -> list[Row]:
@@ -62,5 +69,48 @@ def test_a_folder_of_folders_without_metadata_is_a_folder_of_media(tmp_path: Pat
 def test_splits_of_features_by_two_encoders_are_refused(tmp_path: Path) -> None:
     lay(tmp_path / "train", {"image_embedding": [0.5, 1.0]})
     lay(tmp_path / "test", {"image_embedding": [0.5, 1.0, 2.0]})
-    with pytest.raises(UserError, match=r"features of image have 3 numbers in test/ and 2 in train/: "):
+    with pytest.raises(UserError, match=r"features of image have 3 numbers in test and 2 in train: "):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "data"])
+def test_parquet_files_named_after_splits_are_one_source(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
+    for name, text in (("train-00000-of-00002", "a"), ("train-00001-of-00002-0a1b", "b")):
+        shard(folder / f"{name}.parquet", text, text + text)
+    shard(folder / "validation-00000-of-00001.parquet", "c")
+    shard(folder / "test-00000-of-00001.parquet", "d")
+    assert [(row.split, row.texts) for row in read(tmp_path)] == [
+        ("test", ("d",)),
+        ("train", ("a",)),
+        ("train", ("aa",)),
+        ("train", ("b",)),
+        ("train", ("bb",)),
+        ("val", ("c",)),
+    ]
+    assert (open_source(tmp_path).count(), open_source(tmp_path).notes) == (6, [])
+
+
+def test_rows_of_one_number_in_two_parquet_files_are_two_rows(tmp_path: Path) -> None:
+    for part in (0, 1):
+        shard(tmp_path / f"train-0000{part}-of-00002.parquet", "a", image_embedding=[[0.5, float(part)]])
+    assert [row.name for row in read(tmp_path)] == [
+        "train-00000-of-00002/row 1",
+        "train-00001-of-00002/row 1",
+    ]
+
+
+def test_a_split_of_which_a_parquet_file_is_missing_and_what_stands_beside_is_noted(tmp_path: Path) -> None:
+    shard(tmp_path / "data" / "train-00000-of-00003.parquet", "a")
+    shard(tmp_path / "data" / "unsupervised-00000-of-00001.parquet", "b")
+    (tmp_path / "README.md").touch()
+    assert open_source(tmp_path).notes == [
+        "of the 3 files of train 2 are missing",
+        "what is no file of a split is not read: README.md, unsupervised-00000-of-00001.parquet",
+    ]
+
+
+def test_a_parquet_file_among_pictures_that_is_only_called_like_a_split_is_none(tmp_path: Path) -> None:
+    shard(tmp_path / "test.parquet", "a")
+    (tmp_path / "a.jpg").touch()
+    assert [row.name for row in read(tmp_path)] == ["a.jpg"]
