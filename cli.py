@@ -203,6 +203,7 @@ def index(
     limits = decoding_limits(max_pixels, max_seconds, max_time, max_memory)
     options = workspace_options(backbone, dim, (media, reread), (max_rows, max_width, max_bytes), limits)
     say_where(root, device, verbose)
+    from indexer.report import text as tables
     from indexer.serving import index as indexing
 
     if dry_run:
@@ -219,7 +220,7 @@ def index(
                 allow_mass_delete=allow_mass_delete,
                 progress=bar("indexing", "rows"),
             )
-    show_indexed(done, quiet=quiet, as_json=as_json)
+    show_indexed(done, tables.foreseen if dry_run else tables.indexed, quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -842,9 +843,9 @@ def note(line: str) -> None:
 
 def show_skipped(skipped: list[Skipped], *, quiet: bool) -> None:
     """Print one line for each file or row that was left out."""
-    for row in () if quiet else map(skipped_json, skipped):
-        place = row["path"] if row["line"] is None else f"{row['path']} line {row['line']}"
-        print(f"skipped {printable(place)}: {printable(row['reason'])}", file=sys.stderr)
+    for row in () if quiet else skipped:
+        reason = with_options(row.reason, row.settings)
+        print(f"skipped {printable(row.place)}: {printable(reason)}", file=sys.stderr)
 
 
 def show_notes(notes: Iterable[Note], *, quiet: bool = False) -> None:
@@ -859,17 +860,17 @@ def skipped_json(skipped: Skipped) -> dict[str, Any]:
     return {"path": skipped.path, "reason": reason, "line": skipped.line}
 
 
-def show_indexed(done: "IndexSummary", *, quiet: bool, as_json: bool) -> None:
+def show_indexed(
+    done: "IndexSummary", words: Callable[["IndexSummary"], str], *, quiet: bool, as_json: bool
+) -> None:
     """Print what became of the sources."""
-    from indexer.report import text as tables
-
     show_skipped(done.skipped, quiet=quiet)
     show_notes(done.notes, quiet=quiet)
     if as_json:
         skipped, notes = [*map(skipped_json, done.skipped)], [*map(spoken, done.notes)]
         show_json(asdict(done) | {"skipped": skipped, "notes": notes})
         return
-    print(tables.indexed(done))
+    print(words(done))
 
 
 def show_lesson(outcome: "Outcome", *, as_json: bool) -> None:
@@ -931,7 +932,7 @@ def show_hit(number: int, hit: Hit, *, as_json: bool) -> None:
         show_json({"query": number, **asdict(hit)})
     else:
         what = printable(hit.path or hit.text or "")
-        probability = "" if hit.log_p is None else f"\tp {math.exp(hit.log_p):.2g}"
+        probability = "" if hit.log_p is None else f"\tp {math.exp(hit.log_p):#.2g}"
         print(f"{hit.rank}\t{hit.score:.3f}\t{printable(hit.task)}\t{what}{probability}")
 
 

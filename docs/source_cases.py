@@ -101,6 +101,7 @@ def folders() -> Iterator[Case]:
     yield Case(
         "folder", "a link that leads out", {**PICTURES, "d.png": Path("../far.png"), "../far.png": picture(3)}
     )
+    yield Case("folder", "nothing but tables", {"a.csv": b"text\na\n", "b.csv": b"text\nb\n"})
     yield case("a FIFO called `a.txt`", a__txt=FIFO)
     yield case("a FIFO called `metadata.jsonl`", metadata__jsonl=FIFO)
     yield case("metadata in a folder below", **{"sub/metadata.csv": b"file_name,text\n"})
@@ -128,6 +129,14 @@ def media_tables() -> Iterator[Case]:
     yield lines("a file that is not there", of_a(), {**b, "file_name": "z.png"})
     at_a = {"path": "a.png", "bytes": None}
     yield lines("pictures as objects of path and bytes", {"image": at_a, "text": "a cat"}, b)
+    yield Case(
+        "`metadata.jsonl`",
+        "paths as Windows writes them",
+        {
+            "img/a.png": picture(0),
+            "metadata.jsonl": json_lines({"file_name": "img\\a.png"}, {"file_name": "img\\z.png"}),
+        },
+    )
     yield lines("an address", of_a(), {**b, "file_name": "https://a.org/a.png"})
 
     def table(variant: str, data: bytes, suffix: str = "csv") -> Case:
@@ -146,8 +155,13 @@ def media_tables() -> Iterator[Case]:
     yield table("lines that end in a carriage return", comma_separated(head, good).replace(b"\n", b"\r"))
     yield table("`sep=;` before its names", b"sep=;\r\nfile_name;text\r\na.png;a cat\r\n")
     yield table("names that are not UTF-8", "file_name;l\xe9gende\na.png;a cat\n".encode("latin-1"))
-    yield table("no known column", b"picture,words\na.png,a cat\n")
+    yield table("names and no rows", comma_separated(head))
+    yield table("separators at the ends of its lines", b"file_name;text;;\na.png;a cat;;\n")
+    yield table("UTF-16 without a mark", "file_name,text\na.png,a cat\n".encode("utf-16-le"))
+    yield table("a carriage return in a cell", comma_separated(head, good) + b"a.png,a\rcat,pet\n")
+    yield table("no known column", b"where,words\na.png,a cat\n")
     yield table("a quote in a caption", b'file_name\ttext\na.png\t"Hello" said a 12" record\n', "tsv")
+    yield table("cells that a spreadsheet has quoted", b'file_name\ttext\na.png\t"a ""red"" bus"\n', "tsv")
     yield Case("CSV", "a FIFO", {"t.csv": FIFO}, "t.csv")
 
 
@@ -174,6 +188,8 @@ def feature_tables() -> Iterator[Case]:
     yield of("Parquet", "lists of booleans", parquet(image=[[True, False]] * 3, text=TEXTS))
     yield of("npz", "`float16`", npz(image=VECTORS.astype(np.float16), text=TEXTS))
     yield of("npz", "labels as zeros and ones (N, C)", npz(image=VECTORS, labels=np.eye(3, dtype=int)))
+    yield of("npz", "complex numbers", npz(image=VECTORS.astype(np.complex64), text=TEXTS))
+    yield of("npz", "arrays of no rows", npz(image=VECTORS[:0]))
     yield of("npz", "arrays of 3 and 2 rows", npz(image=VECTORS, text=TEXTS[:2]))
     yield of("npz", "an array of another length that means nothing", npz(image=VECTORS, centers=VECTORS[:2]))
     yield of(
@@ -227,6 +243,12 @@ def data_sets() -> Iterator[Case]:
         "test/metadata.jsonl": row,
     }
     yield Case("split folders", "`train/` and `test/`", splits)
+    shards = {
+        "data/train-00000-of-00002.parquet": parquet(text=TEXTS[:1]),
+        "data/test-00000-of-00001.parquet": parquet(text=TEXTS[1:]),
+        "README.md": b"",
+    }
+    yield Case("split files", "one of two of a split", shards)
     unequal = {
         f"{name}/metadata.parquet": parquet(image=[[1.0] * n]) for n, name in ((1, "train"), (2, "test"))
     }

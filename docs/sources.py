@@ -24,7 +24,7 @@ from engine.ingest.encoding import Loader
 from engine.ingest.ingest import ingest
 from engine.ingest.report import IngestReport
 from engine.sources import open_source
-from engine.sources.tables.columns import KNOWN
+from engine.sources.tables.columns import READ
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
 from engine.types import Modality
@@ -82,7 +82,7 @@ def table() -> Iterator[str]:
                 told = (
                     told.replace(f"{photos}/", "")
                     .replace(str(photos), "photos")
-                    .replace(", ".join(KNOWN), "...")
+                    .replace(", ".join(READ), "...")
                 )
                 row = (case.form, case.variant, read, told)
                 yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |"
@@ -125,8 +125,8 @@ def write(path: Path, content: Content) -> None:
 def said(report: IngestReport) -> str:
     """Return what a run says, in one line."""
     lines = [f"note: {note}" for note in report.told]
-    places = [(s, Path(s.path).name + (f" line {s.line}" if s.line else "")) for s in report.skipped]
-    return "; ".join([*(f"skipped {place}: {s.reason}" for s, place in places), *lines])
+    skipped = [f"skipped {s.place.replace(s.path, Path(s.path).name)}: {s.reason}" for s in report.skipped]
+    return "; ".join([*skipped, *lines])
 
 
 if __name__ == "__main__":

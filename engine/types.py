@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from engine.errors import Setting
@@ -134,6 +135,10 @@ Scope: TypeAlias = KnownTask | AllTasks
 """Where a query looks: in one task, or in all of them."""
 
 
+OF_ROWS = ("", ".npz", ".parquet", ".json")
+"""How sources end that have rows and no lines; a folder of embeddings is one."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A file or row that could not be used, and why.
@@ -149,6 +154,12 @@ class Skipped:
     line: int | None = None
     settings: tuple[Setting, ...] = ()
     name: str | None = field(default=None, compare=False)
+
+    @property
+    def place(self) -> str:
+        """Where it stands, in words."""
+        word = "row" if Path(self.path).suffix.lower() in OF_ROWS else "line"
+        return self.path if self.line is None else f"{self.path} {word} {self.line}"
 
 
 @dataclass(frozen=True)

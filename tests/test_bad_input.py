@@ -53,6 +53,14 @@ def test_a_wrong_row_is_skipped_with_file_and_line(run: Run, tmp_path: Path) -> 
     assert (result.status, result.err) == (0, f"skipped {table} line 2: text is not a string\n")
 
 
+def test_a_wrong_row_of_a_table_without_lines_is_skipped_as_a_row(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "rows.npz"
+    np.savez(table, image=np.array([[1, 0], [np.nan, 1], [0, 1]]))
+    result = run("index", table, "--json")
+    assert result.err == f"skipped {table} row 2: image holds NaN or infinite numbers\n"
+    assert [one["line"] for one in result.json["skipped"]] == [2]
+
+
 def test_a_file_of_wrong_rows_alone_is_an_error_with_the_first_reason(run: Run, tmp_path: Path) -> None:
     table = tmp_path / "words.jsonl"
     table.write_text('{"text": 1}\n{"text": 2}\n')
@@ -108,7 +116,7 @@ def test_what_is_too_large_is_told_with_the_option_that_lets_it(run: Run, tmp_pa
     too_large = "96 x 72 pixels; the limit is --max-pixels 1000, which can be raised"
     heard = "longer than is heard: only its start is; --max-seconds lets more be heard"
     assert [one["reason"] for one in result.json["skipped"]] == [too_large]
-    assert result.json["notes"] == [f"1 file, like {folder / 'long.wav'}: {heard}"]
+    assert result.json["notes"] == [f"1 file, {folder / 'long.wav'}: {heard}"]
     assert result.err.endswith(f"\nnote: {result.json['notes'][0]}\n")
     asked = run("query", folder / "photo.png", *limits)
     assert is_one_line(asked, 1, f"the image of the query cannot be used: {too_large}")

@@ -70,7 +70,7 @@ def test_a_renamed_folder_is_said_to_have_moved_and_its_hits_exist(run: Run, tmp
     foreseen = run("index", "tyrol", "--dry-run")
     result = run("index", "tyrol")
     assert result.out.startswith("0 added, 0 updated, 2 moved, 0 removed, 0 unchanged, 0 skipped; 0 shards")
-    assert foreseen.out.split(";")[0] == result.out.split(";")[0]
+    assert foreseen.out.split(";")[0] == f"would be: {result.out.split(';')[0]}"
     assert result.err == (
         f"note: rows of {tmp_path / 'alps'}, which is no more, that were not found again: 1; to drop them: "
         f"`mneme remove --source {tmp_path / 'alps'}`\n"

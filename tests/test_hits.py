@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import cli
 import mneme
 from commands import Run, colours, is_one_line
+from engine.types import Hit
 
 ODD = ["red.png", "a b.png", "new\nline.png", "turned\u202e.png", "esc\x1b[31m.png", os.fsdecode(b"\xff.png")]
 
@@ -140,3 +142,12 @@ def test_a_page_names_every_copy(copies: Path, run: Run) -> None:
     run("query", "--image", "b.png", "--to", "image", "--html", "hits.html")
     page = (copies / "hits.html").read_text()
     assert all(f"{name}.png" in page for name in "abcd")
+
+
+@pytest.mark.parametrize(("p", "printed"), [(0.02, "p 0.020"), (0.0241, "p 0.024"), (1.0, "p 1.0")])
+def test_a_probability_is_printed_with_two_digits(
+    p: float, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hit = Hit(1, 0.5, "0" * 32, "text", "sky", ("sky",), None, "a", 0, log_p=math.log(p))
+    cli.show_hit(1, hit, as_json=False)
+    assert capsys.readouterr().out == f"1\t0.500\tsky\ta\t{printed}\n"

@@ -108,7 +108,7 @@ class IngestReport:
         for path in loaded.item.paths:
             self.copies.meet(path, loaded.item.id)
         for flag in loaded.flags:
-            name = loaded.item.paths[0] if loaded.item.paths else (loaded.item.text or "")[:60]
+            name = loaded.item.paths[0] if loaded.item.paths else (loaded.item.text or "")[:60].strip()
             self.flagged.setdefault(flag, []).append(name)
 
     def note(self, of_source: Iterable[str], printed: Iterable[str]) -> None:
@@ -118,8 +118,9 @@ class IngestReport:
 
 
 def _of_flag(flag: Flag, names: Sequence[str]) -> Note:
+    which = names[0] if len(names) == 1 else f"like {names[0]}"
     return Note(
-        f"{counted(len(names), 'file')}, like {names[0]}: {MEANING[flag]}",
+        f"{counted(len(names), 'text' if flag == 'long' else 'file')}, {which}: {MEANING[flag]}",
         [SETTINGS[flag]] if flag in SETTINGS else [],
     )
 

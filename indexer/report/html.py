@@ -57,7 +57,7 @@ def write_hits(path: Path, answers: Sequence[tuple[str, Sequence[Hit]]]) -> None
 
 
 def _card(hit: Hit) -> str:
-    probability = "" if hit.log_p is None else f" · p {math.exp(hit.log_p):.2g}"
+    probability = "" if hit.log_p is None else f" · p {math.exp(hit.log_p):#.2g}"
     figures = f"<p><small>{hit.rank} · {hit.score:.3f} · {escape(hit.task)}{probability}</small></p>"
     image = picture(Path(hit.path), HIT_SIDE) if hit.modality == "image" and hit.path else ""
     others = [f"also {path}" for path in hit.paths[1 : 1 + MOST_COPIES]]

@@ -51,13 +51,24 @@ def write_csv(path: Path, results: Sequence[Result]) -> None:
 
 
 def indexed(summary: IndexSummary) -> str:
-    """Return what `mneme index` prints for people; rows that moved or were kept are told where there are any."""
+    """Return what `mneme index` prints for people."""
+    built = f"{counted(summary.shards_built, 'shard')} built in {summary.seconds:.1f} s"
+    return f"{_changes(summary)}; {built}\nitems: {_counts(summary.items)}"
+
+
+def foreseen(summary: IndexSummary) -> str:
+    """Return what `mneme index --dry-run` prints for people."""
+    items = _counts(summary.items) or "none"
+    return f"would be: {_changes(summary)}; nothing is written\nitems now: {items}"
+
+
+def _changes(summary: IndexSummary) -> str:
+    """Return what became of rows; those that moved or were kept are told where there are any."""
     rare = {"moved": summary.moved, "kept": summary.kept}
     moved, kept = (f"{count} {what}, " if count else "" for what, count in rare.items())
     rows = f"{summary.added} added, {summary.updated} updated, {moved}{summary.removed} removed"
     others = f"{summary.unchanged} unchanged, {kept}{len(summary.skipped)} skipped"
-    built = f"{counted(summary.shards_built, 'shard')} built in {summary.seconds:.1f} s"
-    return f"{rows}, {others}; {built}\nitems: {_counts(summary.items)}"
+    return f"{rows}, {others}"
 
 
 def reindexed(summary: ReindexSummary) -> str:

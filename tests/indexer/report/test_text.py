@@ -91,6 +91,17 @@ def test_an_index_counts_in_words_that_fit() -> None:
     )
 
 
+def test_a_dry_run_of_an_index_tells_of_no_shards() -> None:
+    rows = {"added": 2, "updated": 0, "moved": 1, "removed": 0, "unchanged": 3, "kept": 0}
+    summary = IndexSummary(
+        ["sky"], **rows, left={}, skipped=[], items={}, shards_built=0, seconds=0.2, notes=[]
+    )
+    assert text.foreseen(summary) == (
+        "would be: 2 added, 0 updated, 1 moved, 0 removed, 3 unchanged, 0 skipped; nothing is written\n"
+        "items now: none"
+    )
+
+
 def test_an_export_says_how_much_was_written() -> None:
     summary = ExportSummary([File("a.parquet", "sky", "image", 1, 1, 15, 750_000)] * 2, 30, 1_500_000, 0.26)
 
