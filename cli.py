@@ -549,7 +549,9 @@ def export(
 def remove(
     what: Annotated[
         str | None,
-        typer.Argument(help="An item's id or its beginning, a file, or a folder.", show_default=False),
+        typer.Argument(
+            help="An item's id or its beginning, a row's id, a file, folder or source.", show_default=False
+        ),
     ] = None,
     task: Annotated[
         str | None,

@@ -158,7 +158,7 @@ class Mneme:
         source: str | Path | None = None,
         dry_run: bool = False,
     ) -> RowRemoval:
-        """Remove the rows of an item (its id or the beginning of it), a file or a folder, of a task, of a source.
+        """Remove the rows of an item (its id or the beginning of it), a row's id, a file, folder, task or source.
 
         What is given narrows; the items that no other row names go too.
         """

@@ -86,7 +86,7 @@ def test_rows_are_removed_as_by_the_command_line_and_files_that_are_still_there_
 ) -> None:
     folder, opened = colours(tmp_path / "colours", "red", "blue"), mneme.open(tmp_path)
     opened.index(folder, backbone="builtin")
-    present = "the files of 1 of these rows are still there: the next `mneme index` of their source brings them back"
+    present = f"what this row was read from is still there: `mneme index {folder}` brings it back"
     assert notes_of(lambda: opened.remove(folder / "red.png", dry_run=True)) == [present]
     assert opened.status().items == {"image": 2, "text": 2}
     assert notes_of(lambda: opened.remove(folder / "red.png")) == [present]

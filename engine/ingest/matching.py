@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from engine.ids import item_id
+from engine.ids import clean_name, item_id
 from engine.ingest.encoding import look
 from engine.ingest.gone import is_vanished
 from engine.ingest.moved import Former, find
@@ -148,7 +148,8 @@ def survey(store: Store, collection: Collection) -> Survey:
         elif row.named:
             elsewhere[row.source].setdefault("", False)
         else:
-            is_default = row.inherited or row.task in (Path(row.source).name, Path(row.source).stem)
+            names = map(clean_name, (Path(row.source).name, Path(row.source).stem))
+            is_default = row.inherited or row.task in names
             elsewhere[row.source][row.task] = is_default
     return Survey(own, home, {source: _default_first(tasks) for source, tasks in elsewhere.items()})
 

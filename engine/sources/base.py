@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import Setting, Unreadable, UserError
-from engine.ids import checked_name
+from engine.ids import checked_name, clean_name
 from engine.media import spelled
 from engine.types import Modality, Skipped, Split
 
@@ -77,8 +77,8 @@ class Collection:
 
     @cached_property
     def name(self) -> str:
-        """The source's name, less the suffix of a file."""
-        return self.source.stem if self.source.is_file() else self.source.name
+        """The source's name, less the suffix of a file, as a task is spelled."""
+        return clean_name(self.source.stem if self.source.is_file() else self.source.name)
 
     @cached_property
     def default_task(self) -> str:

@@ -1,9 +1,9 @@
-"""Which rows a person means: those of an item, of a file or folder, of a task, of a source."""
+"""Which rows a person means: those of an item, of an id of their own, of a file, folder or source, of a task."""
 
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class Selection:
     """What is named; rows that all of it fits. To name nothing is an error.
 
     Attributes:
-        what: an item's id or the beginning of one, a file, or a folder; empty: any.
+        what: an item's id or the beginning of one, a row's own id, a file, a folder, or a source; empty: any.
         task, source: None: any.
     """
 
@@ -57,7 +57,11 @@ def select(store: Store, named: Selection) -> list[StoredRow]:
         if not rows:
             raise UserError(f"no rows of task {named.task!r}; tasks are: {_listing(tasks)}")
     if named.source is not None:
-        rows = [row for row in rows if _plain(row.source) in set(_spellings(str(named.source)))]
+        spellings = _spellings(str(named.source))
+        plain = set(map(_plain, spellings))
+        rows = [row for row in rows if row.source in spellings] or [
+            row for row in rows if _plain(row.source) in plain
+        ]
         if not rows:
             of_task = f" of task {named.task!r}" if named.task is not None else ""
             raise UserError(
@@ -67,23 +71,55 @@ def select(store: Store, named: Selection) -> list[StoredRow]:
 
 
 def _called(rows: Sequence[StoredRow], what: str, sources: Sequence[str]) -> list[StoredRow]:
-    """Return the rows of an item, a file or a folder."""
-    item, spellings = _item(rows, what), set(_spellings(what))
-    folders = tuple(f"{path.rstrip(os.sep)}{os.sep}" for path in spellings)
-    below = [
-        row
-        for row in rows
-        if any(place in spellings or place.startswith(folders) for place in map(_plain, places(row)))
-    ]
-    if item is not None and below:
-        raise UserError(f"{what} begins an item's id and is a file or folder too: write ./{what} for that")
-    selected = below if item is None else [row for row in rows if item in ids_of(row)]
-    if not selected:
+    """Return the rows of an item, of an id of their own, of a file, a folder or a source."""
+    item = _item(rows, what)
+    of_item = [row for row in rows if item is not None and item in ids_of(row)]
+    own, below = [row for row in rows if row.id == what], _at(rows, what)
+    meanings = {
+        "begins an item's id": of_item,
+        "is a row's own id": own if own not in (of_item, below) else [],
+        "is a file or folder": below,
+    }
+    *others, meaning = [meaning for meaning, selected in meanings.items() if selected] or [""]
+    if not meaning:
         raise UserError(
             f"no item, file or folder {what} is indexed: give {FEWEST_DIGITS} digits of an id or more, or a path; "
             f"sources are: {_listing(sources)}"
         )
-    return selected
+    if others:
+        remedy = f"write ./{what} for that" if below else "give the path of its file"
+        raise UserError(f"{what} {', '.join(others)} and {meaning} too: {remedy}")
+    if meanings[meaning] is own:
+        _refuse_several(what, sorted({row.source for row in own}))
+    return meanings[meaning]
+
+
+def _refuse_several(id: str, sources: Sequence[str]) -> None:
+    """Raise where rows of several sources gave the same id."""
+    if len(sources) > 1:
+        source = Setting("source", "S")
+        raise UserError(
+            f"{id} is the id of rows of {len(sources)} sources: {_listing(sources)}; say of which by {source}",
+            [source],
+        )
+
+
+def _at(rows: Sequence[StoredRow], path: str) -> list[StoredRow]:
+    """Return the rows of a source, or of what stands at a path or below it: spelled so, else in any composition."""
+    spellings = _spellings(path)
+    return _standing(rows, spellings, str) or _standing(rows, spellings, _plain)
+
+
+def _standing(rows: Sequence[StoredRow], paths: set[str], form: Callable[[str], str]) -> list[StoredRow]:
+    """Return the rows of sources, or of what stands at paths or below them, told apart by a form of their names."""
+    spellings = set(map(form, paths))
+    folders = tuple(f"{path.rstrip(os.sep)}{os.sep}" for path in spellings)
+    return [
+        row
+        for row in rows
+        if form(row.source) in spellings
+        or any(place in spellings or place.startswith(folders) for place in map(form, places(row)))
+    ]
 
 
 def _item(rows: Sequence[StoredRow], what: str) -> ItemId | None:
@@ -97,10 +133,9 @@ def _item(rows: Sequence[StoredRow], what: str) -> ItemId | None:
     return matches[0] if matches else None
 
 
-def _spellings(path: str) -> Iterator[str]:
-    """Yield how a path may have been stored: as it is written, and with its links followed."""
-    yield _plain(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-    yield _plain(os.path.realpath(path))
+def _spellings(path: str) -> set[str]:
+    """Return how a path may have been stored: as it is written, and with its links followed."""
+    return {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100 - resolve() would follow links
 
 
 def _plain(path: str) -> str:

@@ -1,9 +1,11 @@
 """The `remove` command's work: rows go, and what is made of them; or a task's features go, and that stays."""
 
 import os
+import shlex
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.errors import Note, Setting, UserError
@@ -22,6 +24,28 @@ from indexer.serving.wanted import ServingRequest
 KEY_BYTES = KEY + SUM.size
 """What the store keeps beside features: the key and a checksum."""
 
+MOST_NAMED = 5
+"""Commands that a note gives of those there are."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rows were removed that an `index` would bring back.
+
+    Attributes:
+        task: the one to index it under; empty where it brings them without one.
+    """
+
+    source: str
+    task: str
+    rows: int
+
+    @property
+    def command(self) -> Setting | str:
+        """What brings them back."""
+        index = f"index {shlex.quote(self.source)}"
+        return Setting("task", shlex.quote(self.task), command=index) if self.task else f"`mneme {index}`"
+
 
 @dataclass(frozen=True)
 class RowRemoval:
@@ -32,8 +56,9 @@ class RowRemoval:
         bytes: of their features.
         tasks: those that rows were removed from.
         emptied: those of them that have no row any more.
-        present: how many of the rows have files and a source that are still there: its next `index` brings them back.
+        present: how many of the rows have files and a source that are still there.
         in_sums: tasks whose removed features the router has in sums that nothing can be taken out of.
+        origins: what brings those back that are still there.
     """
 
     rows: int
@@ -45,22 +70,32 @@ class RowRemoval:
     in_sums: list[str]
     seconds: float
     dry_run: bool
+    origins: list[Origin] = field(default_factory=list)
 
     @property
     def notes(self) -> list[Note]:
         """What a person should know of it."""
-        told = []
-        if self.present:
-            told.append(
-                f"the files of {self.present} of these rows are still there: "
-                "the next `mneme index` of their source brings them back"
-            )
+        told = [self._of_origins()] if self.origins else []
         if self.in_sums:
             told.append(
-                f"the features of {', '.join(self.in_sums)} were removed before, so the router's sums keep "
-                "what these items added to them"
+                Note(
+                    f"the features of {', '.join(self.in_sums)} were removed before, so the router's sums keep "
+                    "what these items added to them"
+                )
             )
-        return [*map(Note, told)]
+        return told
+
+    def _of_origins(self) -> Note:
+        of = f"{self.present} of these rows" if self.present < self.rows else f"these {self.rows} rows"
+        was, them = ("was", "it") if self.present == 1 else ("were", "them")
+        commands = [origin.command for origin in self.origins[:MOST_NAMED]]
+        more = len(self.origins) - MOST_NAMED
+        named = ", ".join(map(str, commands)) + (f" and so on for {more} more" if more > 0 else "")
+        return Note(
+            f"what {'this row' if self.rows == 1 else of} {was} read from is still there: {named} "
+            f"{'brings' if len(self.origins) == 1 else 'bring'} {them} back",
+            [command for command in commands if isinstance(command, Setting)],
+        )
 
 
 @dataclass(frozen=True)
@@ -120,17 +155,31 @@ def _expected(workspace: Workspace, store: Store, rows: Sequence[StoredRow]) -> 
     left = {row.task for row in store.rows() if row.key not in going}
     sealed = set(sealed_tasks(workspace.manifest, store))
     without = store.lacking(lost)
+    present = [row for row in rows if all(map(os.path.exists, (row.source, *row.files.values())))]
     return RowRemoval(
         rows=len(rows),
         items=len(lost),
         bytes=sum(KEY_BYTES + 4 * backbone.width for backbone in encoded),
         tasks=sorted(tasks),
         emptied=sorted(tasks - left),
-        present=sum(all(map(os.path.exists, (row.source, *row.files.values()))) for row in rows),
+        present=len(present),
         in_sums=sorted({row.task for row in rows if not without.isdisjoint(ids_of(row))} & sealed & left),
         seconds=0.0,
         dry_run=True,
+        origins=_origins(present),
     )
+
+
+def _origins(rows: Sequence[StoredRow]) -> list[Origin]:
+    """Return what an `index` would bring rows back by."""
+    counts = Counter((row.source, "" if _names_itself(row) else row.task) for row in rows)
+    return [Origin(source, task, count) for (source, task), count in sorted(counts.items())]
+
+
+def _names_itself(row: StoredRow) -> bool:
+    """Say whether a row has its task without one being asked for: by itself, or by its source's name."""
+    source = Path(row.source)
+    return row.named or row.task == clean_name(source.stem if source.is_file() else source.name)
 
 
 def remove_features(root: Path, task: str, *, device: str = "cpu") -> RemovalSummary:

@@ -13,9 +13,18 @@ from engine.types import Item
 CAT, DOG, COW = "aaaaaaaa" + "1" * 24, "aaaaaaaa" + "2" * 24, "bbbbbbbb" + "3" * 24
 
 
-def put(store: Store, name: str, item: str, file: str | None = None, *, task: str, source: str) -> None:
+def put(
+    store: Store,
+    name: str,
+    item: str,
+    file: str | None = None,
+    *,
+    task: str,
+    source: str,
+    id: str | None = None,
+) -> None:
     files = {"image": file} if file else {}
-    row = StoredRow(source, name, task, True, "train", (), {"image": (item,)}, files)
+    row = StoredRow(source, name, task, True, "train", (), {"image": (item,)}, files, id=id)
     with store.writing() as txn:
         txn.put_item(Item(item, "image"))
         txn.put_row(row)
@@ -153,3 +162,63 @@ def test_a_word_that_is_an_id_and_a_file_is_refused(
 
 def test_before_anything_is_stored_nothing_is_named(store: Store) -> None:
     assert refusal(store, "a") == "nothing is stored yet: run `mneme index SOURCE`"
+
+
+# sources and ids of rows
+
+
+def test_a_source_may_be_named_as_what_stands_there(store: Store) -> None:
+    put(store, "row 1", CAT, "/media/cat.jpg", task="sky", source="/cats.csv")
+    put(store, "row 2", DOG, task="sky", source="/cats.csv")
+    put(store, "row 1", COW, "/media/cow.jpg", task="sky", source="/cows.csv")
+    assert names(store, "/cats.csv") == ["row 1", "row 2"]
+
+
+def test_a_row_may_be_named_by_the_id_that_it_gave(store: Store) -> None:
+    put(store, "item 3", CAT, "/a.jpg", task="sky", source="/cats.csv", id="item 3")
+    put(store, "item 3", CAT, "/a.jpg", task="life", source="/cats.csv", id="item 3")
+    put(store, "item 33", DOG, "/b.jpg", task="sky", source="/cats.csv", id="item 33")
+    assert names(store, "item 3") == ["item 3", "item 3"]
+    assert names(store, "item 3", task="sky") == ["item 3"]
+
+
+def test_an_id_that_rows_of_several_sources_gave_is_refused_until_one_is_named(store: Store) -> None:
+    put(store, "3", CAT, task="sky", source="/cats.csv", id="3")
+    put(store, "3", DOG, task="sky", source="/dogs.csv", id="3")
+    assert refusal(store, "3") == (
+        "3 is the id of rows of 2 sources: /cats.csv, /dogs.csv; say of which by `source=S`"
+    )
+    assert names(store, "3", source="/dogs.csv") == ["3"]
+
+
+def test_an_id_that_is_a_file_of_other_rows_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "a", CAT, "/a.jpg", task="sky", source="/cats.csv", id="b.jpg")
+    put(store, "b", DOG, "/b.jpg", task="sky", source="/cats.csv", id="c.jpg")
+    monkeypatch.chdir("/")
+    assert refusal(store, "b.jpg") == (
+        "b.jpg is a row's own id and is a file or folder too: write ./b.jpg for that"
+    )
+    assert names(store, "./b.jpg") == ["b"]
+
+
+def test_an_id_that_is_the_file_of_the_same_row_names_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", CAT, "/a.jpg", task="sky", source="/cats.csv", id="a.jpg")
+    monkeypatch.chdir("/")
+    assert names(store, "a.jpg") == ["a"]
+
+
+def test_of_two_files_whose_names_look_equal_the_one_that_is_spelled_so_is_meant(store: Store) -> None:
+    put(store, "composed", CAT, COMPOSED, task="sky", source="/photos")
+    put(store, "apart", DOG, APART, task="sky", source="/photos")
+    assert [names(store, name) for name in (COMPOSED, APART)] == [["composed"], ["apart"]]
+
+
+def test_of_two_folders_and_sources_whose_names_look_equal_the_one_that_is_spelled_so_is_meant(
+    store: Store,
+) -> None:
+    for name, item in ((COMPOSED, CAT), (APART, DOG)):
+        put(store, name, item, f"{name}/a.jpg", task="sky", source=name)
+    assert [names(store, name) for name in (COMPOSED, APART)] == [[COMPOSED], [APART]]
+    assert [names(store, source=name) for name in (COMPOSED, APART)] == [[COMPOSED], [APART]]

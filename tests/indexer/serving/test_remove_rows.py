@@ -20,7 +20,7 @@ from engine.types import AllTasks, MethodName, PolicyName
 from indexer.report import text
 from indexer.routing import slda
 from indexer.serving import reindex, remove
-from indexer.serving.remove import RowRemoval
+from indexer.serving.remove import Origin, RowRemoval
 from indexer.serving.search import open_searcher
 from indexer.serving.wanted import ServingRequest
 from indexer.shards import files as shards
@@ -194,7 +194,8 @@ def test_the_rows_of_a_source_that_is_no_more_can_be_removed(tmp_path: Path) -> 
 def test_what_the_next_index_would_bring_back_is_counted(tmp_path: Path) -> None:
     source = worlds.save(tmp_path / "sky.npz", worlds.rows("sky"))
     worlds.index(tmp_path, source)
-    assert drop(tmp_path, task="sky").present == 30
+    done = drop(tmp_path, task="sky")
+    assert (done.present, done.origins) == (30, [Origin(str(source), "", 30)])
     assert worlds.index(tmp_path, source).added == 30
 
 
@@ -317,6 +318,16 @@ def test_a_memory_of_what_was_removed_does_not_stop_a_lesson(
     assert np.isfinite(learned.epochs[-1].loss)
 
 
+def test_rows_of_many_sources_are_told_the_first_commands() -> None:
+    origins = [Origin(f"/s {number}", "life", 1) for number in range(7)]
+    (told,) = RowRemoval(9, 9, 0, ["life"], [], 7, [], 0.0, dry_run=True, origins=origins).notes
+    assert str(told) == (
+        "what 7 of these rows were read from is still there: `index '/s 0' task=life`, `index '/s 1' task=life`, "
+        "`index '/s 2' task=life`, `index '/s 3' task=life`, `index '/s 4' task=life` and so on for 2 more "
+        "bring them back"
+    )
+
+
 # the command
 
 
@@ -356,10 +367,24 @@ def test_a_file_is_removed_by_its_path(run: Run, tmp_path: Path) -> None:
 def test_that_files_are_still_there_is_said(run: Run, tmp_path: Path) -> None:
     colours(tmp_path / "pictures", "red", "green", "blue")
     run("index", "pictures", "--backbone", "builtin")
+    (tmp_path / "pictures/red.png").unlink()
     assert run("remove", "pictures").err == (
-        "note: the files of 3 of these rows are still there: the next `mneme index` of their source brings "
-        "them back\n"
+        f"note: what 2 of these rows were read from is still there: `mneme index {tmp_path / 'pictures'}` "
+        "brings them back\n"
     )
+
+
+def test_rows_under_another_task_than_their_sources_are_told_the_command_that_brings_them_back(
+    run: Run, tmp_path: Path
+) -> None:
+    colours(tmp_path / "pictures", "red", "green", "blue")
+    run("index", "pictures", "--backbone", "builtin")
+    run("index", "pictures", "--task", "family")
+    assert run("remove", "--task", "family").err == (
+        f"note: what these 3 rows were read from is still there: `mneme index {tmp_path / 'pictures'} "
+        "--task family` brings them back\n"
+    )
+    assert run("index", tmp_path / "pictures", "--task", "family", "--json").json["added"] == 3
 
 
 @pytest.mark.parametrize(
