@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import UserError
 from engine.ids import counted
 from engine.sources.base import Collection, Row, metadata_of, unread_beside
+from engine.sources.cells import RowNotes
 from engine.sources.table import open_table
 from engine.sources.tables.values import Limits
 from engine.types import Modality, Skipped, Split
@@ -30,17 +31,13 @@ def open_splits(folder: Path, limits: Limits) -> Collection | None:
     files = {
         name: metadata_of(folder / name) for name in sorted(SPLITS)
     }  # a closed split is not gone: it raises
-    parts = {
-        name: open_table(folder, paths[0], split=SPLITS[name], limits=limits)
-        for name, paths in files.items()
-        if paths
-    }
+    parts = {name: paths[0] for name, paths in files.items() if paths}
     if not parts:
         return _open_shards(folder, limits)
     notes = [note for name in parts for note in unread_beside(*files[name])]
     others = [place.name for place in folder.iterdir() if place.is_dir() and place.name not in parts]
     notes += _others("folders that are no splits with metadata are", others)
-    return _together(folder, parts, notes)
+    return _together(folder, parts, limits, notes)
 
 
 def _open_shards(folder: Path, limits: Limits) -> Collection | None:
@@ -52,13 +49,8 @@ def _open_shards(folder: Path, limits: Limits) -> Collection | None:
             others = [name for name in names if name not in shards]
             others += [name for name in _names(folder) if place != folder and name != place.name]
             notes = [*_lacking([*shards.values()]), *_others("what is no file of a split is", others)]
-            parts = {
-                name.removesuffix(".parquet"): open_table(
-                    folder, place / name, split=SPLITS[named[1]], limits=limits
-                )
-                for name, named in shards.items()
-            }
-            return _together(folder, parts, notes)
+            parts = {name.removesuffix(".parquet"): place / name for name in shards}
+            return _together(folder, parts, limits, notes)
     return None
 
 
@@ -70,17 +62,26 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _together(folder: Path, parts: Mapping[str, Collection], notes: list[str]) -> Collection:
-    """Return the parts of a data set as one source; rows are named after their parts."""
+def _together(folder: Path, tables: Mapping[str, Path], limits: Limits, notes: list[str]) -> Collection:
+    """Open the tables of a data set as one source.
+
+    Args:
+        tables: by names that begin with their splits; rows are named after them.
+    """
+    of_rows = RowNotes()
+    parts = {name: open_table(folder, path, limits=limits, of_rows=of_rows) for name, path in tables.items()}
 
     def say(part: Collection) -> None:
         notes.extend(note for note in part.notes if note not in notes)
 
     def rows() -> Iterator[Row | Skipped]:
         for name, part in parts.items():
+            split = SPLITS[name.partition("-")[0]]
             for row in part.rows():  # rows of two splits may have one id
-                yield row if isinstance(row, Skipped) else replace(row, name=f"{name}/{row.name}")
+                named = f"{name}/{row.name}"
+                yield row if isinstance(row, Skipped) else replace(row, name=named, split=row.split or split)
             say(part)
+        notes.extend(of_rows.notes())
 
     for part in parts.values():
         say(part)

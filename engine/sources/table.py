@@ -31,7 +31,7 @@ from engine.sources.tables.json_lines import open_json_lines
 from engine.sources.tables.npz import open_npz
 from engine.sources.tables.parquet import open_parquet
 from engine.sources.tables.values import LIMITS, Limits, plain, vector
-from engine.types import Modality, Skipped, Split
+from engine.types import Modality, Skipped
 
 OPEN = {
     ".jsonl": open_json_lines,
@@ -52,15 +52,15 @@ def open_table(
     path: Path,
     *,
     folder: Path | None = None,
-    split: Split | None = None,
     limits: Limits = LIMITS,
+    of_rows: RowNotes | None = None,
 ) -> Collection:
     """Open a table.
 
     Args:
         source: what the user named: the file, or the folder that it stands in.
         folder: where the media lie that it names; None: beside it.
-        split: of rows that name none.
+        of_rows: grows with the rows of all tables of one source, whose opener says it; None: said of this one alone.
     """
     table = OPEN.get(path.suffix.lower(), open_delimited)(path, limits)
     columns = understood(table.columns)
@@ -72,7 +72,9 @@ def open_table(
     encoded = texts if columns.vectors else None
 
     def rows() -> Iterator[Row | Skipped]:
-        reading = Reading(dict(table.columns), folder or path.parent, split, table.literal, notes)
+        reading = Reading(
+            dict(table.columns), folder or path.parent, table.literal, notes, of_rows or RowNotes()
+        )
         for number, cells in table.rows():
             try:
                 if isinstance(cells, Unreadable):
@@ -80,7 +82,8 @@ def open_table(
                 yield reading.row(number, cells)
             except Unreadable as error:
                 yield Skipped(str(path), str(error), number, name=reading.id_of(cells))
-        notes.extend(note for note in [*table.notes, *reading.of_rows.notes()] if note not in notes)
+        own = () if of_rows else reading.of_rows.notes()
+        notes.extend(note for note in [*table.notes, *own] if note not in notes)
 
     return Collection(source, lambda: table.total, rows, widths, encoded, notes)
 
@@ -92,20 +95,18 @@ class Reading:
     Attributes:
         widths: of the columns that are known so far; JSON lines may bring more at any row.
         folder: where its media lie.
-        split: of rows that name none.
         literal: a cell of several labels is one string, `a; b`.
         notes: what a person should know; grows with the columns.
-        names: how often each row's name was met.
         of_rows: what to say of rows once all were read.
+        names: how often each row's name was met.
     """
 
     widths: dict[str, int | None]
     folder: Path
-    split: Split | None
     literal: bool
     notes: list[str]
-    names: dict[str, int] = field(default_factory=dict)
     of_rows: RowNotes = field(default_factory=RowNotes)
+    names: dict[str, int] = field(default_factory=dict)
     columns: Columns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,7 +134,7 @@ class Reading:
         paths = self._origins(values, features) if features else self._media(values)
         texts = [clean_text(string(text, "text")) for text in all_of(self.columns.parts, values, "text")]
         if not features and not paths and not texts:
-            raise Unreadable(self._lack(number))
+            raise Unreadable(self._lack(cells.keys() - values.keys(), cells))
         id, task, split = (one_of(self.columns.parts, values, part) for part in ONE_VALUE)
         id = None if id is None else checked_id(word(id, "id"))
         row = Row(
@@ -141,7 +142,7 @@ class Reading:
             line=number,
             id=id,
             task=None if task is None else checked_task(word(task, "task")),
-            split=self.split if split is None else checked_split(split),
+            split=None if split is None else checked_split(split),
             labels=tuple(dict.fromkeys(all_labels(self.columns.parts, values, literal=self.literal))),
             media={} if features else paths,
             origins=paths if features else {},
@@ -160,9 +161,9 @@ class Reading:
         self.of_rows.inside.setdefault(name, []).append(number)
         return None
 
-    def _lack(self, number: int) -> str:
-        """Return why a row has nothing that can be used."""
-        if any(number in rows[-1:] for rows in self.of_rows.inside.values()):
+    def _lack(self, left_out: Iterable[str], cells: Mapping[str, object]) -> str:
+        """Return why a row has nothing that can be used, but cells that are left out."""
+        if any(is_stored(cells[name]) for name in left_out):
             return f"its medium is {INSIDE}"
         return "no features in it" if self.columns.vectors else "names no medium and no text"
 

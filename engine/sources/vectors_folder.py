@@ -48,7 +48,7 @@ def open_vectors(folder: Path, limits: Limits) -> Collection | None:
     notes += columns.notes
 
     def rows() -> Iterator[Row | Skipped]:
-        reading = Reading(dict(widths), folder, None, False, notes)
+        reading = Reading(dict(widths), folder, False, notes)
         metadata: Iterator[Line] = chain.from_iterable(table.rows() for table in tables)
         vectors = {f"{m}_embedding": chain.from_iterable(parts) for m, parts in arrays.items()}
         for number in range(1, total + 1):

@@ -132,7 +132,8 @@ def _checked(path: Path, arrays: Mapping[str, Header], limits: Limits) -> int:
                 f"save it as {name}.astype(str)"
             )
         if _is_no_number(name, header):
-            raise UserError(f"{path}: {name} holds {header.dtype}; features are real numbers")
+            kind = "words" if header.dtype.kind in "US" else header.dtype
+            raise UserError(f"{path}: {name} holds {kind}; features are real numbers")
         is_lone = normal(name) in MEDIA and header.dtype.kind in "fiub" and len(header.shape) < 2
         if not header.shape and not is_lone:
             raise UserError(f"{path}: {name} is a single value: give one a row")

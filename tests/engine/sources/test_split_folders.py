@@ -8,6 +8,8 @@ import pytest
 from engine.errors import UserError
 from engine.sources import open_source
 from engine.sources.base import Row
+from engine.sources.cells import INSIDE
+from engine.types import Skipped
 
 
 def lay(folder: Path, *rows: dict[str, object]) -> None:
@@ -114,3 +116,22 @@ def test_a_parquet_file_among_pictures_that_is_only_called_like_a_split_is_none(
     shard(tmp_path / "test.parquet", "a")
     (tmp_path / "a.jpg").touch()
     assert [row.name for row in read(tmp_path)] == ["a.jpg"]
+
+
+def test_what_is_said_of_rows_counts_those_of_all_splits(tmp_path: Path) -> None:
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        image = [{"path": "a.jpg", "bytes": b"x"}] * 2
+        shard(tmp_path / f"{name}.parquet", "a", "b", image=[*image])
+    collection = open_source(tmp_path)
+    assert len(list(collection.rows())) == 6
+    (said,) = collection.notes
+    assert said.startswith("column 'image': 6 rows have their media in the table itself")
+
+
+def test_a_row_that_has_nothing_is_not_said_to_hold_its_medium_as_one_of_another_split_does(
+    tmp_path: Path,
+) -> None:
+    lay(tmp_path / "test", {"text": "a"}, {"image": {"path": "a.jpg", "bytes": None}})
+    lay(tmp_path / "train", {"text": "b"}, {"image": None})
+    why = [row.reason for row in open_source(tmp_path).rows() if isinstance(row, Skipped)]
+    assert why == [f"its medium is {INSIDE}", "names no medium and no text"]
