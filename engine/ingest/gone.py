@@ -142,7 +142,7 @@ def _no_rows(collection: Collection) -> str:
     """Return what to say of a source that brought no row, usable or not; of a folder, what lies in it instead."""
     if collection.source.is_file():
         return f"{collection.source} has no rows"
-    instead = "; ".join(collection.notes)
+    instead = "; ".join(collection.instead)
     return f"nothing to read in {collection.source}" + (f": {instead}" if instead else "")
 
 

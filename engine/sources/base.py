@@ -66,6 +66,7 @@ class Collection:
         widths: the width D of each modality whose features the source brings itself.
         encoded: the modalities that the source may bring and a backbone must read; None: whatever there is.
         notes: what a person should know of how it is read; grows while rows are read.
+        instead: what lies in a folder of media, told where that has no rows.
     """
 
     source: Path
@@ -74,6 +75,7 @@ class Collection:
     widths: Mapping[Modality, int] = field(default_factory=dict)
     encoded: Sequence[Modality] | None = None
     notes: list[str] = field(default_factory=list)
+    instead: Sequence[str] = ()
 
     @cached_property
     def name(self) -> str:

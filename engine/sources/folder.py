@@ -53,15 +53,18 @@ def open_folder(folder: Path) -> Collection:
 
     Nothing is looked at before its rows are counted or read.
     """
-    notes: list[str] = []
+    notes, instead = list[str](), list[str]()
 
     @cache
     def listing() -> _Listing:
         listing = _list(folder)
         notes.extend(_notes(folder, listing))
+        instead.extend([*_below(folder, listing), *_instead(listing)])
         return listing
 
-    return Collection(folder, lambda: len(listing().paths), lambda: _rows(folder, listing()), notes=notes)
+    return Collection(
+        folder, lambda: len(listing().paths), lambda: _rows(folder, listing()), notes=notes, instead=instead
+    )
 
 
 def _rows(folder: Path, listing: _Listing) -> Iterator[Row | Skipped]:
@@ -138,21 +141,7 @@ def _kind(path: Path) -> media.Kind | None:
 
 def _notes(folder: Path, listing: _Listing) -> list[str]:
     """Return what to say of files that are no rows."""
-    notes = [
-        f"{_name(folder, path)} is not read: index {_name(folder, path.parent)} as a source of its own"
-        for path in sorted(listing.metadata)
-    ]
-    tables = {} if listing.paths else {s: n for s, n in sorted(listing.passed.items()) if s in OPEN}
-    if tables:
-        counts = " and ".join(counted(count, f"{suffix} file") for suffix, count in tables.items())
-        notes.append(f"it holds {counts}: index {'it' if sum(tables.values()) == 1 else 'one of them'}")
-    elif listing.passed:
-        named = sorted(listing.passed.most_common(MOST_SUFFIXES))
-        rest = listing.passed.total() - sum(count for _, count in named)
-        counts = ", ".join(
-            [*(f"{count} {suffix}" for suffix, count in named), *([counted(rest, "other")] if rest else [])]
-        )
-        notes.append(f"files that are no media are passed over: {counts}")
+    notes = [*_below(folder, listing), *_passed(listing)]
     if listing.linked:
         example = _name(folder, listing.linked[0])
         said = counted(
@@ -165,6 +154,33 @@ def _notes(folder: Path, listing: _Listing) -> list[str]:
         verb = "is" if len(listing.stray) == 1 else "are"
         notes.append(f"{said} beside no medium and {verb} left out, like {example}")
     return notes
+
+
+def _below(folder: Path, listing: _Listing) -> Iterator[str]:
+    """Yield what to say of folders below that have metadata."""
+    for path in sorted(listing.metadata):
+        yield f"{_name(folder, path)} is not read: index {_name(folder, path.parent)} as a source of its own"
+
+
+def _passed(listing: _Listing) -> Iterator[str]:
+    """Yield what to say of files that are no media and no texts."""
+    if listing.passed:
+        named = sorted(listing.passed.most_common(MOST_SUFFIXES))
+        rest = listing.passed.total() - sum(count for _, count in named)
+        counts = ", ".join(
+            [*(f"{count} {suffix}" for suffix, count in named), *([counted(rest, "other")] if rest else [])]
+        )
+        yield f"files that are no media are passed over: {counts}"
+
+
+def _instead(listing: _Listing) -> Iterator[str]:
+    """Yield what else a folder holds in which nothing is a row: tables, or files of other kinds."""
+    tables = {suffix: count for suffix, count in sorted(listing.passed.items()) if suffix in OPEN}
+    if tables:
+        counts = " and ".join(counted(count, f"{suffix} file") for suffix, count in tables.items())
+        yield f"it holds {counts}: index {'it' if sum(tables.values()) == 1 else 'one of them'}"
+    else:
+        yield from _passed(listing)
 
 
 def _row(

@@ -369,6 +369,12 @@ def test_a_table_without_rows_says_so(
     assert str(raised.value) == f"{tmp_path / name} has no rows"
 
 
+def test_what_is_said_of_columns_is_no_reason_why_a_table_has_no_rows(loader: Loader, source: Path) -> None:
+    (source / "metadata.csv").write_text("file_name,caption\n")
+    with pytest.raises(UserError, match=f"^nothing to read in {source}$"):
+        ingest(loader, source)
+
+
 def test_arrays_without_rows_say_so(loader: Loader, tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", image=np.zeros((0, 3), np.float32))
     with pytest.raises(UserError, match=r"f\.npz has no rows$"):
@@ -381,6 +387,7 @@ def test_arrays_without_rows_say_so(loader: Loader, tmp_path: Path) -> None:
         (["a.parquet", "b.parquet"], "it holds 2 .parquet files: index one of them"),
         (["a.csv"], "it holds 1 .csv file: index it"),
         (["a.csv", "sub/b.npz", "README.md"], "it holds 1 .csv file and 1 .npz file: index one of them"),
+        (["sub/metadata.csv"], "sub/metadata.csv is not read: index sub as a source of its own"),
         (["a.docx"], "files that are no media are passed over: 1 .docx"),
     ],
 )

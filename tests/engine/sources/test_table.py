@@ -229,12 +229,13 @@ def test_a_path_through_a_ring_of_links_is_skipped(tmp_path: Path) -> None:
         (b"{not json}", "not JSON: "),
         (b'{"text": "cut', "not JSON: "),
         (b'{"text": "caf\xe9"}', "not UTF-8"),
+        (b'{\0"\0t\0"\0:\0"\0a\0"\0}\0', "not UTF-8, but like UTF-16: save the file as UTF-8"),
         (b'{"text": "a", "score": NaN}', "NaN is not JSON"),
         (b'{"text": "a", "score": -Infinity}', "-Infinity is not JSON"),
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
         (b'{"text": "a", "n": ' + b"9" * 5_000 + b"}", "not JSON: "),
     ],
-    ids=["garbage", "cut", "latin-1", "nan", "infinity", "deep", "long number"],
+    ids=["garbage", "cut", "latin-1", "utf-16", "nan", "infinity", "deep", "long number"],
 )
 def test_a_line_that_is_no_json_is_skipped_alone(tmp_path: Path, line: bytes, why: str) -> None:
     first, skipped, last = of_lines(tmp_path, '{"text": "first"}', line, '{"text": "last"}')
