@@ -382,7 +382,7 @@ def query(
     if null and not paths:
         raise typer.BadParameter("-0 goes with --paths")
     from engine.heads.embedder import resolve
-    from engine.ranking.query import parse_queries, title
+    from engine.ranking.query import as_words, parse_queries, title
     from engine.storage import workspace as workspaces
     from indexer.report import html as pages
     from indexer.serving.search import open_searcher
@@ -402,7 +402,8 @@ def query(
             if result.inferred and not quiet:
                 note(f"task: {result.inferred.task} (probability {result.inferred.probability:.2f})")
             if number == 0 and not quiet:
-                show_notes(searcher.notes(asked, to), quiet=quiet)
+                is_words = what not in (None, "-") and asked[0].modality == "text"
+                show_notes([*(as_words(what) if what and is_words else []), *searcher.notes(asked, to)])
             for hit in result.hits:
                 if paths and not as_json:
                     show_path(hit, null=null)

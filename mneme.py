@@ -25,7 +25,7 @@ from engine.heads.embedder import resolve
 from engine.ids import clean_text
 from engine.ingest.setup import WorkspaceOptions
 from engine.media import modality_of
-from engine.ranking.query import Input, file_input
+from engine.ranking.query import Input, as_words, file_input
 from engine.sources.tables.values import AS_USUAL, Limits, SourceOptions
 from engine.storage.selection import Selection
 from engine.storage.workspace import locate, place
@@ -147,7 +147,7 @@ class Mneme:
         root, device = locate(self.folder), resolve(self.device)
         with open_searcher(root, device=device, policy=policy, limits=limits) as searcher:
             hits = searcher.search([given], to, k, searcher.scope(task, merge)).hits
-            tell(searcher.notes([given], to))
+            tell([*(as_words(query) if isinstance(query, str) else []), *searcher.notes([given], to)])
         return hits
 
     def remove(

@@ -1,5 +1,6 @@
 """What is wrong is told in one line, and nothing that is stored is lost."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_training_an_unknown_task_is_one_helpful_line(run: Run, trained: Path, t
 def test_a_picture_that_is_not_there_is_one_line(run: Run, trained: Path) -> None:
     result = run("query", "dog.jpg", "-w", trained)
     assert is_one_line(result, 1, "no such file: dog.jpg (to search for the words: --text)")
+
+
+def test_a_pipe_to_search_with_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "dog.jpg")
+    result = run("query", "dog.jpg", "-w", trained)
+    assert is_one_line(result, 1, "dog.jpg is not a regular file (to search for the words: --text)")
+
+
+def test_words_that_are_a_folders_name_are_searched_and_told(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    result = run("query", "photos", "-w", trained)
+    assert (result.status, result.err) == (0, "note: photos is a folder here; searched as words\n")
+    assert run("query", "--text", "photos", "-w", trained).err == ""
 
 
 def test_a_truncated_picture_to_search_with_is_one_line(run: Run, tmp_path: Path) -> None:

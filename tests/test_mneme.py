@@ -59,6 +59,17 @@ def test_that_clip_is_not_to_be_had_and_what_that_means_is_a_note(
     assert notes_of(lambda: opened.search(folder / "red.png", to="image")) == []
 
 
+def test_words_that_are_a_files_or_folders_name_are_searched_as_words_which_is_a_note(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(colours(world / "pictures", "red").parent)
+    opened = mneme.open(world)
+    assert notes_of(lambda: opened.search("pictures/red.png")) == [
+        "pictures/red.png is a file here; searched as words: to search by it pass Path(...)"
+    ]
+    assert notes_of(lambda: opened.search("pictures")) == ["pictures is a folder here; searched as words"]
+
+
 def test_a_lesson_that_is_not_served_yet_is_a_note_until_it_is(world: Path) -> None:
     opened = mneme.open(world)
     assert notes_of(lambda: opened.train("sky", settings=ONE_EPOCH)) == [WAITING]

@@ -1,6 +1,8 @@
 """A query from the words and files a person gives to the unit embedding that shards are searched with."""
 
+import errno
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from engine import media
 from engine.backbones import Backbone
 from engine.decoding.jobs import Decode, here
-from engine.errors import Setting, Unreadable, UserError
+from engine.errors import Note, Setting, Unreadable, UserError
 from engine.heads.embedder import Embedder
 from engine.ids import clean_name, clean_text
 from engine.types import Modality
@@ -93,20 +95,37 @@ def parse_queries(
 def _bare_input(argument: str) -> Input:
     """Return a bare argument as an input: a file where one of that name exists, else a text."""
     path = Path(argument) if argument.isascii() else media.spelled(Path(argument))
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError):  # no file can be called so
-        is_file = False
+    mode, words = _mode(path), f"(to search for the words: {TEXT})"
+    is_file = stat.S_ISREG(mode or 0)
     modality = media.modality_at(path) if is_file else media.modality_of(path) if path.suffix else None
-    if is_file and modality:
+    if modality and (is_file or mode == 0):
         return file_input(modality, path)
     if is_file:
-        raise UserError(
-            f"{argument} is a file, but no medium that can be read (to search for the words: {TEXT})", [TEXT]
-        )
+        raise UserError(f"{argument} is a file, but no medium that can be read {words}", [TEXT])
+    if mode and not stat.S_ISDIR(mode):
+        raise UserError(f"{argument} is not a regular file {words}", [TEXT])
     if modality:
-        raise UserError(f"no such file: {argument} (to search for the words: {TEXT})", [TEXT])
+        problem = f"{argument} is a folder" if mode else f"no such file: {argument}"
+        raise UserError(f"{problem} {words}", [TEXT])
     return Input("text", clean_text(argument).encode())
+
+
+def as_words(text: str) -> list[Note]:
+    """Return what to know of a text that is looked for as words, though a file or folder is called so here."""
+    mode = _mode(Path(text))
+    if mode and stat.S_ISDIR(mode):
+        return [Note(f"{text} is a folder here; searched as words")]
+    return [Note(f"{text} is a file here; searched as words: to search by it pass Path(...)")] if mode else []
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of what stands at a path; None where nothing can, 0 where that cannot be looked at."""
+    try:
+        return path.stat().st_mode
+    except ValueError:
+        return None
+    except OSError as error:
+        return None if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG) else 0
 
 
 def target_of(query: Query, to: Modality | None) -> Modality:

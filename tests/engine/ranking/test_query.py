@@ -1,3 +1,4 @@
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -161,6 +162,46 @@ def test_a_file_that_is_no_medium_is_no_query(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("words")
     with pytest.raises(UserError, match=r"notes.txt is a file, but no medium that can be read"):
         parsed(str(tmp_path / "notes.txt"))
+
+
+@pytest.mark.parametrize("name", ["pipe.jpg", "pipe.jsonl", "pipe"])
+def test_what_exists_and_is_no_regular_file_is_no_query(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError) as caught:
+        parsed(str(tmp_path / name))
+    assert str(caught.value) == f"{tmp_path / name} is not a regular file (to search for the words: `text`)"
+
+
+def test_a_link_to_a_device_is_no_query(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"x.jpg is not a regular file"):
+        parsed(str(tmp_path / "x.jpg"))
+
+
+def test_a_folder_that_is_called_as_a_medium_is_no_query(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").mkdir()
+    with pytest.raises(UserError, match=r"x.jpg is a folder \(to search for the words: `text`\)$"):
+        parsed(str(tmp_path / "x.jpg"))
+
+
+def test_a_medium_that_cannot_be_looked_at_says_why(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").symlink_to("x.jpg")
+    with pytest.raises(UserError, match=r"^cannot read .*x.jpg: too many levels of symbolic links$"):
+        parsed(str(tmp_path / "x.jpg"))
+
+
+def test_words_that_are_a_folders_name_are_words_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parsed("photos") == [Input("text", b"photos")]
+    assert [str(told) for told in query.as_words("photos")] == ["photos is a folder here; searched as words"]
+
+
+@pytest.mark.parametrize("text", ["a dog", "dog " * 2000, "a\0b", "dog.jpg"])
+def test_words_that_are_no_files_name_are_told_nothing(text: str) -> None:
+    assert query.as_words(text) == []
 
 
 def test_a_text_longer_than_a_file_name_may_be_is_a_text() -> None:
