@@ -117,6 +117,8 @@ class Store:
                 raise Corrupt("an item is missing that rows name")
             if value is None:
                 return None
+            if not (rows or tables.rows_naming(self._tables, id, None, txn)):
+                raise Corrupt("no row names an item that is stored")
             content = from_json(value)
         modality: Modality = content["modality"]
         files = {row["files"].get(modality, "") for row in rows}

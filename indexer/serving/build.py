@@ -154,7 +154,7 @@ def _trimmed(workspace: Workspace, served: ServedShard, members: Members) -> Ser
     held = set(members.get((key.task, key.modality), ()))
     backbone = workspace.manifest.backbones[key.modality]
     try:
-        ids = item_ids.decode(shards.read_ids(folder))
+        ids = item_ids.decode(shards.read_ids(folder, key))
         rows = [row for row, id in enumerate(ids) if id in held]
         if len(rows) in (0, len(ids)):
             return served if rows else None

@@ -102,7 +102,7 @@ class PlannedSnapshot:
             backbone, is_sealed = manifest.backbones[modality].id, task in manifest.sealed
             members[task, modality] |= {
                 id
-                for id in (id.decode() for id in shards.read_ids(self.workspace.shard(shard.path)))
+                for id in (id.decode() for id in shards.read_ids(self.workspace.shard(shard.path), shard.key))
                 if self.store.has_features(id, backbone) or (is_sealed and self.store.users(id))
             }
         return {group: sorted(ids) for group, ids in members.items() if ids}

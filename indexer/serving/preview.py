@@ -11,6 +11,7 @@ from engine.evaluation.splits import distinct, of_task
 from engine.heads.embedder import BLOCK
 from engine.history import settled
 from engine.ids import decode
+from engine.storage.manifest import ServedShard
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace, open_at
 from engine.types import AllTasks, KnownTask, Modality, PolicyName, Scope
@@ -210,16 +211,16 @@ class DirectionChange:
         ]
         for lookup in lookups:
             shard = served.shards[lookup.shard]
-            items = self._items(shard.path, (shard.key.task, target)) if shard.key.part else None
+            items = self._items(shard, (shard.key.task, target)) if shard.key.part else None
             if items != ():
                 placement = Placement(shard.key.head, shard.key.space, lookup.queries, items)
                 placements.setdefault(shard.key.task, []).append(placement)
         return self._measurable({task: tuple(parts) for task, parts in placements.items()})
 
-    def _items(self, path: str, group: tuple[str, Modality]) -> tuple[str, ...]:
+    def _items(self, shard: ServedShard, group: tuple[str, Modality]) -> tuple[str, ...]:
         """Return the items of a shard that are still stored."""
         stored = set(self.planner.members.get(group, ()))
-        ids = decode(shards.read_ids(self.workspace.shard(path)))
+        ids = decode(shards.read_ids(self.workspace.shard(shard.path), shard.key))
         return tuple(id for id in ids if id in stored)
 
     def _measurable(self, by_task: Mapping[str, T]) -> dict[str, T]:

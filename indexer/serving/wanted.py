@@ -219,7 +219,7 @@ def served_items(workspace: Workspace) -> dict[tuple[str, Modality], ItemsByHead
     by_head: dict[tuple[str, Modality], dict[int, Sequence[ItemId]]] = {}
     for direction in {direction.target: direction for direction in reversed(served.directions)}.values():
         for shard in (served.shards[lookup.shard] for lookup in direction.lookups):
-            ids = [id.decode() for id in shards.read_ids(workspace.shard(shard.path))]
+            ids = [id.decode() for id in shards.read_ids(workspace.shard(shard.path), shard.key)]
             by_head.setdefault((shard.key.task, direction.target), {})[shard.key.head] = ids
     return dict(by_head)
 

@@ -156,11 +156,7 @@ def size(rows: int, width: int) -> int:
 def read(folder: Path, key: ShardKey, backbone: str) -> Shard:
     """Open a shard, its vectors mapped from the file; one that is not what the manifest says is an error."""
     facts = read_facts(folder)
-    expected = {**vars(key), "backbone": backbone}
-    if {name: vars(facts)[name] for name in expected} != expected or not folder.name.endswith(
-        facts.digest[:8]
-    ):
-        raise Damaged(folder, "it holds another shard than the manifest says")
+    _match(folder, facts, {**vars(key), "backbone": backbone})
     layout, ids = LAYOUTS[facts.format], _checked_ids(folder, facts)
     try:
         vectors = layout.open_vectors(folder / layout.vectors)
@@ -189,9 +185,18 @@ def check(folder: Path) -> None:
     _checked_ids(folder, facts)
 
 
-def read_ids(folder: Path) -> Ids:
-    """Return which items a shard holds (N,)."""
-    return _checked_ids(folder, read_facts(folder))
+def read_ids(folder: Path, key: ShardKey) -> Ids:
+    """Return which items a shard holds (N,); one that is not what the manifest says is an error."""
+    facts = read_facts(folder)
+    _match(folder, facts, vars(key))
+    return _checked_ids(folder, facts)
+
+
+def _match(folder: Path, facts: Facts, expected: Mapping[str, object]) -> None:
+    """Raise where another shard stands in a folder."""
+    own = {name: vars(facts)[name] for name in expected}
+    if own != expected or not folder.name.endswith(facts.digest[:8]):
+        raise Damaged(folder, "it holds another shard than the manifest says")
 
 
 def _checked_ids(folder: Path, facts: Facts) -> Ids:

@@ -111,7 +111,7 @@ def moved(root: Path) -> int:
     """Return how many pictures the newest head embeds, of tasks older than it."""
     now = worlds.opened(root).manifest.served
     return sum(
-        len(shards.read_ids(root / ".mneme/shards" / shard.path))
+        len(shards.read_ids(root / ".mneme/shards" / shard.path, shard.key))
         for shard in now.shards
         if shard.key.modality == "image" and shard.key.head == 3 and shard.key.task != "places"
     )

@@ -38,7 +38,7 @@ def served_ids(root: Path, state: Served | None = None) -> dict[tuple[str, str],
     workspace = worlds.opened(root)
     held: dict[tuple[str, str], set[str]] = {}
     for shard in (state or workspace.manifest.served).shards:
-        ids = {id.decode() for id in shards.read_ids(workspace.shards / shard.path)}
+        ids = {id.decode() for id in shards.read_ids(workspace.shards / shard.path, shard.key)}
         held.setdefault((shard.key.task, shard.key.modality), set()).update(ids)
     return held
 
@@ -46,7 +46,7 @@ def served_ids(root: Path, state: Served | None = None) -> dict[tuple[str, str],
 def named_on_disk(root: Path) -> set[str]:
     """Return the items that any shard or router folder names."""
     workspace = worlds.opened(root)
-    named = {id.decode() for folder in workspace.shards.glob("*/*/*") for id in shards.read_ids(folder)}
+    named = {id.decode() for file in workspace.shards.glob("*/*/*/ids.npy") for id in np.load(file)}
     for folder in workspace.routers.glob("*"):
         named |= {id.decode() for ids in slda.read_sums(folder)[1].values() for id in ids}
     return named

@@ -72,7 +72,7 @@ def test_a_shard_of_an_older_format_is_read(number: int, tmp_path: Path) -> None
     back = shards.read(folder, KEY, "fake-1")
     assert_array_equal(back.vectors, vectors)
     assert_array_equal(back.ids, shard_of(vectors).ids)
-    assert_array_equal(shards.read_ids(folder), back.ids)
+    assert_array_equal(shards.read_ids(folder, KEY), back.ids)
 
 
 def test_a_shard_from_disk_answers_as_the_one_in_memory(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_shard_whose_ids_were_changed_is_damaged(tmp_path: Path) -> None:
     content = (folder / "ids.npy").read_bytes()
     (folder / "ids.npy").write_bytes(content[:-1] + b"0")
     with pytest.raises(UserError, match="is damaged: its files are not what was written"):
-        shards.read_ids(folder)
+        shards.read_ids(folder, KEY)
 
 
 @pytest.mark.parametrize(

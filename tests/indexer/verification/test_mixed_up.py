@@ -94,6 +94,16 @@ def swap_shards(root: Path) -> None:
     swap(root / "shards" / first.path, root / "shards" / second.path)
 
 
+def test_a_plan_for_served_items_notices_another_shard_too(world: Path, run: Run) -> None:
+    shards = worlds.opened(world).manifest.served.shards
+    picture, text = (
+        next(shard for shard in shards if shard.key.modality == modality) for modality in ("image", "text")
+    )
+    swap(world / ".mneme/shards" / picture.path, world / ".mneme/shards" / text.path)
+    told = run(*QUERY, "--policy", "reindex", "-w", world)
+    assert (told.status, told.out, MEND in told.err) == (1, "", True)
+
+
 @pytest.mark.parametrize("mix", [swap_routers, serve_an_older_router, swap_shards])
 def test_routers_and_shards_that_were_mixed_up_are_noticed_and_made_anew(
     world: Path, run: Run, mix: Callable[[Path], None]

@@ -12,6 +12,7 @@ import pytest
 import worlds
 from commands import Run
 from engine.history import Arrival, History, Lesson
+from engine.ids import to_key
 from engine.storage.manifest import Served
 from engine.storage.rows import StoredRow
 from indexer.verification import repair as repairing
@@ -140,6 +141,19 @@ def test_values_of_the_store_are_read_again_from_their_sources(world: Path, run:
     assert run("verify", "--deep", "-w", world).status == 1
     assert run("verify", "--repair", "-w", world).status == 0
     assert answers(run, world, EVALUATE) == before
+
+
+def test_an_item_that_no_row_names_is_noticed_by_who_meets_it(world: Path, run: Run) -> None:
+    before = answers(run, world, QUERY)
+    with lmdb.open(str(world / ".mneme/store"), max_dbs=8) as env:
+        uses = env.open_db(b"uses", dupsort=True)
+        with env.begin(write=True) as txn:
+            txn.delete(to_key(str(before[0]["id"])), db=uses)
+    told = run(*QUERY, "-w", world)
+    assert (told.status, told.err.count("\n")) == (1, 1)
+    assert f"no row names an item that is stored; {MEND}" in told.err
+    assert run("verify", "--repair", "-w", world).status == 0
+    assert answers(run, world, QUERY) == before
 
 
 def test_features_whose_source_is_gone_are_told_as_lost(world: Path, run: Run) -> None:
