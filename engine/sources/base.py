@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,14 @@ METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 MAX_ID = 200
 """Characters of a row's id."""
+
+
+SPLITS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What the splits are called in data sets, whether by a column, a folder or a file's name."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +123,11 @@ def checked_id(value: object) -> str:
 
 
 def checked_split(value: object) -> Split:
-    """Return a row's split, or raise where it is none."""
-    if value not in get_args(Split):
+    """Return a row's split, by any of its usual names, or raise where it is none."""
+    split = SPLITS.get(value.strip().lower()) if isinstance(value, str) else None
+    if split is None:
         raise Unreadable(f"split {value!r} is none of train, val, test")
-    return cast("Split", value)
+    return split
 
 
 def metadata_of(folder: Path) -> list[Path]:
@@ -137,12 +145,16 @@ def unread_beside(first: Path, *others: Path) -> list[str]:
 
 
 def located(folder: Path, name: str) -> Path:
-    """Return the path of a file that a source names, read as Windows writes paths where only that leads to a file."""
+    """Return the path of a file that a source names.
+
+    Outer spaces are dropped, and it is read as Windows writes paths, where only that leads to a file.
+    """
     path = spelled(folder / name)
-    if "\\" in name and not os.path.lexists(path):
-        parted = spelled(folder / name.replace("\\", "/"))
-        return parted if os.path.lexists(parted) else path
-    return path
+    if os.path.lexists(path):
+        return path
+    others = (name.strip(), name.replace("\\", "/"), name.strip().replace("\\", "/"))
+    paths = (spelled(folder / other) for other in others if other != name)
+    return next(filter(os.path.lexists, paths), path)
 
 
 def inside(folder: Path, path: Path) -> Path:

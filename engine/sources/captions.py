@@ -8,8 +8,7 @@ from typing import Any, TypeGuard
 
 from engine.errors import Setting, Unreadable, UserError
 from engine.ids import clean_text, counted
-from engine.sources.base import Collection, Row, checked_id, inside, located
-from engine.sources.splits import SPLITS
+from engine.sources.base import SPLITS, Collection, Row, checked_id, inside, located
 from engine.sources.tables.values import Limits, over, plain, regular
 from engine.types import Skipped, Split
 

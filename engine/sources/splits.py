@@ -8,17 +8,12 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.ids import counted
-from engine.sources.base import Collection, Row, metadata_of, unread_beside
+from engine.sources.base import SPLITS, Collection, Row, metadata_of, unread_beside
 from engine.sources.cells import RowNotes
 from engine.sources.table import open_table
 from engine.sources.tables.values import Limits
-from engine.types import Modality, Skipped, Split
+from engine.types import Modality, Skipped
 
-SPLITS: dict[str, Split] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "val", "valid", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d+-of-(\d+)(-\w+)?\.parquet")
 """What the files of a split are called: train-00000-of-00002.parquet, long ago with a digest before the suffix."""
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.types import ItemId, Modality, Pair, Split
+from engine.types import Item, ItemId, Modality, Pair, Split
 
 Features: TypeAlias = NDArray[np.float32]
 
@@ -85,6 +86,28 @@ def ids_of(row: StoredRow) -> list[ItemId]:
 def places(row: StoredRow) -> list[str]:
     """Return the paths that a row stands for: its files, or where it has none its name in its source."""
     return list(row.files.values()) or [f"{row.source}/{row.name}"]
+
+
+def told(
+    id: ItemId, content: Mapping[str, Any], rows: list[dict[str, Any]], task: str | None
+) -> tuple[Item, tuple[str, ...]]:
+    """Return an item as people are told of it, and its tasks.
+
+    Args:
+        content: as the store keeps the item.
+        rows: those that name it; those of `task` and whose files exist are told first.
+    """
+    modality: Modality = content["modality"]
+    files = {row["files"].get(modality, "") for row in rows}
+    gone = {file: not os.path.exists(file) for file in files}  # noqa: PTH110 - false on any error
+    rows.sort(key=lambda row: (row["files"].get(modality, ""), row["name"]))
+    rows.sort(key=lambda row: (row["task"] != task, gone[row["files"].get(modality, "")]))
+    paths = dict.fromkeys(row["files"][modality] for row in rows if modality in row["files"])
+    alive = tuple(sorted(paths, key=lambda path: gone[path]))
+    said = [{"id": row.get("id"), "source": row["source"], **row["other"]} for row in rows]
+    own_rows = tuple({"task": row["task"], **own} for row, own in zip(rows, said, strict=True))
+    item = Item(id, modality, alive, content["text"], said[0] if said else {}, own_rows)
+    return item, tuple(sorted({row["task"] for row in rows}))
 
 
 class Corrupt(Exception):

@@ -5,7 +5,6 @@ uses (item -> row keys), items (item -> JSON), files (path -> what it held when 
 (item and backbone -> float32; features in stores of before), former (row key -> JSON as the served state has it).
 """
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,17 @@ from engine.storage import faults, pages, tables
 from engine.storage.blocks import read_features
 from engine.storage.changes import Writer
 from engine.storage.inspection import Corruption, corruption
-from engine.storage.rows import Corrupt, Features, FileStamp, StoredRow, digest, from_json, parse, to_pairs
+from engine.storage.rows import (
+    Corrupt,
+    Features,
+    FileStamp,
+    StoredRow,
+    digest,
+    from_json,
+    parse,
+    to_pairs,
+    told,
+)
 from engine.types import Item, ItemId, Modality, Pair
 
 
@@ -120,17 +129,7 @@ class Store:
             if not (rows or tables.rows_naming(self._tables, id, None, txn)):
                 raise Corrupt("no row names an item that is stored")
             content = from_json(value)
-        modality: Modality = content["modality"]
-        files = {row["files"].get(modality, "") for row in rows}
-        gone = {file: not os.path.exists(file) for file in files}  # noqa: PTH110 - false on any error
-        rows.sort(key=lambda row: (row["files"].get(modality, ""), row["name"]))
-        rows.sort(key=lambda row: (row["task"] != task, gone[row["files"].get(modality, "")]))
-        paths = dict.fromkeys(row["files"][modality] for row in rows if modality in row["files"])
-        alive = tuple(sorted(paths, key=lambda path: gone[path]))
-        said = [{"id": row.get("id"), "source": row["source"], **row["other"]} for row in rows]
-        told = tuple({"task": row["task"], **own} for row, own in zip(rows, said, strict=True))
-        item = Item(id, modality, alive, content["text"], said[0] if said else {}, told)
-        return item, tuple(sorted({row["task"] for row in rows}))
+        return told(id, content, rows, task)
 
     def users(self, id: ItemId) -> list[bytes]:
         """Return the keys of the rows that name an item."""

@@ -265,7 +265,7 @@ def test_a_column_that_is_no_medium_and_no_features_costs_no_other(
         ("id", ["a", "a"], "id 'a' stands in an earlier row too"),
         ("id", ["a", ""], "id must be 1 to 200 printable characters"),
         ("task", ["sky", "all"], "a task cannot be called 'all'"),
-        ("split", ["train", "dev"], "split 'dev' is none of train, val, test"),
+        ("split", ["train", "devel"], "split 'devel' is none of train, val, test"),
         ("text", ["a cat", " "], "blank text"),
     ],
 )

@@ -141,6 +141,19 @@ def test_a_skipped_row_does_not_take_its_id(tmp_path: Path) -> None:
     assert isinstance(second, Row)
 
 
+@pytest.mark.parametrize(
+    ("said", "split"), [("training", "train"), ("Validation", "val"), (" dev ", "val"), ("test", "test")]
+)
+def test_a_split_has_any_of_its_usual_names(tmp_path: Path, said: str, split: str) -> None:
+    assert of_fields(tmp_path, {"text": "a", "split": said}).split == split
+
+
+def test_a_path_with_spaces_around_it_is_the_file_without_them(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    row = of_fields(tmp_path, {"image": " a.jpg "})
+    assert row.media == {"image": tmp_path / "a.jpg"}
+
+
 # paths as Windows writes them
 
 
