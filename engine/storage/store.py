@@ -122,8 +122,10 @@ class Store:
         with self._reading() as txn:
             value = txn.get(to_key(id), db=self._tables.items)
             rows = list(map(from_json, tables.rows_naming(self._tables, id, self.served, txn).values()))
-            if value is None and rows:
-                raise Corrupt("an item is missing that rows name")
+            if value is None and (
+                rows or (self.readonly and self.served)
+            ):  # who reads asks for what is served
+                raise Corrupt("an item is missing that rows or shards name")
             if value is None:
                 return None
             if not (rows or tables.rows_naming(self._tables, id, None, txn)):

@@ -1,11 +1,13 @@
 """What is checked of each kind of file of a workspace."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from engine.errors import Damaged, UserError
 from engine.heads import files as heads
+from engine.ids import counted, decode
 from engine.storage import files, soundness, tables
 from engine.storage import workspace as workspaces
 from engine.storage.manifest import Served
@@ -84,7 +86,11 @@ def rows(workspace: Workspace, store: Store, *, deep: bool) -> Iterator[Problem]
         yield repairable(
             path, "store", what, "drops them, and reads their sources again where these are at hand"
         )
-    if not corrupt.counts and (missing := lacking(workspace, store)):
+    missing = lacking(workspace, store)
+    if not corrupt.counts and (unknown := store.lacking(served(workspace)) - missing):
+        what = f"{counted(len(unknown), 'item')} of what is served are not stored"
+        yield repairable(path, "store", what, "serves what is stored; index the sources again for the rest")
+    if not corrupt.counts and missing:
         what, again = f"features of {len(missing)} items are missing", "reads their sources again"
         sources = sorted({row.source for row in store.rows() if not missing.isdisjoint(ids_of(row))})
         gone = [source for source in sources if not Path(source).exists()]
@@ -96,6 +102,16 @@ def lacking(workspace: Workspace, store: Store) -> set[ItemId]:
     """Return the items without features, but those of tasks whose features were removed."""
     sealed = workspace.manifest.sealed
     return store.lacking({id for row in store.rows() if row.task not in sealed for id in ids_of(row)})
+
+
+def served(workspace: Workspace) -> set[ItemId]:
+    """Return the items that are served, of shards that can be read and of tasks whose features are stored."""
+    ids = set[ItemId]()
+    for shard in workspace.manifest.served.shards:
+        if shard.key.task not in workspace.manifest.sealed:
+            with suppress(UserError):  # it is told as damaged
+                ids.update(decode(shards.read_ids(workspace.shard(shard.path), shard.key)))
+    return ids
 
 
 def derived(workspace: Workspace, *, deep: bool) -> Iterator[Problem]:

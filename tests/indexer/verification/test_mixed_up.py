@@ -104,6 +104,23 @@ def test_a_plan_for_served_items_notices_another_shard_too(world: Path, run: Run
     assert (told.status, told.out, MEND in told.err) == (1, "", True)
 
 
+def test_a_store_of_before_that_was_put_back_gives_no_short_answer(world: Path, run: Run) -> None:
+    store = world / ".mneme/store/data.mdb"
+    before = store.read_bytes()
+    worlds.index(world, worlds.save(world / "more.npz", worlds.rows("sky", 9, start=100)), task="sky")
+    query = ("query", "a sun and a moon", "--json", "-k", "200")
+    answer = run(*query, "-w", world).out
+    store.write_bytes(before)
+    (store.parent / "lock.mdb").unlink()
+    told = run(*query, "-w", world)
+    assert (told.status, told.out) == (1, "")
+    assert f"an item is missing that rows or shards name; {MEND}" in told.err
+    assert run("verify", "-w", world).status == 1
+    assert run("verify", "--repair", "-w", world).status == 0
+    assert run("index", world / "more.npz", "-t", "sky", "-w", world).status == 0
+    assert run(*query, "-w", world).out == answer
+
+
 @pytest.mark.parametrize("mix", [swap_routers, serve_an_older_router, swap_shards])
 def test_routers_and_shards_that_were_mixed_up_are_noticed_and_made_anew(
     world: Path, run: Run, mix: Callable[[Path], None]
