@@ -146,7 +146,7 @@ def rank(shard_queries: Sequence[ShardQuery], k: int, posterior: TaskPosterior |
 def hits(
     ranking: Ranking, shard_queries: Sequence[ShardQuery], store: Store, *, min_score: float = -1.0
 ) -> Iterator[Hit]:
-    """Yield the hits of the first query of a ranking, best first; items that the store has let go are left out."""
+    """Yield the hits of the first query of a ranking, best first."""
     log_p = [None] * ranking.scores.shape[1] if ranking.log_p is None else ranking.log_p[0].tolist()
     hit_rank = 0
     for score, id, part, log in zip(ranking.scores[0], ranking.ids[0], ranking.part[0], log_p, strict=True):

@@ -118,16 +118,14 @@ class Store:
             return to_pairs(txn.cursor())
 
     def item(self, id: ItemId, task: str | None = None) -> tuple[Item, tuple[str, ...]] | None:
-        """Return an item, rows of a task and whose files exist first, and its tasks; None where no row names it."""
+        """Return an item, rows of a task and whose files exist first, and its tasks; None where none is stored."""
         with self._reading() as txn:
             value = txn.get(to_key(id), db=self._tables.items)
             rows = list(map(from_json, tables.rows_naming(self._tables, id, self.served, txn).values()))
-            if value is None and (
-                rows or (self.readonly and self.served)
-            ):  # who reads asks for what is served
-                raise Corrupt("an item is missing that rows or shards name")
-            if value is None:
+            if value is None and not (rows or self.served):
                 return None
+            if value is None:
+                raise Corrupt("an item is missing that rows or shards name")
             if not (rows or tables.rows_naming(self._tables, id, None, txn)):
                 raise Corrupt("no row names an item that is stored")
             content = from_json(value)

@@ -100,7 +100,7 @@ def _new(folder: Path) -> Iterator[Path]:
 
 
 def _write(shard: Shard, store: Store, path: Path, width: int, fields: Sequence[str]) -> File:
-    """Write one shard, a row group at a time; items that the store has let go are left out, as in a search."""
+    """Write one shard, a row group at a time."""
     import pyarrow.parquet as pq
 
     schema, rows = _schema(width, fields), 0
@@ -134,7 +134,7 @@ def _schema(width: int, fields: Sequence[str]) -> Any:
 
 
 def _batch(shard: Shard, block: slice, store: Store, schema: Any, fields: Sequence[str]) -> Any:
-    """Return a block of a shard's rows, less the items that the store has let go."""
+    """Return a block of a shard's rows, less the items that no row of what is served names."""
     import pyarrow as pa
 
     described = [store.item(id.decode(), shard.key.task) for id in shard.ids[block].tolist()]

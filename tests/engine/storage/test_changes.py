@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import apart
+from engine.errors import StoreError
 from engine.ids import item_id
 from engine.storage.rows import StoredRow
 from engine.storage.store import Store
@@ -59,7 +60,8 @@ def test_a_row_that_changed_is_told_as_it_is_served_until_the_write_is_settled(f
     with Store(folder, readonly=False, served=SERVED) as store:
         settle(store)
         assert store.lacking([SUN, MOON]) == {SUN}
-    assert told(folder, SUN) is None
+    with pytest.raises(StoreError, match="an item is missing"):
+        told(folder, SUN)
 
 
 def test_a_row_that_is_gone_is_told_until_the_write_is_settled(folder: Path) -> None:
@@ -73,7 +75,8 @@ def test_a_row_that_is_gone_is_told_until_the_write_is_settled(folder: Path) -> 
     assert told(folder, SUN) == (("/s/a.txt",), ("sky",))
     with Store(folder, readonly=False, served=SERVED) as store:
         settle(store)
-    assert told(folder, SUN) is None
+    with pytest.raises(StoreError, match="an item is missing"):
+        told(folder, SUN)
 
 
 def test_a_new_row_says_nothing_of_what_is_served_before_it_is(folder: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 import worlds
 from commands import Run, colours, is_one_line
+from engine.errors import UserError
 from engine.ranking.query import Input
 from engine.storage.store import Store
 from engine.storage.workspace import Workspace
@@ -158,17 +159,14 @@ def test_rows_are_written_a_group_at_a_time(
     assert_exported(trained, tmp_path / "out")
 
 
-def test_what_the_store_has_let_go_is_left_out(trained: Path, exported: Path, tmp_path: Path) -> None:
+def test_an_item_that_is_served_and_not_stored_is_damage(trained: Path, tmp_path: Path) -> None:
     root = worlds.copied(trained, tmp_path)
     with Store(root / ".mneme/store", readonly=False) as store, store.writing() as writer:
         writer.remove_row(next(row.key for row in store.rows() if row.name == "sky5"))
         writer.drop_unused()
-    summary = export.export(root / ".mneme", tmp_path / "out")
-    after, before = (columns(folder, "sky.text.v0001.parquet") for folder in (tmp_path / "out", exported))
-    assert {*before["text"]} - {*after["text"]} == {worlds.rows("sky")[5].text}
-    vectors = dict(zip(before["id"], before["embedding"], strict=True))
-    assert after["embedding"] == [vectors[id] for id in after["id"]]
-    assert summary.rows == 180 - 2
+    with pytest.raises(UserError, match="an item is missing that rows or shards name"):
+        export.export(root / ".mneme", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_export_that_is_cut_short_leaves_nothing(
